@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The desired-state model: every transaction by which a person or program changes what Cordon is to
+ * do.  Used by `cordon` and by the controller; the switch only reads what is written here, and
+ * writes back what it observed.
+ *
+ * A `struct model` is a connection to the database with a replica of its content (the Open vSwitch
+ * IDL).  One thread.  The replica's rows (controller/cordon-idl.h, generated) are read directly.
+ * Every function that changes something is one transaction, validated whole before it is sent, and
+ * waits for the outcome at most `timeout_ms`.
+ */
+#ifndef CONTROLLER_MODEL_H
+#define CONTROLLER_MODEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cordon-idl.h"
+
+struct model;
+
+/* Why a call did not do what it should.  The CLI's exit statuses are made from these. */
+enum model_result {
+	MODEL_OK,
+	MODEL_UNREACHABLE, /* No database answered in time. */
+	MODEL_INVALID,     /* What was asked for makes no sense; nothing was sent. */
+	MODEL_NOT_FOUND,
+	MODEL_EXISTS,
+	MODEL_CONFLICT,    /* Somebody else changed it meanwhile; nothing was changed. */
+	MODEL_FAILED,      /* The database refused it. */
+};
+
+struct model_error {
+	enum model_result result;
+	char message[512]; /* Names the thing, the value and the next step. */
+};
+
+/* Connects to `remote` ("unix:/run/cordon/db.sock") and waits for the first whole replica. */
+struct model *model_open(const char *remote, unsigned int timeout_ms, struct model_error *error);
+void model_close(struct model *model); /* Accepts NULL. */
+struct ovsdb_idl *model_idl(struct model *model);
+
+/* The root row, or NULL in a database that nothing has set up. */
+const struct cordonrec_cordon *model_root(struct model *model);
+const struct cordonrec_host *model_host(struct model *model, const char *name);
+const struct cordonrec_port *model_port(struct model *model, const char *host, const char *name);
+const struct cordonrec_network *model_network(struct model *model, const char *name);
+const struct cordonrec_policy_revision *model_revision(struct model *model, int64_t number);
+
+/* Makes the root row, this host's row and the default log sink if they are not there. */
+enum model_result model_initialize(struct model *model, const char *host, struct model_error *error);
+
+/* What `cordon port add|set` may say.  A NULL string or a negative number leaves the column as it
+ * is (its default, on adding).  Lists are comma-separated; "" empties them. */
+struct model_port_change {
+	const char *name, *host, *type, *role;
+	const char *options;     /* "key=value,..." */
+	const char *network;
+	const char *vlan_mode, *trunks; /* "access" or "trunk"; "10,20-29" */
+	const char *macs, *addresses, *tags, *vm_id, *vm_name;
+	int spoof_guard;         /* 0, 1, or -1. */
+	int64_t ingress_kbps, mac_limit, storm_pps, connection_limit, half_open_limit;
+};
+
+enum model_result model_port_add(
+	struct model *model, const struct model_port_change *change, struct model_error *error);
+enum model_result model_port_set(
+	struct model *model, const struct model_port_change *change, struct model_error *error);
+enum model_result model_port_delete(
+	struct model *model, const char *host, const char *name, struct model_error *error);
+
+/* vlan or vni is -1 if not given; exactly one must be. */
+enum model_result model_network_add(struct model *model, const char *name, int64_t vlan,
+	int64_t vni, const char *comment, struct model_error *error);
+enum model_result model_network_delete(
+	struct model *model, const char *name, struct model_error *error);
+
+/* Makes a new revision of the policy, the next number, the one wanted.  The document must have been
+ * validated by the caller (zone_policy_create()).  `expected` is the revision that the author had
+ * seen, or -1: if it is no longer the one wanted, MODEL_CONFLICT.  *number gets the new number. */
+enum model_result model_policy_apply(struct model *model, const char *document, const char *author,
+	const char *comment, int64_t expected, int64_t *number, struct model_error *error);
+
+/* Waits until every host has put `number` into force, or one has refused it (MODEL_FAILED with its
+ * reason), or the time is over (MODEL_UNREACHABLE, naming the hosts that have not). */
+enum model_result model_policy_wait(
+	struct model *model, int64_t number, unsigned int timeout_ms, struct model_error *error);
+
+/* Waits until the switch has opened the port, or says why it could not. */
+enum model_result model_port_wait(struct model *model, const char *host, const char *name,
+	unsigned int timeout_ms, struct model_error *error);
+
+#endif

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The connection table: the switch's one exact-match table, in a file of shared memory.
+ *
+ * A *flow* is one direction of a connection from one input port; it has a cache line of its own and
+ * names the action program for its packets.  A *connection* has two flows, 2i and 2i + 1 for
+ * connection i, and what they share.  The index is an array of one-line buckets that hold twelve
+ * flow numbers with an eight-bit tag of each hash.
+ *
+ *      index bucket                 flow 2i          flow 2i+1        connection i
+ *      +--------------------+      +-----------+    +-----------+    +------------------+
+ *      | 12 tags | 12 flows | ---> | key       |    | reverse   |    | counters, TCP of |
+ *      | next    | lock     |      | program   |    | key, ...  |    | both sides, rule |
+ *      +--------------------+      +-----------+    +-----------+    +------------------+
+ *
+ * Synchronisation
+ * - Lookups take no lock.  A flow number stays valid for a reader until it has gone through a
+ *   quiescent state after the entry was unlinked: conn_free() may only be called a grace period
+ *   after conn_unlink().  The table does not know which RCU is used; its owner does.
+ * - Inserting and unlinking take the one-bit lock of the bucket concerned, and no other.
+ * - Who writes a field is stated beside it.  Fields without a word are immutable while published.
+ *
+ * Persistence
+ * - All state is in the file, by index, without pointers.  A process that is killed at any moment
+ *   leaves a file that conn_table_open() can adopt: a connection exists once its `live` byte is
+ *   set, which is the last step of adding and the first step of unlinking; opening repairs the
+ *   index and the free list from that.
+ * - The header names the format's version, the sizes, the boot and the hash secret.  Anything that
+ *   does not fit in every point is refused by name, and a new table begun.
+ *
+ * No DPDK, no Open vSwitch: plain C11 atomics.
+ */
+#ifndef DATAPATH_CONN_H
+#define DATAPATH_CONN_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "datapath/conn_key.h"
+#include "zones/tcp_state.h"
+
+enum { CONN_CACHE_LINE = 64 };
+#define CONN_FLOW_NONE UINT32_MAX
+
+/* One direction.  One cache line. */
+struct flow {
+	struct conn_key key;
+	/* Written by the worker that polls key.in_port, on the miss path.  A program of 0 sends the
+	 * next packet to the miss path. */
+	_Atomic uint32_t program;
+	_Atomic uint32_t forwarding_revision;
+	_Atomic uint32_t policy_epoch;
+	_Atomic uint32_t last_seen; /* Seconds on conn_clock().  The same worker, on every packet. */
+	uint32_t hash;
+} __attribute__((aligned(CONN_CACHE_LINE)));
+
+/* Per direction, written by the worker that polls that direction's input port.  A direction that is
+ * polled by two workers (a frame that changes queue) may lose a count, never more. */
+struct conn_direction {
+	_Atomic uint64_t packets, bytes;
+	struct tcp_side tcp;
+};
+
+enum conn_verdict { CONN_ALLOWED = 1, CONN_DENIED, CONN_REJECTED };
+
+enum conn_flags {
+	CONN_CONFIRMED = 1 << 0,   /* Answered: no longer half-open. */
+	CONN_LOG_SESSION = 1 << 1, /* Its rule asks for start and end records. */
+	CONN_LOG_DENIED = 1 << 2,  /* Its rule asks for records of denials. */
+	CONN_LOGGED = 1 << 3,      /* A start record was written, so an end record is owed. */
+	CONN_TCP = 1 << 4,         /* dir[].tcp is in use. */
+	CONN_CLOSE_NOW = 1 << 5,   /* Flushed, reset or its port gone: the sweep ends it. */
+	CONN_REVERSE = 1 << 6,     /* flow[1] is in the index. */
+};
+
+/* What the two directions share.  96 bytes. */
+struct conn {
+	struct conn_direction dir[2]; /* [0]: as the initiator sends. */
+	uint64_t start_ns;            /* Wall clock of the first packet. */
+	/* The verdict, written together under conn_lock() by whoever evaluates. */
+	_Atomic uint32_t rule;
+	_Atomic uint32_t policy_revision;
+	_Atomic uint16_t source_zone, destination_zone;
+	_Atomic uint8_t verdict; /* enum conn_verdict. */
+	_Atomic uint8_t lock;    /* conn_lock(). */
+	_Atomic uint8_t flags;   /* enum conn_flags; any thread, atomic or/and. */
+	uint8_t icmp_type;       /* Of the first packet; its code is always 0 for echo. */
+	_Atomic uint16_t out_port; /* The responder's port; 0 if not known. */
+	_Atomic uint16_t quota_port; /* Whose quota it counts in. */
+	uint32_t spare;
+} __attribute__((aligned(32)));
+
+_Static_assert(sizeof(struct flow) == CONN_CACHE_LINE, "a flow is one cache line");
+_Static_assert(sizeof(struct conn) == 96, "keep a connection within its budget");
+
+struct conn_table;
+
+/* How opening went; `conn_open_text()` says it to a person. */
+enum conn_open_result {
+	CONN_OPEN_NEW,      /* No file was there; begun empty. */
+	CONN_OPEN_ADOPTED,  /* The former process's connections are all here. */
+	CONN_OPEN_REFUSED,  /* A file was there but not usable, see `why`; begun empty. */
+	CONN_OPEN_FAILED,   /* No table; `why` says what is wrong. */
+};
+
+struct conn_open_report {
+	enum conn_open_result result;
+	uint32_t adopted; /* Connections found alive. */
+	bool huge_pages;  /* The file lies on hugetlbfs. */
+	char why[256];
+};
+
+/* Opens the file at `path`, creating it if need be, for at most `capacity` connections (1024 to
+ * 2^28).  `boot_id` is 16 bytes that change with every boot; a file of another boot is refused.  A
+ * file of another capacity is refused too, by name.  The whole file is reserved at once, so that no
+ * later access can fault for want of memory.  Takes an exclusive flock for the life of the table.
+ * Returns NULL only with CONN_OPEN_FAILED. */
+struct conn_table *conn_table_open(const char *path, uint32_t capacity, const uint8_t boot_id[16],
+	struct conn_open_report *report);
+
+/* Unmaps; the file stays, to be adopted.  Accepts NULL. */
+void conn_table_close(struct conn_table *table);
+
+/* Seconds since boot (CLOCK_BOOTTIME): the clock of flow.last_seen. */
+uint32_t conn_clock(void);
+
+/* --- The fast path: any worker, no lock ------------------------------------------------------ */
+
+/* The keyed hash (multilinear, Lemire and Kaser, "Strongly universal string hashing is fast",
+ * 2014); its secret is drawn when the file is made. */
+uint32_t conn_hash(const struct conn_table *table, const struct conn_key *key);
+
+/* Fetches the bucket, then the flow's and the connection's lines, ahead of the lookup: call them a
+ * burst apart.  conn_prefetch_flow() returns the first candidate, to be given to conn_lookup() as a
+ * hint, or CONN_FLOW_NONE. */
+void conn_prefetch_bucket(const struct conn_table *table, uint32_t hash);
+uint32_t conn_prefetch_flow(const struct conn_table *table, uint32_t hash);
+
+/* The flow with this key, or CONN_FLOW_NONE. */
+uint32_t conn_lookup(const struct conn_table *table, const struct conn_key *key, uint32_t hash);
+
+struct flow *conn_flow(const struct conn_table *table, uint32_t flow);
+struct conn *conn_of_flow(const struct conn_table *table, uint32_t flow);
+
+/* --- The miss path: any worker --------------------------------------------------------------- */
+
+/* A worker's store of free connections, so that most allocations touch nothing shared. */
+struct conn_cache {
+	uint32_t n;
+	uint32_t free[64];
+};
+
+/* Takes a free connection, all zero but for its keys.  `reverse` is NULL if the reverse direction's
+ * input port is not known.  It is not to be found until conn_publish().  Returns the number of its
+ * flow 0, or CONN_FLOW_NONE: the table is full. */
+uint32_t conn_alloc(struct conn_table *table, struct conn_cache *cache, const struct conn_key *key,
+	uint32_t hash, const struct conn_key *reverse);
+
+/* Enters a connection that conn_alloc() gave into the index.  If another thread has entered the
+ * same key meanwhile, gives the new one back to the cache and returns the other's flow.  Returns
+ * CONN_FLOW_NONE if the index has no room (it is then given back as well).  If only the reverse
+ * key is taken, the connection is entered with its forward flow alone. */
+uint32_t conn_publish(struct conn_table *table, struct conn_cache *cache, uint32_t flow);
+
+/* Enters the reverse flow of a connection whose reverse input port has only now become known.
+ * Returns false if the key is taken or the index has no room. */
+bool conn_add_reverse(struct conn_table *table, uint32_t flow, uint16_t in_port);
+
+/* Guards the verdict's fields.  Held for a few instructions; never while holding another. */
+void conn_lock(struct conn *conn);
+void conn_unlock(struct conn *conn);
+
+/* --- The sweep and the control plane: one thread ----------------------------------------------- */
+
+/* Calls `each` for every live connection with first <= number < limit.  O(live) + capacity / 64. */
+void conn_for_each(struct conn_table *table, uint32_t first, uint32_t limit,
+	void (*each)(struct conn_table *table, uint32_t conn, void *context), void *context);
+
+/* Takes both flows out of the index.  Readers may still hold them: conn_free() after a grace
+ * period. */
+void conn_unlink(struct conn_table *table, uint32_t conn);
+
+/* Gives n unlinked connections back to the free list. */
+void conn_free(struct conn_table *table, const uint32_t *conns, size_t n);
+
+/* Gives a worker's store back, when the worker ends. */
+void conn_cache_flush(struct conn_table *table, struct conn_cache *cache);
+
+uint32_t conn_capacity(const struct conn_table *table);
+uint32_t conn_high_water(const struct conn_table *table); /* One past the highest ever used. */
+uint32_t conn_count(const struct conn_table *table);      /* Live ones, as of now. */
+
+/* Bytes of the file per connection of its capacity: flows, connection, index, all of it. */
+double conn_bytes_per_connection(const struct conn_table *table);
+
+#endif

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Ports: everything that frames come in by and go out by, behind one table of back ends.
+ *
+ * Life cycle: the main thread makes a port with port_open(), publishes it in the switch's port
+ * array, and gives its receive queues to workers.  To remove it, the main thread takes it out of
+ * the array and out of the workers' poll lists, waits a grace period, and calls port_close().  A
+ * change of settings that back ends do not care about (VLANs, tags, addresses, limits) replaces
+ * `port->settings`, an immutable snapshot, and frees the old one after a grace period.
+ *
+ * Threads: port_rx() of a queue is called by the one worker that owns it; port_tx() by any worker.
+ */
+#ifndef DATAPATH_PORT_H
+#define DATAPATH_PORT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <rte_mbuf.h>
+#include <rte_spinlock.h>
+
+#include "datapath/drop.h"
+#include "zones/address.h"
+
+enum { PORTS_MAX = 1024 };      /* Port numbers are 1 .. PORTS_MAX - 1. */
+enum { PORT_QUEUES_MAX = 16 };
+enum { PORT_NAME_MAX = 64 };
+enum { BURST_MAX = 32 };
+
+enum port_role { PORT_VNIC, PORT_UPLINK, PORT_INTERNAL };
+
+enum port_vlan_mode {
+	PORT_ACCESS, /* Untagged frames belong to `vlan`; tagged ones are refused. */
+	PORT_TRUNK,  /* Tagged frames of the VLANs in `trunks`; untagged ones belong to `vlan`. */
+};
+
+/* All that may change while the port is open.  Immutable; owned by the port. */
+struct port_settings {
+	enum port_role role;
+	enum port_vlan_mode vlan_mode;
+	uint16_t vlan;               /* Access VLAN, or a trunk's native one; 0: untagged network. */
+	uint64_t trunks[4096 / 64];  /* Bit per VLAN id. */
+	bool spoof_guard;            /* On for vNICs and internal ports unless switched off. */
+	size_t n_macs;
+	uint8_t (*macs)[6];
+	size_t n_addresses;
+	struct in6_addr *addresses;
+	uint32_t mac_limit;          /* Learned MACs; 0: no limit. */
+	uint32_t storm_limit;        /* Flooded frames/s let in; 0: no limit. */
+	uint32_t connection_limit;   /* Connections opened by this port; 0: no limit. */
+	uint32_t half_open_limit;    /* Unanswered ones of them; 0: no limit. */
+	uint64_t ingress_rate_bps;   /* From the guest; 0: no limit. */
+	/* For the log. */
+	char *vm_id, *vm_name, *tags; /* "" if none; tags are "a=b c=d". */
+};
+
+/* What a port takes without the switch's help.  Follows the guest's negotiation for vhost. */
+enum port_offload {
+	PORT_TX_CHECKSUM = 1 << 0, /* TCP/UDP checksums may be left to it. */
+	PORT_TX_TSO4 = 1 << 1,
+	PORT_TX_TSO6 = 1 << 2,
+	PORT_TX_SEGMENTS = 1 << 3, /* Chained mbufs. */
+};
+
+/* Counters of one queue.  Written by the worker that owns the queue (rx), or under the queue's tx
+ * lock; read by anyone. */
+struct port_queue_stats {
+	uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes, tx_dropped;
+} __attribute__((aligned(64)));
+
+struct port;
+
+/* One kind of port.  All functions but rx and tx are called by the main thread. */
+struct port_backend {
+	const char *type; /* "vhost", "kernel", "internal", "dpdk". */
+	/* Opens it by port->name and port->options; fills n_rx_queues, n_tx_queues, mtu, offloads.
+	 * Returns 0, or a negative errno and a sentence in error[] that says what to do. */
+	int (*open)(struct port *port, char *error, size_t error_size);
+	/* Nothing of rx or tx is running any more. */
+	void (*close)(struct port *port);
+	uint16_t (*rx)(struct port *port, uint16_t queue, struct rte_mbuf **frames, uint16_t n);
+	/* Takes ownership of the frames that it accepts: returns how many, from the front. */
+	uint16_t (*tx)(struct port *port, uint16_t queue, struct rte_mbuf **frames, uint16_t n);
+	/* Refreshes port->link_up, offloads and status; called about once a second. */
+	void (*poll_status)(struct port *port);
+};
+
+struct port {
+	/* Immutable while open. */
+	uint16_t number;
+	uint16_t n_rx_queues, n_tx_queues;
+	uint16_t mtu; /* Of IP packets, without Ethernet header and tag. */
+	bool fills_checksums; /* Received frames may carry CHECKSUM_PARTIAL sums (kernel ports). */
+	const struct port_backend *backend;
+	void *private; /* The back end's. */
+	struct rte_mempool *pool; /* Where its received frames come from. */
+
+	_Atomic(struct port_settings *) settings; /* Main thread writes; RCU. */
+	_Atomic bool link_up;       /* The back end's thread. */
+	_Atomic uint32_t offloads;  /* enum port_offload; the back end's thread. */
+
+	/* Counted on the miss path, by any worker, relaxed. */
+	_Atomic uint32_t n_connections, n_half_open, n_macs_learned;
+	_Atomic uint64_t storm_bucket, rate_bucket; /* Token buckets, see storm.c. */
+
+	rte_spinlock_t tx_lock[PORT_QUEUES_MAX]; /* Held for one burst; uncontended if each
+						  * worker has a queue of its own. */
+	struct port_queue_stats queues[PORT_QUEUES_MAX];
+
+	/* Main thread only. */
+	char name[PORT_NAME_MAX];
+	struct smap *options;   /* As in the database; owned. */
+	char status[160];       /* One line for a person: "AF_XDP, driver mode", "waiting for guest". */
+};
+
+/* The back end of that type, or NULL. */
+const struct port_backend *port_backend_find(const char *type);
+extern const struct port_backend port_vhost, port_kernel, port_internal, port_dpdk;
+
+/* What all ports need that is made once: the buffer pools. */
+struct port_environment {
+	struct rte_mempool *pool;     /* Frames of up to 2 KiB a segment. */
+	struct rte_mempool *indirect; /* Headers without data, for segmentation. */
+	bool huge_pages;
+	const char *run_directory;
+	uint16_t n_workers;
+};
+
+/* Opens a port.  `settings` and `options` are taken over in any case.  Returns NULL with a sentence
+ * in error[] that names the port, what failed, and what to do. */
+struct port *port_open(const struct port_environment *environment, uint16_t number,
+	const char *name, const char *type, struct smap *options, struct port_settings *settings,
+	char *error, size_t error_size);
+void port_close(struct port *port); /* A grace period after it was taken out.  Accepts NULL. */
+
+void port_settings_free(struct port_settings *settings); /* Accepts NULL. */
+
+/* Receives up to n frames from a queue and counts them. */
+uint16_t port_rx(struct port *port, uint16_t queue, struct rte_mbuf **frames, uint16_t n);
+
+/* Sends n frames by the worker's queue, in order.  Frames that the port cannot take as they are
+ * (large, unchecksummed, chained) are brought into shape first (offload.c).  All frames are
+ * consumed.  Adds what was not sent to drops[reason]. */
+void port_tx(struct port *port, const struct port_environment *environment, unsigned int worker,
+	struct rte_mbuf **frames, uint16_t n, uint64_t drops[DROP_N_REASONS]);
+
+/* The sum of all queues. */
+struct port_queue_stats port_stats(const struct port *port);
+
+#endif

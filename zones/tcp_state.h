@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * TCP as a firewall in the middle sees it: RFC 9293's states, sequence windows (van Rooij, "Real
+ * stateful TCP packet filtering in IP Filter", 2001), RFC 7323 window scaling, RFC 5961's view of
+ * RST and SYN.
+ *
+ * Each side of a connection has one `struct tcp_side`.  Only a segment that this side *sends*
+ * writes to it; the other side is only read.  So two workers that each poll one side need no lock:
+ * every field is written by one thread and read, relaxed, by the other.  A stale read can only
+ * make the window seen smaller than it is by what is in flight between two cores, and the slack in
+ * tcp_step() allows for that.
+ */
+#ifndef ZONES_TCP_STATE_H
+#define ZONES_TCP_STATE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What one side has done.  All fields: written by the worker of this side's port. 16 bytes. */
+struct tcp_side {
+	_Atomic uint32_t sent_end;   /* One past the highest sequence number sent. */
+	_Atomic uint32_t granted;    /* Highest ack + window: how far the other side may send. */
+	_Atomic uint32_t max_window; /* Largest window advertised, scaled, in bytes; at least 1. */
+	_Atomic uint8_t progress;    /* enum tcp_progress. */
+	_Atomic uint8_t flags;       /* TCP_SIDE_*. */
+	_Atomic uint8_t scale;       /* Window scale offered in the SYN, 0 to 14. */
+	_Atomic uint8_t flags_seen;  /* Union of the TCP flags sent, for the log. */
+};
+
+/* How far one side has come, by its own segments. */
+enum tcp_progress {
+	TCP_SIDE_NOTHING,   /* Nothing sent. */
+	TCP_SIDE_SYN,       /* SYN or SYN-ACK sent. */
+	TCP_SIDE_OPEN,      /* Acknowledged the other's SYN (its part of the handshake is done). */
+	TCP_SIDE_FIN,       /* FIN sent. */
+	TCP_SIDE_RESET,     /* A valid RST sent: the connection is over. */
+};
+
+enum {
+	TCP_SIDE_SCALES = 1 << 0,       /* Window scale option was in its SYN. */
+	TCP_SIDE_ACKED_FIN = 1 << 1,    /* Acknowledged the other side's FIN. */
+	TCP_SIDE_PICKED_UP = 1 << 2,    /* Adopted in mid-stream; its scale is unknown. */
+};
+
+/* The state of the whole connection, as named in RFC 9293, 3.3.2. */
+enum tcp_state {
+	TCP_NONE,
+	TCP_SYN_SENT,
+	TCP_SYN_RECEIVED,
+	TCP_ESTABLISHED,
+	TCP_FIN_WAIT,   /* One side has sent its FIN (FIN-WAIT-1, FIN-WAIT-2, CLOSE-WAIT). */
+	TCP_CLOSING,    /* Both have; not all is acknowledged (CLOSING, LAST-ACK). */
+	TCP_TIME_WAIT,  /* Both FINs acknowledged. */
+	TCP_CLOSED,     /* Reset. */
+	TCP_N_STATES
+};
+
+/* One segment, in host byte order. */
+struct tcp_segment {
+	uint32_t sequence, acknowledgment;
+	uint32_t payload_bytes; /* A TSO frame's whole payload. */
+	uint16_t window;        /* As on the wire, unscaled. */
+	uint8_t flags;          /* The low eight bits of the flags field. */
+	uint8_t options_bytes;
+	const uint8_t *options; /* Within the packet; read only when SYN is set. */
+};
+
+/* What tcp_step() says of a segment. */
+enum tcp_result {
+	TCP_OK,
+	TCP_OK_STATE_CHANGED,  /* Passed, and the connection's tcp_state is another one now. */
+	TCP_REOPEN,            /* A new SYN on a finished connection: make a new connection. */
+	TCP_BAD_FLAGS,         /* A combination that no stack sends (drop). */
+	TCP_OUT_OF_STATE,      /* Fits no open connection, e.g. ACK where a SYN must come (drop). */
+	TCP_OUT_OF_WINDOW,     /* Sequence or acknowledgment outside the window (drop). */
+};
+
+/* True if the combination of flags can occur in a real segment. */
+bool tcp_flags_valid(uint8_t flags);
+
+/* Steps the connection by a segment that `sender` sends to `receiver`.  `from_initiator` tells
+ * which of the two opened the connection.  Updates only `sender`, and only if the segment passes.
+ * Called by the worker that polls the sender's port. */
+enum tcp_result tcp_step(struct tcp_side *sender, const struct tcp_side *receiver,
+	const struct tcp_segment *segment, bool from_initiator);
+
+/* Starts a connection from its first segment.  A SYN opens it; any other segment only when `pickup`
+ * allows it.  Both sides are reset first.  Returns TCP_OK_STATE_CHANGED or a reason to drop. */
+enum tcp_result tcp_open(struct tcp_side *initiator, struct tcp_side *responder,
+	const struct tcp_segment *segment, bool pickup);
+
+/* The connection's state, from what both sides have done.  Any thread. */
+enum tcp_state tcp_state(const struct tcp_side *initiator, const struct tcp_side *responder);
+
+/* "ESTABLISHED" and so on, as RFC 9293 writes them. */
+const char *tcp_state_name(enum tcp_state state);
+
+#endif
