@@ -23,8 +23,10 @@ static inline bool ip_is_v4(const struct in6_addr *address)
 	return IN6_IS_ADDR_V4MAPPED(address);
 }
 
-/* Reads "10.0.0.1" or "2001:db8::1".  Returns false, leaving *address alone, on anything else. */
-bool ip_parse(const char *text, struct in6_addr *address);
+/* Reads "10.0.0.1" or "2001:db8::1".  Returns false, leaving *address alone, on anything else; an
+ * IPv4 address in IPv6 clothes ("::ffff:10.0.0.1") is such a thing.  (libopenvswitch has taken the
+ * name ip_parse for another function.) */
+bool ip_address_parse(const char *text, struct in6_addr *address);
 
 /* Reads "10.0.0.0/8", "2001:db8::/32" or a single address.  A host bit set below the prefix length
  * is an error, since it is more often a typing mistake than meant.  Returns false on error. */
@@ -34,7 +36,7 @@ bool ip_prefix_parse(const char *text, struct ip_prefix *prefix);
 const char *ip_format(const struct in6_addr *address, char text[IP_TEXT_MAX]);
 const char *ip_prefix_format(const struct ip_prefix *prefix, char text[IP_TEXT_MAX]);
 
-/* True if `address` lies within `prefix`. */
+/* True if `address` lies within `prefix`.  An IPv6 prefix, even ::/0, holds no IPv4 address. */
 bool ip_prefix_contains(const struct ip_prefix *prefix, const struct in6_addr *address);
 
 /* Reads "00:11:22:aa:bb:cc".  Returns false on anything else. */

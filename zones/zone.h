@@ -22,6 +22,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "zones/address.h"
+
 struct zone_policy;
 
 enum { ZONE_QUARANTINE = 0 };
