@@ -1,16 +1,213 @@
 # SPDX-License-Identifier: Apache-2.0
+#
 # Cordon: the virtual switch of a KVM host.  `make help` lists what can be made.
+#
+# Variables on the command line:
+#	CC=clang			another compiler (its objects have a directory of their own)
+#	SANITIZE=address,undefined	instrumented objects, in a directory of their own; SANITIZE=thread likewise
+#	CFLAGS="-O3 -g"			optimisation and debugging
+#	PREFIX=/usr DESTDIR=...		where `make install` puts things
 
-BUILD := build
-OVS := $(BUILD)/openvswitch
-CC ?= gcc
-
-DPDK_CFLAGS := $(shell pkg-config --cflags libdpdk 2>/dev/null)
-DPDK_LIBS := $(shell pkg-config --libs libdpdk 2>/dev/null)
-WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
+VERSION := 0.1.0
+PREFIX ?= /usr/local
+DESTDIR ?=
+SANITIZE ?=
+PYTHON ?= /usr/bin/python3
 CFLAGS ?= -O2 -g
-CFLAGS += -std=gnu17 $(WARNINGS) -I. -I$(BUILD) -D_GNU_SOURCE
-OVS_CFLAGS := -isystem $(OVS)/include -isystem $(OVS)/lib -isystem $(OVS)
 
-# In the order in which a packet meets them.
-ZONES := address policy_parse
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+
+# --- Where things are made -----------------------------------------------------------------------------
+# The ordinary build is in build/ itself; every other flavour has build/<flavour>/ with the same names in it.
+
+comma := ,
+FLAVOUR := $(notdir $(CC))$(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))
+BUILD := build
+OUT := $(BUILD)$(if $(filter-out gcc,$(FLAVOUR)),/$(FLAVOUR))
+OVS := $(BUILD)/openvswitch
+OVS_READY := $(OVS)/.built
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+
+# --- The rooms: every source file, in the order in which a packet, or a command, meets them --------------
+
+present = $(filter $(wildcard $(dir $(firstword $(1)))*.c),$(1))
+
+ZONES := $(sort $(wildcard zones/*.c))
+
+# The part of the packet path that needs no DPDK: tested and fuzzed without it.
+CORE_NAMES := packet conn% program mac_table storm fragment drop
+CORE := $(filter $(CORE_NAMES:%=datapath/%.c),$(sort $(wildcard datapath/*.c)))
+
+# The rest of cordon-switchd, on DPDK and libopenvswitch.
+DATAPATH := $(filter-out $(CORE) datapath/main.c,$(sort $(wildcard datapath/*.c)))
+DATAPATH_MAIN := datapath/main.c
+
+# Desired state: the access to the database that is generated, and the transactions.
+MODEL := $(sort $(wildcard controller/model*.c))
+
+CLI_MAIN := $(firstword $(wildcard cli/main.c) cli/cordon.c)
+CLI := $(filter-out $(CLI_MAIN),$(sort $(wildcard cli/*.c)))
+
+# --- Tests -----------------------------------------------------------------------------------------------
+
+# What a unit test is linked with beside libcore and libzones.
+UNIT := $(sort $(wildcard tests/unit/*_test.c))
+UNIT_DPDK := $(shell grep -lE '"datapath/(switch|port|worker|log_thread|offload|segment)\.h"|<rte_' $(UNIT) /dev/null)
+UNIT_MODEL := $(shell grep -lE '"(controller/model|cordon-idl|openvswitch)' $(UNIT) /dev/null)
+UNIT_CLI := $(shell grep -lE '"cli/' $(UNIT) /dev/null)
+
+FUZZ := $(sort $(wildcard tests/fuzz/*_fuzz.c))
+FUZZ_SECONDS ?= 10
+
+# --- Flags -----------------------------------------------------------------------------------------------
+
+WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
+DPDK_CFLAGS := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags libdpdk 2>/dev/null))
+DPDK_LIBS := $(shell pkg-config --libs libdpdk 2>/dev/null)
+# The same instruction set in all rooms of the packet path as in DPDK's inline functions.
+MACHINE := $(filter -m%,$(DPDK_CFLAGS))
+OVS_CFLAGS := -isystem $(OVS)/include -isystem $(OVS)/lib -isystem $(OVS)
+OVS_LIBS = $(OVS)/lib/.libs/libopenvswitch.a $(OVS)/lib/.libs/libopenvswitchavx512.a \
+	$(shell sed -n 's/^Libs.private: //p' $(OVS)/lib/libopenvswitch.pc 2>/dev/null)
+SANITIZE_FLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
+
+COMMON := -std=gnu17 $(WARNINGS) -I. -I$(BUILD) -D_GNU_SOURCE -DCORDON_VERSION='"$(VERSION)"' $(MACHINE)
+COMPILE = $(CC) $(CFLAGS) $(COMMON) $(SANITIZE_FLAGS) $(ROOM_CFLAGS) -MMD -MP -c -o $@ $<
+LINK = $(CC) $(CFLAGS) $(SANITIZE_FLAGS) $(LDFLAGS) -o $@
+
+ifeq ($(V),)
+say = @printf '  %-8s %s\n' $(1) '$(2)';
+else
+say =
+endif
+
+# --- What is made ------------------------------------------------------------------------------------------
+
+objects = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
+IDL_OBJECT := $(OUT)/obj/cordon-idl.o
+IDL := $(BUILD)/cordon-idl
+UNIT_PROGRAMS := $(patsubst tests/unit/%.c,$(OUT)/tests/%,$(UNIT))
+FUZZ_PROGRAMS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ))
+PROGRAMS := $(OUT)/cordon-switchd $(OUT)/cordon
+SCHEMA := $(OUT)/cordon.ovsschema
+
+all: $(PROGRAMS) $(SCHEMA) ## Build the programs (the default)
+
+lib: $(OUT)/libzones.a $(OUT)/libcore.a $(OUT)/libmodel.a
+
+$(OUT)/libzones.a: $(call objects,$(ZONES))
+$(OUT)/libcore.a: $(call objects,$(CORE))
+$(OUT)/libdatapath.a: $(call objects,$(DATAPATH))
+$(OUT)/libmodel.a: $(call objects,$(MODEL)) $(IDL_OBJECT)
+$(OUT)/libcli.a: $(call objects,$(CLI))
+
+$(OUT)/lib%.a:
+	$(call say,AR,$@) rm -f $@ && $(AR) rcs $@ $^
+
+$(OUT)/cordon-switchd: $(call objects,$(DATAPATH_MAIN)) $(OUT)/libdatapath.a $(OUT)/libcore.a $(OUT)/libzones.a \
+		$(OUT)/libmodel.a
+	$(call say,LD,$@) $(LINK) $^ $(OVS_LIBS) $(DPDK_LIBS) -lyaml -lsqlite3 -lm -lpthread
+
+$(OUT)/cordon: $(call objects,$(CLI_MAIN)) $(OUT)/libcli.a $(OUT)/libmodel.a $(OUT)/libzones.a
+	$(call say,LD,$@) $(LINK) $^ $(OVS_LIBS) -lyaml -lsqlite3 -lm -lpthread
+
+$(SCHEMA): controller/cordon.ovsschema
+	@mkdir -p $(@D) && cp $< $@
+
+# --- Objects -------------------------------------------------------------------------------------------------
+
+$(call objects,$(DATAPATH) $(DATAPATH_MAIN)): ROOM_CFLAGS = $(DPDK_CFLAGS) $(OVS_CFLAGS) -DALLOW_EXPERIMENTAL_API
+$(call objects,$(MODEL) $(CLI_MAIN) $(CLI)): ROOM_CFLAGS = $(OVS_CFLAGS)
+$(call objects,$(DATAPATH) $(DATAPATH_MAIN) $(MODEL) $(CLI_MAIN) $(CLI)): | $(IDL).h
+$(call objects,$(UNIT_DPDK)): ROOM_CFLAGS = $(DPDK_CFLAGS) $(OVS_CFLAGS) -DALLOW_EXPERIMENTAL_API
+$(call objects,$(filter-out $(UNIT_DPDK),$(UNIT_MODEL) $(UNIT_CLI))): ROOM_CFLAGS = $(OVS_CFLAGS)
+$(call objects,$(UNIT_DPDK) $(UNIT_MODEL) $(UNIT_CLI)): | $(IDL).h
+
+$(OUT)/obj/%.o: %.c $(OUT)/flags
+	@mkdir -p $(@D)
+	$(call say,CC,$<) $(COMPILE)
+
+# Generated code is the generator's business: no warnings of ours.
+$(IDL_OBJECT): $(IDL).c $(IDL).h $(OUT)/flags
+	@mkdir -p $(@D)
+	$(call say,CC,$<) $(CC) $(CFLAGS) -std=gnu17 -w $(SANITIZE_FLAGS) -I$(BUILD) $(OVS_CFLAGS) -MMD -MP -c -o $@ $<
+
+# Everything is made anew when the flags are others than last time.
+$(OUT)/flags: FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' '$(subst ','\'',$(CC) $(CFLAGS) $(COMMON) $(SANITIZE_FLAGS))' | cmp -s - $@ || \
+		printf '%s\n' '$(subst ','\'',$(CC) $(CFLAGS) $(COMMON) $(SANITIZE_FLAGS))' >$@
+
+# --- Open vSwitch's library, and the access to the database made by its generator -----------------------------
+
+$(OVS_READY):
+	scripts/build-openvswitch.sh $(OVS)
+
+IDLC := PYTHONPATH=$(OVS)/python PYTHONDONTWRITEBYTECODE=1 $(PYTHON) $(OVS)/ovsdb/ovsdb-idlc
+
+$(IDL).ovsidl: controller/cordon.ovsschema controller/cordon-idl.ann | $(OVS_READY)
+	$(call say,IDL,$@) $(IDLC) annotate $^ >$@
+
+$(IDL).c: $(IDL).ovsidl
+	$(call say,IDL,$@) $(IDLC) c-idl-source $< >$@
+
+$(IDL).h: $(IDL).ovsidl
+	$(call say,IDL,$@) $(IDLC) c-idl-header $< >$@
+
+# --- Tests -----------------------------------------------------------------------------------------------------
+
+unit: $(UNIT_PROGRAMS) ## Build and run the unit tests
+	@tests/run --unit "$(UNIT_PROGRAMS)"
+
+$(OUT)/tests/%_test: $(OUT)/obj/tests/unit/%_test.o
+	@mkdir -p $(@D)
+	$(call say,LD,$@) $(LINK) $^ $(UNIT_LIBS) -lyaml -lsqlite3 -lcmocka -lm -lpthread
+
+unit_programs = $(patsubst tests/unit/%.c,$(OUT)/tests/%,$(1))
+UNIT_ARCHIVES_DPDK := $(OUT)/libdatapath.a
+$(call unit_programs,$(UNIT_CLI)): $(OUT)/libcli.a
+$(call unit_programs,$(UNIT_DPDK)): $(OUT)/libdatapath.a
+$(call unit_programs,$(UNIT)): $(OUT)/libcore.a $(OUT)/libzones.a
+$(call unit_programs,$(UNIT_CLI) $(UNIT_MODEL) $(UNIT_DPDK)): $(OUT)/libmodel.a
+$(call unit_programs,$(filter-out $(UNIT_DPDK),$(UNIT_CLI) $(UNIT_MODEL))): UNIT_LIBS = $(OVS_LIBS)
+$(call unit_programs,$(UNIT_DPDK)): UNIT_LIBS = $(OVS_LIBS) $(DPDK_LIBS)
+
+# Fuzz targets: clang's, with the rooms' sources instrumented for it.
+FUZZ_FLAGS := -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all
+fuzz_objects = $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(1))
+
+$(BUILD)/fuzz/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(call say,FUZZ-CC,$<) clang $(FUZZ_FLAGS) $(COMMON) -fsanitize=fuzzer-no-link,address,undefined \
+		-MMD -MP -c -o $@ $<
+
+$(BUILD)/fuzz/librooms.a: $(call fuzz_objects,$(CORE) $(ZONES))
+	$(call say,AR,$@) rm -f $@ && $(AR) rcs $@ $^
+
+$(BUILD)/fuzz/%_fuzz: $(BUILD)/fuzz/obj/tests/fuzz/%_fuzz.o $(BUILD)/fuzz/librooms.a
+	$(call say,FUZZ-LD,$@) clang $(FUZZ_FLAGS) -fsanitize=fuzzer,address,undefined -o $@ $^ -lyaml -lsqlite3 -lm -lpthread
+
+fuzz: $(FUZZ_PROGRAMS) ## Build and run the fuzz targets (FUZZ_SECONDS=10 each)
+	@tests/run --fuzz "$(FUZZ_PROGRAMS)" --fuzz-seconds $(FUZZ_SECONDS)
+
+# --- House-keeping -------------------------------------------------------------------------------------------------
+
+clean: ## Remove what was built, but keep Open vSwitch's library
+	@[ ! -d $(BUILD) ] || find $(BUILD) -mindepth 1 -maxdepth 1 ! -name 'openvswitch*' -exec rm -rf {} +
+
+distclean: ## Remove build/ altogether
+	rm -rf $(BUILD)
+
+help: ## List what can be made
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+.PHONY: all lib unit fuzz clean distclean help FORCE
+.SECONDARY:
+
+-include $(shell [ ! -d $(OUT)/obj ] || find $(OUT)/obj -name '*.d') $(shell [ ! -d $(BUILD)/fuzz/obj ] || find $(BUILD)/fuzz/obj -name '*.d')
