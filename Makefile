@@ -34,9 +34,15 @@ OVS_READY := $(OVS)/.built
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
 
-# --- The rooms: every source file, in the order in which a packet, or a command, meets them --------------
+# What cannot be built for want of a package says so before anything is tried.
+GOALS := $(or $(MAKECMDGOALS),all)
+NEEDED := $(if $(filter all lib install check-run unit fuzz system,$(GOALS)),build) $(if $(filter check-run unit fuzz system,$(GOALS)),check)
+MISSING := $(if $(strip $(NEEDED)),$(shell scripts/setup.sh --check $(NEEDED) 2>&1))
+ifneq ($(MISSING),)
+$(error $(MISSING))
+endif
 
-present = $(filter $(wildcard $(dir $(firstword $(1)))*.c),$(1))
+# --- The rooms: every source file, in the order in which a packet, or a command, meets them --------------
 
 ZONES := $(sort $(wildcard zones/*.c))
 
@@ -162,15 +168,33 @@ $(IDL).h: $(IDL).ovsidl
 
 # --- Tests -----------------------------------------------------------------------------------------------------
 
+# ThreadSanitizer does not know Open vSwitch's and DPDK's locks, so with it only the unit tests are run.
+SYSTEM_TESTS := $(if $(findstring thread,$(SANITIZE)),,$(if $(wildcard tests/system/test_*.py),--system tests/system))
+FUZZ_TESTS := $(if $(findstring thread,$(SANITIZE)),,--fuzz "$(FUZZ_PROGRAMS)" --fuzz-seconds $(FUZZ_SECONDS))
+
+check: ## Install what is missing, build, and run all tests
+	@scripts/setup.sh build run check
+	@$(MAKE) --no-print-directory check-run
+
+check-run: all $(UNIT_PROGRAMS) $(if $(FUZZ_TESTS),$(FUZZ_PROGRAMS))
+	@tests/run --build $(OUT) --unit "$(UNIT_PROGRAMS)" $(FUZZ_TESTS) $(SYSTEM_TESTS)
+
 unit: $(UNIT_PROGRAMS) ## Build and run the unit tests
-	@tests/run --unit "$(UNIT_PROGRAMS)"
+	@tests/run --build $(OUT) --unit "$(UNIT_PROGRAMS)"
+
+fuzz: $(FUZZ_PROGRAMS) ## Build and run the fuzz targets (FUZZ_SECONDS=10 each)
+	@tests/run --fuzz "$(FUZZ_PROGRAMS)" --fuzz-seconds $(FUZZ_SECONDS)
+
+system: all ## Build and run the system tests (as root)
+	@tests/run --build $(OUT) --system tests/system
+
+unit_programs = $(patsubst tests/unit/%.c,$(OUT)/tests/%,$(1))
 
 $(OUT)/tests/%_test: $(OUT)/obj/tests/unit/%_test.o
 	@mkdir -p $(@D)
 	$(call say,LD,$@) $(LINK) $^ $(UNIT_LIBS) -lyaml -lsqlite3 -lcmocka -lm -lpthread
 
-unit_programs = $(patsubst tests/unit/%.c,$(OUT)/tests/%,$(1))
-UNIT_ARCHIVES_DPDK := $(OUT)/libdatapath.a
+# The order matters to the linker: who calls comes before who is called.
 $(call unit_programs,$(UNIT_CLI)): $(OUT)/libcli.a
 $(call unit_programs,$(UNIT_DPDK)): $(OUT)/libdatapath.a
 $(call unit_programs,$(UNIT)): $(OUT)/libcore.a $(OUT)/libzones.a
@@ -193,8 +217,60 @@ $(BUILD)/fuzz/librooms.a: $(call fuzz_objects,$(CORE) $(ZONES))
 $(BUILD)/fuzz/%_fuzz: $(BUILD)/fuzz/obj/tests/fuzz/%_fuzz.o $(BUILD)/fuzz/librooms.a
 	$(call say,FUZZ-LD,$@) clang $(FUZZ_FLAGS) -fsanitize=fuzzer,address,undefined -o $@ $^ -lyaml -lsqlite3 -lm -lpthread
 
-fuzz: $(FUZZ_PROGRAMS) ## Build and run the fuzz targets (FUZZ_SECONDS=10 each)
-	@tests/run --fuzz "$(FUZZ_PROGRAMS)" --fuzz-seconds $(FUZZ_SECONDS)
+# --- Style -------------------------------------------------------------------------------------------------------
+
+C_FILES = $(shell find zones ebpf datapath hv controller cli tests -name '*.[ch]' 2>/dev/null)
+SHELL_FILES = $(shell grep -lE '^#!.*(/| )(sh|bash)$$' -r scripts tests .ci packaging --exclude-dir=corpus 2>/dev/null)
+
+lint: ## Install the checkers that are missing, and check style, folder dependencies and common mistakes
+	@scripts/setup.sh lint
+	@echo '  LINT     format'; clang-format --dry-run -Werror $(C_FILES)
+	@echo '  LINT     rooms'; scripts/lint-rooms
+	@echo '  LINT     files'; scripts/lint-files
+	@echo '  LINT     shell'; shellcheck $(SHELL_FILES)
+	@echo '  LINT     cppcheck'; cppcheck --quiet --std=c11 --language=c --enable=warning,performance,portability \
+		--inline-suppr --suppress=missingIncludeSystem --error-exitcode=1 -j 2 -D_GNU_SOURCE -I. $(filter %.c,$(C_FILES))
+	@echo 'lint: nothing found'
+
+# --- The demonstration -------------------------------------------------------------------------------------------
+
+demo: ## Install what is missing, build, and show web, app and db talking through a switch with zones
+	@scripts/setup.sh build run
+	@$(MAKE) --no-print-directory all
+	@scripts/demo.sh $(OUT)
+
+setup: ## Install the packages that building, running, testing and checking need
+	@scripts/setup.sh build run check lint
+
+# --- Installation ------------------------------------------------------------------------------------------------
+
+# File, mode, directory.
+INSTALLED = \
+	$(OUT)/cordon-switchd:755:sbin \
+	$(OUT)/cordon:755:bin \
+	$(SCHEMA):644:share/cordon \
+	$(foreach page,$(wildcard cli/*.1 docs/*.1),$(page):644:share/man/man1) \
+	$(foreach page,$(wildcard cli/*.8 docs/*.8),$(page):644:share/man/man8) \
+	$(foreach text,$(wildcard README.md LICENSE docs/*.md),$(text):644:share/doc/cordon) \
+	$(foreach text,$(wildcard examples/*),$(text):644:share/doc/cordon/examples) \
+	$(foreach unit,$(wildcard packaging/*.service packaging/*.target),$(OUT)/$(unit):644:lib/systemd/system)
+
+$(OUT)/packaging/%: packaging/%
+	@mkdir -p $(@D)
+	@sed 's|@PREFIX@|$(PREFIX)|g' $< >$@
+
+install: all $(foreach unit,$(wildcard packaging/*.service packaging/*.target),$(OUT)/$(unit)) ## Install below DESTDIR and PREFIX
+	@set -e; for entry in $(INSTALLED); do \
+		file=$${entry%%:*}; rest=$${entry#*:}; mode=$${rest%%:*}; directory='$(DESTDIR)$(PREFIX)'/$${rest#*:}; \
+		install -D -m "$$mode" "$$file" "$$directory/$${file##*/}"; \
+	done
+	@echo 'installed in $(DESTDIR)$(PREFIX)'
+
+uninstall: ## Remove what `make install` installed
+	@for entry in $(INSTALLED); do \
+		file=$${entry%%:*}; rest=$${entry#*:}; rm -f '$(DESTDIR)$(PREFIX)'/"$${rest#*:}/$${file##*/}"; \
+	done
+	@echo 'removed from $(DESTDIR)$(PREFIX)'
 
 # --- House-keeping -------------------------------------------------------------------------------------------------
 
@@ -207,7 +283,7 @@ distclean: ## Remove build/ altogether
 help: ## List what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
-.PHONY: all lib unit fuzz clean distclean help FORCE
+.PHONY: all lib check check-run unit fuzz system lint demo setup install uninstall clean distclean help FORCE
 .SECONDARY:
 
 -include $(shell [ ! -d $(OUT)/obj ] || find $(OUT)/obj -name '*.d') $(shell [ ! -d $(BUILD)/fuzz/obj ] || find $(BUILD)/fuzz/obj -name '*.d')

@@ -1,0 +1,106 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# Installs the Debian packages that Cordon needs and that are not there yet.
+#
+#	scripts/setup.sh GROUP...		installs what is missing
+#	scripts/setup.sh --check GROUP...	only says what is missing, and fails if something is
+#
+# Groups: build (make), run (cordon up, make demo), check (make check), lint (make lint).
+# Called by the Makefile.  Nothing is changed on the host but packages.
+set -eu
+
+packages_build="gcc libc6-dev make pkgconf python3 libdpdk-dev libyaml-dev libsqlite3-dev libssl-dev libcap-ng-dev
+	libxdp-dev libbpf-dev libnuma-dev openvswitch-source"
+packages_run="python3 openvswitch-common openvswitch-switch iproute2 iputils-ping curl procps"
+packages_check="libcmocka-dev clang libclang-rt-dev llvm python3-pytest python3-scapy dpdk iperf3 tcpdump ethtool"
+packages_lint="clang-format cppcheck shellcheck python3"
+
+here=$(cd "$(dirname "$0")/.." && pwd)
+log=$here/build/setup.log
+
+say() {
+	printf 'setup: %s\n' "$*"
+}
+
+fail() {
+	say "$*" >&2
+	exit 1
+}
+
+packages_of() {
+	for group in "$@"; do
+		case $group in
+		build) echo "$packages_build" ;;
+		run) echo "$packages_run" ;;
+		check) echo "$packages_check" ;;
+		lint) echo "$packages_lint" ;;
+		*) fail "there is no group '$group'; groups are build, run, check, lint" ;;
+		esac
+	done
+}
+
+# Those of the packages named that are not installed, each once.
+missing_of() {
+	# dpkg-query complains about names that it has never seen; they are as missing as the others.
+	# shellcheck disable=SC2016 # dpkg-query's own variables.
+	installed=$(dpkg-query -W -f='${db:Status-Status} ${Package}\n' "$@" 2>/dev/null |
+		sed -n 's/^installed //p' || true)
+	printf '%s\n' "$@" | sort -u | grep -vxF "${installed:-(none)}" || true
+}
+
+# Shows which packages apt sets up, as it does; all that it says goes to $log.
+apt() {
+	mkdir -p "$(dirname "$log")"
+	status_file=$(mktemp)
+	{
+		status=0
+		DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@" \
+			</dev/null 2>&1 || status=$?
+		echo "$status" >"$status_file"
+	} | tee -a "$log" | sed -un -e 's/^Need to get \(.*\) of archives.*/setup: downloading \1/p' \
+		-e 's/^Setting up \([^ ]*\).*/setup:   installed \1/p'
+	status=$(cat "$status_file")
+	rm -f "$status_file"
+	return "$status"
+}
+
+only_check=no
+if [ "${1:-}" = --check ]; then
+	only_check=yes
+	shift
+fi
+[ $# -gt 0 ] || fail "usage: scripts/setup.sh [--check] build|run|check|lint ..."
+
+# shellcheck disable=SC2046 # A list of words is what is wanted.
+set -- $(packages_of "$@")
+if ! command -v dpkg-query >/dev/null; then
+	[ "$only_check" = no ] || exit 0
+	fail "this is not Debian, so nothing was installed; install what corresponds to: $*"
+fi
+missing=$(missing_of "$@" | tr '\n' ' ')
+missing=${missing% }
+[ -n "$missing" ] || exit 0
+
+[ "$only_check" = no ] ||
+	fail "these packages are missing: $missing. As root, install them with: apt-get install $missing"
+[ "$(id -u)" = 0 ] ||
+	fail "you are not root, so these packages could not be installed: $missing. Install them with: sudo apt-get install $missing"
+command -v apt-get >/dev/null || fail "there is no apt-get here; install these packages by other means: $missing"
+
+say "installing $missing (all of apt's output: $log)"
+# shellcheck disable=SC2086 # A list of words is what is wanted.
+if ! apt install -y --no-install-recommends $missing; then
+	say "apt does not find them all; fetching its package lists"
+	apt update || fail "apt could not fetch its package lists: is there a network, and does it reach a Debian mirror? See $log"
+	apt install -y --no-install-recommends $missing || {
+		tail -n 15 "$log" >&2
+		fail "apt could not install them; its last words are above, all of them in $log"
+	}
+fi
+
+huge_pages=$(cat /proc/sys/vm/nr_hugepages 2>/dev/null || echo 0)
+if [ "$huge_pages" = 0 ]; then
+	say "no huge pages are reserved: everything works, but vhost ports are slower. To reserve 2 GiB:" \
+		"echo 1024 > /proc/sys/vm/nr_hugepages"
+fi
