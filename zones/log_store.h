@@ -2,9 +2,11 @@
 /*
  * The default log sink: SQLite files, one per span of time ("bucket"), and the queries on them.
  *
- * Layout: DIRECTORY/traffic-YYYYMMDDTHHMMSSZ.db, named for the bucket's start, UTC.  Retention
- * deletes whole files, oldest first, by age and by total size.  One writer (the log thread of one
- * cordon-switchd) and any number of readers, in other processes, at once (SQLite WAL).
+ * Layout: DIRECTORY/traffic-YYYYMMDDTHHMMSSZ.db, named for the bucket's start, UTC.  A bucket that
+ * outgrows its share of the total size, or whose clock is set back, goes on in ...Z-2.db and so on.
+ * Retention deletes whole files, oldest first, by age and by total size.  One writer (the log
+ * thread of one cordon-switchd; a second one is refused) and any number of readers, in other
+ * processes, at once (SQLite WAL).
  */
 #ifndef ZONES_LOG_STORE_H
 #define ZONES_LOG_STORE_H
@@ -12,30 +14,39 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "zones/address.h"
 #include "zones/log_record.h"
 
 struct log_store;
 
 struct log_store_options {
-	const char *directory;         /* Made, mode 0750, if it is not there. */
-	unsigned int bucket_seconds;   /* 0: 3600. */
-	unsigned int retention_days;   /* 0: 30. */
-	uint64_t retention_bytes;      /* 0: 10 GiB. */
+	const char *directory;	     /* Made, mode 0750, if it is not there. */
+	unsigned int bucket_seconds; /* 0: 3600. */
+	unsigned int retention_days; /* 0: 30. */
+	uint64_t retention_bytes;    /* 0: 10 GiB. */
 };
 
 /* Opens the store for writing.  Returns 0, or a negative errno with the reason, naming the path, in
- * error[].  A file left damaged by a crash is set aside as NAME.damaged, and a new one begun. */
-int log_store_open(const struct log_store_options *options, struct log_store **store,
-	char *error, size_t error_size);
+ * error[]; -EBUSY: another process writes there.  A file left damaged by a crash is set aside as
+ * NAME.damaged, and a new one begun. */
+int log_store_open(const struct log_store_options *options, struct log_store **store, char *error,
+	size_t error_size);
 
-/* Adds one record to the transaction in progress.  Returns 0, or a negative errno: the record is
- * then not stored, and the caller counts it as lost.  Never blocks longer than one disk write. */
+/* Adds one record to the transaction in progress.  Its sequence number must be higher than the last
+ * one's.  Returns 0, or a negative errno: the record is then not stored, and the caller counts it
+ * as lost (-EINVAL: the fault is the record's own; else the whole transaction is lost, which
+ * log_store_commit() will say).  Never blocks longer than one disk write. */
 int log_store_write(struct log_store *store, const struct log_record *record);
 
 /* Commits what was written, so that readers see it; starts a new bucket and applies retention when
- * due.  Call it after each batch.  On failure (disk full) the whole transaction is rolled back:
- * returns a negative errno and the number of its records in *n_lost. */
+ * due.  Call it after each batch, and now and then without one.  On failure (disk full) the whole
+ * transaction is rolled back: returns a negative errno and, in *n_lost, the number of its records
+ * for which log_store_write() had returned 0; it tries anew with the next record.  What is
+ * committed survives a crash of the process; a crash of the machine may take the last seconds. */
 int log_store_commit(struct log_store *store, uint64_t now_ns, size_t *n_lost);
+
+/* The highest sequence number stored, in all files; 0: none yet.  The caller goes on from there. */
+uint64_t log_store_last_sequence(const struct log_store *store);
 
 /* The reason of the last failure, for a person. */
 const char *log_store_error(const struct log_store *store);
@@ -45,18 +56,26 @@ void log_store_close(struct log_store *store);
 
 /* --- Queries ------------------------------------------------------------------------------- */
 
-/* What to look for; all conditions must hold.  Strings are NULL, numbers -1 or 0, for "any". */
+/* What to look for; all conditions must hold.  Strings are NULL, numbers -1 or 0, for "any"; start
+ * from LOG_FILTER_ANY. */
 struct log_filter {
-	uint64_t since_ns, until_ns; /* until_ns 0: now. */
-	int kind;                    /* enum log_kind or -1. */
-	int verdict;                 /* enum zone_action or -1. */
+	uint64_t since_ns, until_ns;	     /* until_ns 0: now. */
+	int kind;			     /* enum log_kind or -1. */
+	int verdict;			     /* enum zone_action or -1. */
 	const char *zone, *vm, *port, *rule; /* Either end's; rule is "policy/rule" or "rule". */
-	const struct ip_prefix *prefix;      /* Either end within it. */
-	int protocol;                /* IANA number or -1. */
-	int transport_port;          /* Either end's, or -1. */
-	uint64_t after_sequence;     /* Only records with a higher sequence number. */
-	size_t limit;                /* At most so many, the newest. 0: all. */
+	const struct ip_prefix *prefix;	     /* Either end within it. */
+	int protocol;			     /* IANA number or -1. */
+	int transport_port;		     /* Either end's, or -1. */
+	uint64_t after_sequence;	     /* Only records with a higher sequence number. */
+	size_t limit;			     /* At most so many, the newest. 0: all. */
+	bool with_gaps; /* Gap records too, even where the conditions on names, addresses and kinds
+			 * do not hold: what is lost might have met them. */
 };
+
+#define LOG_FILTER_ANY                                                                             \
+	{                                                                                          \
+		.kind = -1, .verdict = -1, .protocol = -1, .transport_port = -1                    \
+	}
 
 /* Calls `each` for every record that matches, oldest first; a false return ends the query.
  * The record's strings live only during the call.  Returns 0 or a negative errno with the reason in
@@ -70,11 +89,16 @@ int log_query(const char *directory, const struct log_filter *filter,
 struct log_summary_row {
 	const char *source_zone, *destination_zone, *policy, *rule;
 	uint8_t protocol, verdict;
-	uint16_t destination_port;
-	uint64_t connections, packets, bytes, last_ns;
+	uint16_t destination_port; /* 0 for a protocol without ports. */
+	/* Connections that began within the span or were open at its start, and attempts that were
+	 * refused, those that the cap held back included. */
+	uint64_t connections;
+	uint64_t packets, bytes; /* Both ways, of connections that ended within the span. */
+	uint64_t last_ns;	 /* Time of the newest record. */
 };
 
-/* Groups the matching records by zone pair, service, verdict and rule, most connections first. */
+/* Groups the matching records by zone pair, service, verdict and rule, most connections first.
+ * `limit` counts rows here, and a gap record is never part of one.  Errors as log_query()'s. */
 int log_summarize(const char *directory, const struct log_filter *filter,
 	bool (*each)(const struct log_summary_row *row, void *context), void *context, char *error,
 	size_t error_size);
