@@ -116,8 +116,8 @@ $(OUT)/libcli.a: $(call objects,$(CLI))
 $(OUT)/lib%.a:
 	$(call say,AR,$@) rm -f $@ && $(AR) rcs $@ $^
 
-$(OUT)/cordon-switchd: $(call objects,$(DATAPATH_MAIN)) $(OUT)/libdatapath.a $(OUT)/libcore.a $(OUT)/libzones.a \
-		$(OUT)/libmodel.a
+$(OUT)/cordon-switchd: $(call objects,$(DATAPATH_MAIN)) $(OUT)/libdatapath.a $(OUT)/libcore.a $(OUT)/libmodel.a \
+		$(OUT)/libzones.a
 	$(call say,LD,$@) $(LINK) $^ $(OVS_LIBS) $(DPDK_LIBS) -lyaml -lsqlite3 -lm -lpthread
 
 $(OUT)/cordon: $(call objects,$(CLI_MAIN)) $(OUT)/libcli.a $(OUT)/libmodel.a $(OUT)/libzones.a
@@ -197,8 +197,8 @@ $(OUT)/tests/%_test: $(OUT)/obj/tests/unit/%_test.o
 # The order matters to the linker: who calls comes before who is called.
 $(call unit_programs,$(UNIT_CLI)): $(OUT)/libcli.a
 $(call unit_programs,$(UNIT_DPDK)): $(OUT)/libdatapath.a
-$(call unit_programs,$(UNIT)): $(OUT)/libcore.a $(OUT)/libzones.a
 $(call unit_programs,$(UNIT_CLI) $(UNIT_MODEL) $(UNIT_DPDK)): $(OUT)/libmodel.a
+$(call unit_programs,$(UNIT)): $(OUT)/libcore.a $(OUT)/libzones.a
 $(call unit_programs,$(filter-out $(UNIT_DPDK),$(UNIT_CLI) $(UNIT_MODEL))): UNIT_LIBS = $(OVS_LIBS)
 $(call unit_programs,$(UNIT_DPDK)): UNIT_LIBS = $(OVS_LIBS) $(DPDK_LIBS)
 
