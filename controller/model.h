@@ -23,11 +23,11 @@ struct model;
 enum model_result {
 	MODEL_OK,
 	MODEL_UNREACHABLE, /* No database answered in time. */
-	MODEL_INVALID,     /* What was asked for makes no sense; nothing was sent. */
+	MODEL_INVALID,	   /* What was asked for makes no sense; nothing was sent. */
 	MODEL_NOT_FOUND,
 	MODEL_EXISTS,
-	MODEL_CONFLICT,    /* Somebody else changed it meanwhile; nothing was changed. */
-	MODEL_FAILED,      /* The database refused it. */
+	MODEL_CONFLICT, /* Somebody else changed it meanwhile; nothing was changed. */
+	MODEL_FAILED,	/* The database refused it. */
 };
 
 struct model_error {
@@ -48,17 +48,23 @@ const struct cordonrec_network *model_network(struct model *model, const char *n
 const struct cordonrec_policy_revision *model_revision(struct model *model, int64_t number);
 
 /* Makes the root row, this host's row and the default log sink if they are not there. */
-enum model_result model_initialize(struct model *model, const char *host, struct model_error *error);
+enum model_result model_initialize(
+	struct model *model, const char *host, struct model_error *error);
 
 /* What `cordon port add|set` may say.  A NULL string or a negative number leaves the column as it
- * is (its default, on adding).  Lists are comma-separated; "" empties them. */
+ * is (its default, on adding).  Lists are comma-separated ("\," is a comma within an option's
+ * value);
+ * "" empties them, and a limit of 0 is none.  Defaults: role by type (dpdk and vxlan: uplink;
+ * internal: internal; else vnic); VLAN mode trunk for an uplink or where trunks are given, else
+ * access.  A trunk without trunks carries all VLANs.  The port's number is the lowest free one on
+ * its host, and stays. */
 struct model_port_change {
 	const char *name, *host, *type, *role;
-	const char *options;     /* "key=value,..." */
+	const char *options; /* "key=value,..." */
 	const char *network;
 	const char *vlan_mode, *trunks; /* "access" or "trunk"; "10,20-29" */
 	const char *macs, *addresses, *tags, *vm_id, *vm_name;
-	int spoof_guard;         /* 0, 1, or -1. */
+	int spoof_guard; /* 0, 1, or -1. */
 	int64_t ingress_kbps, mac_limit, storm_pps, connection_limit, half_open_limit;
 };
 

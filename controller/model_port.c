@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Adding, changing and removing ports.  Called by the model's user, on its one thread.
+ *
+ * What was asked for is read once into a `struct port_columns`, checked, and then written in a
+ * transaction that checks what depends on other rows: the host, the network, the name, and which
+ * number is free.  The number belongs to the port for its life, whatever is restarted.
+ */
+#include "controller/model_private.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "openvswitch/dynamic-string.h"
+#include "util.h"
+
+enum { PORT_NAME_LENGTH_MAX = 63, PORT_NUMBER_MAX = 1023 };
+
+/* A change, read and checked for itself. */
+struct port_columns {
+	const struct model_port_change *change;
+	bool adding;
+	struct smap options;
+	struct svec macs, addresses, tags;
+	bool vlans[4096];
+};
+
+static const char *const port_types[] = {"vhost", "kernel", "internal", "dpdk", "vxlan", NULL};
+static const char *const port_roles[] = {"vnic", "uplink", "internal", NULL};
+static const char *const vlan_modes[] = {"access", "trunk", NULL};
+
+static bool check_word(
+	const char *what, const char *word, const char *const *words, struct model_error *error)
+{
+	struct ds known = DS_EMPTY_INITIALIZER;
+	const char *const *one;
+
+	if (!word)
+		return true;
+	for (one = words; *one; one++) {
+		if (!strcmp(word, *one))
+			break;
+		ds_put_format(&known, "%s%s", known.length ? ", " : "", *one);
+	}
+	if (!*one)
+		model_fail(error, MODEL_INVALID, "%s '%s' is not known; use one of: %s", what, word,
+			ds_cstr(&known));
+	ds_destroy(&known);
+	return *one;
+}
+
+/* --- Reading ------------------------------------------------------------------------------- */
+
+static void port_columns_destroy(struct port_columns *columns)
+{
+	smap_destroy(&columns->options);
+	svec_destroy(&columns->macs);
+	svec_destroy(&columns->addresses);
+	svec_destroy(&columns->tags);
+}
+
+static bool check_limits(const struct model_port_change *change, struct model_error *error)
+{
+	const struct {
+		const char *name;
+		int64_t value;
+	} limits[] = {
+		{"ingress rate (kbit/s)", change->ingress_kbps},
+		{"MAC limit", change->mac_limit},
+		{"storm limit (frames/s)", change->storm_pps},
+		{"connection limit", change->connection_limit},
+		{"half-open limit", change->half_open_limit},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(limits); i++) {
+		if (limits[i].value > UINT32_MAX) {
+			model_fail(error, MODEL_INVALID,
+				"%s %lld is above %lld; use less, or 0 for none", limits[i].name,
+				(long long int)limits[i].value, (long long int)UINT32_MAX);
+			return false;
+		}
+	}
+	return true;
+}
+
+/* Reads and checks all that depends on no other row. */
+static bool port_columns_read(struct port_columns *columns, const struct model_port_change *change,
+	bool adding, struct model_error *error)
+{
+	*columns = (struct port_columns){.change = change, .adding = adding};
+	smap_init(&columns->options);
+	svec_init(&columns->macs);
+	svec_init(&columns->addresses);
+	svec_init(&columns->tags);
+	if (adding && !change->type) {
+		model_fail(error, MODEL_INVALID,
+			"port %s has no type; use one of: vhost, kernel, internal, dpdk",
+			change->name);
+		return false;
+	}
+	return model_check_name("port", change->name, PORT_NAME_LENGTH_MAX, error) &&
+	       check_word("port type", change->type, port_types, error) &&
+	       check_word("port role", change->role, port_roles, error) &&
+	       check_word("VLAN mode", change->vlan_mode, vlan_modes, error) &&
+	       (!change->options ||
+		       model_read_options(change->options, &columns->options, error)) &&
+	       (!change->trunks || model_read_vlans(change->trunks, columns->vlans, error)) &&
+	       (!change->macs || model_read_macs(change->macs, &columns->macs, error)) &&
+	       (!change->addresses ||
+		       model_read_addresses(change->addresses, &columns->addresses, error)) &&
+	       (!change->tags || model_read_tags(change->tags, &columns->tags, error)) &&
+	       (!change->vm_id || model_check_text("VM id", change->vm_id, error)) &&
+	       (!change->vm_name || model_check_text("VM name", change->vm_name, error)) &&
+	       check_limits(change, error);
+}
+
+/* --- Checks against other rows ------------------------------------------------------------- */
+
+/* Two ports of one host with the same MAC would take each other's frames, and with the same
+ * address both would land in quarantine. */
+static bool check_unique(struct model *model, const struct port_columns *columns,
+	const struct cordonrec_port *self, struct model_error *error)
+{
+	const struct cordonrec_port *other;
+
+	CORDONREC_PORT_FOR_EACH (other, model->idl) {
+		if (other == self || !other->host ||
+			strcmp(other->host->name, columns->change->host))
+			continue;
+		for (size_t i = 0; i < other->n_macs; i++) {
+			if (svec_contains_unsorted(&columns->macs, other->macs[i])) {
+				model_fail(error, MODEL_INVALID,
+					"MAC %s belongs to port %s already; give port %s another "
+					"one",
+					other->macs[i], other->name, columns->change->name);
+				return false;
+			}
+		}
+		for (size_t i = 0; i < other->n_addresses; i++) {
+			if (svec_contains_unsorted(&columns->addresses, other->addresses[i])) {
+				model_fail(error, MODEL_INVALID,
+					"address %s belongs to port %s already; give port %s "
+					"another one",
+					other->addresses[i], other->name, columns->change->name);
+				return false;
+			}
+		}
+	}
+	return true;
+}
+
+static const struct cordonrec_host *find_host(
+	struct model *model, const char *name, struct model_error *error)
+{
+	const struct cordonrec_host *host = model_host(model, name);
+	const struct cordonrec_host *other;
+	struct ds known = DS_EMPTY_INITIALIZER;
+
+	if (host)
+		return host;
+	CORDONREC_HOST_FOR_EACH (other, model->idl)
+		ds_put_format(&known, "%s%s", known.length ? ", " : "", other->name);
+	model_fail(error, MODEL_NOT_FOUND,
+		"host '%s' is not in the database (known: %s); run `cordon up` there, or name one "
+		"of these with --host",
+		name, known.length ? ds_cstr(&known) : "none");
+	ds_destroy(&known);
+	return NULL;
+}
+
+/* The lowest free number on the host; 0: none. */
+static int64_t free_number(struct model *model, const struct cordonrec_host *host)
+{
+	bool used[PORT_NUMBER_MAX + 1] = {false};
+	const struct cordonrec_port *port;
+
+	CORDONREC_PORT_FOR_EACH (port, model->idl) {
+		if (port->host == host && port->n_number)
+			used[*port->number] = true;
+	}
+	for (int64_t number = 1; number <= PORT_NUMBER_MAX; number++) {
+		if (!used[number])
+			return number;
+	}
+	return 0;
+}
+
+/* --- Writing ------------------------------------------------------------------------------- */
+
+/* A limit that was given replaces the row's, 0 removes it. */
+static void write_limits(const struct cordonrec_port *port, const struct model_port_change *change)
+{
+	const struct {
+		const char *key;
+		int64_t value;
+	} limits[] = {
+		{"ingress-kbps", change->ingress_kbps},
+		{"macs", change->mac_limit},
+		{"storm-pps", change->storm_pps},
+		{"connections", change->connection_limit},
+		{"half-open", change->half_open_limit},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(limits); i++) {
+		if (limits[i].value > 0)
+			cordonrec_port_update_limits_setkey(port, limits[i].key, limits[i].value);
+		else if (!limits[i].value)
+			cordonrec_port_update_limits_delkey(port, limits[i].key);
+	}
+}
+
+static void write_trunks(const struct cordonrec_port *port, const bool vlans[4096])
+{
+	int64_t *trunks = xcalloc(4096, sizeof(*trunks));
+	size_t n = 0;
+
+	for (int64_t vlan = 1; vlan < 4095; vlan++) {
+		if (vlans[vlan])
+			trunks[n++] = vlan;
+	}
+	cordonrec_port_set_trunks(port, trunks, n);
+	free(trunks);
+}
+
+static void write_lists(const struct cordonrec_port *port, struct port_columns *columns)
+{
+	const struct model_port_change *change = columns->change;
+
+	if (change->options)
+		cordonrec_port_set_options(port, &columns->options);
+	if (change->trunks)
+		write_trunks(port, columns->vlans);
+	if (change->macs)
+		cordonrec_port_set_macs(port, (const char **)columns->macs.names, columns->macs.n);
+	if (change->addresses)
+		cordonrec_port_set_addresses(
+			port, (const char **)columns->addresses.names, columns->addresses.n);
+	if (change->tags)
+		cordonrec_port_set_tags(port, (const char **)columns->tags.names, columns->tags.n);
+}
+
+static enum model_result write_columns(struct model *model, const struct cordonrec_port *port,
+	struct port_columns *columns, struct model_error *error)
+{
+	const struct model_port_change *change = columns->change;
+
+	if (change->network && *change->network) {
+		const struct cordonrec_network *network = model_network(model, change->network);
+
+		if (!network)
+			return model_fail(error, MODEL_NOT_FOUND,
+				"network '%s' does not exist; `cordon network list` shows those "
+				"that "
+				"do, `cordon network add %s --vlan N` makes it",
+				change->network, change->network);
+		cordonrec_port_set_network(port, network);
+	} else if (change->network) {
+		cordonrec_port_set_network(port, NULL);
+	}
+	if (change->type)
+		cordonrec_port_set_type(port, change->type);
+	if (change->role)
+		cordonrec_port_set_role(port, change->role);
+	if (change->vlan_mode)
+		cordonrec_port_set_vlan_mode(port, change->vlan_mode);
+	if (change->vm_id)
+		cordonrec_port_set_vm_id(port, change->vm_id);
+	if (change->vm_name)
+		cordonrec_port_set_vm_name(port, change->vm_name);
+	if (change->spoof_guard >= 0) {
+		bool on = change->spoof_guard;
+
+		cordonrec_port_set_spoof_guard(port, &on, 1);
+	}
+	write_lists(port, columns);
+	return MODEL_OK;
+}
+
+static void write_defaults(
+	const struct cordonrec_port *port, const struct model_port_change *change)
+{
+	const char *role = change->role;
+
+	if (!role)
+		role = !strcmp(change->type, "internal") ? "internal"
+		       : !strcmp(change->type, "dpdk") || !strcmp(change->type, "vxlan") ? "uplink"
+											 : "vnic";
+	cordonrec_port_set_role(port, role);
+	if (!change->vlan_mode)
+		cordonrec_port_set_vlan_mode(port,
+			(change->trunks && *change->trunks) || !strcmp(role, "uplink") ? "trunk"
+										       : "access");
+}
+
+static enum model_result build_port_add(struct model *model, struct ovsdb_idl_txn *transaction,
+	void *context, struct model_error *error)
+{
+	struct port_columns *columns = context;
+	const struct model_port_change *change = columns->change;
+	const struct cordonrec_host *host = find_host(model, change->host, error);
+	struct cordonrec_port *port;
+	int64_t number;
+	enum model_result result;
+
+	if (!host)
+		return error->result;
+	if (model_port(model, change->host, change->name))
+		return model_fail(error, MODEL_EXISTS,
+			"port %s exists on host %s already; `cordon port set %s` changes it",
+			change->name, change->host, change->name);
+	if (!check_unique(model, columns, NULL, error))
+		return error->result;
+	number = free_number(model, host);
+	if (!number)
+		return model_fail(error, MODEL_INVALID,
+			"host %s has %d ports, which is the limit; remove one with `cordon port "
+			"del`",
+			change->host, PORT_NUMBER_MAX);
+	port = cordonrec_port_insert(transaction);
+	cordonrec_port_set_name(port, change->name);
+	cordonrec_port_set_host(port, host);
+	cordonrec_port_set_number(port, &number, 1);
+	result = write_columns(model, port, columns, error);
+	if (result == MODEL_OK) {
+		write_defaults(port, change);
+		write_limits(port, change);
+	}
+	return result;
+}
+
+static enum model_result find_port(struct model *model, const char *host, const char *name,
+	const struct cordonrec_port **port, struct model_error *error)
+{
+	*port = model_port(model, host, name);
+	if (*port)
+		return MODEL_OK;
+	return model_fail(error, MODEL_NOT_FOUND,
+		"there is no port '%s' on host %s; `cordon port list` shows those that are", name,
+		host);
+}
+
+static enum model_result build_port_set(struct model *model, struct ovsdb_idl_txn *transaction,
+	void *context, struct model_error *error)
+{
+	struct port_columns *columns = context;
+	const struct cordonrec_port *port;
+	enum model_result result;
+
+	(void)transaction;
+	result = find_port(model, columns->change->host, columns->change->name, &port, error);
+	if (result != MODEL_OK)
+		return result;
+	if (!check_unique(model, columns, port, error))
+		return error->result;
+	result = write_columns(model, port, columns, error);
+	if (result == MODEL_OK)
+		write_limits(port, columns->change);
+	return result;
+}
+
+static enum model_result change_port(struct model *model, const struct model_port_change *change,
+	bool adding, struct model_error *error)
+{
+	struct port_columns *columns = xmalloc(sizeof(*columns));
+	char *what = xasprintf("port %s", change->name);
+	struct model_change commit = {
+		.build = adding ? build_port_add : build_port_set,
+		.context = columns,
+		.what = what,
+		.retry = true,
+	};
+	enum model_result result;
+
+	if (port_columns_read(columns, change, adding, error))
+		result = model_commit(model, &commit, error);
+	else
+		result = error->result;
+	port_columns_destroy(columns);
+	free(columns);
+	free(what);
+	return result;
+}
+
+enum model_result model_port_add(
+	struct model *model, const struct model_port_change *change, struct model_error *error)
+{
+	return change_port(model, change, true, error);
+}
+
+enum model_result model_port_set(
+	struct model *model, const struct model_port_change *change, struct model_error *error)
+{
+	return change_port(model, change, false, error);
+}
+
+static enum model_result build_port_delete(struct model *model, struct ovsdb_idl_txn *transaction,
+	void *context, struct model_error *error)
+{
+	const struct model_port_change *change = context;
+	const struct cordonrec_port *port;
+	enum model_result result = find_port(model, change->host, change->name, &port, error);
+
+	(void)transaction;
+	if (result == MODEL_OK)
+		cordonrec_port_delete(port);
+	return result;
+}
+
+enum model_result model_port_delete(
+	struct model *model, const char *host, const char *name, struct model_error *error)
+{
+	struct model_port_change change = {.host = host, .name = name};
+	char *what = xasprintf("port %s", name);
+	struct model_change commit = {
+		.build = build_port_delete, .context = &change, .what = what, .retry = true};
+	enum model_result result = model_commit(model, &commit, error);
+
+	free(what);
+	return result;
+}

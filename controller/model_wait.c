@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Waiting for a switch to do what was asked of it, by watching what it writes back.  Called by the
+ * model's user, on its one thread.
+ */
+#include "controller/model_private.h"
+
+#include <string.h>
+
+#include "openvswitch/dynamic-string.h"
+#include "timeval.h"
+
+/* MODEL_OK, MODEL_FAILED or MODEL_NOT_FOUND once it is decided; MODEL_UNREACHABLE: not yet. */
+static enum model_result port_outcome(
+	struct model *model, const char *host, const char *name, struct model_error *error)
+{
+	const struct cordonrec_port *port = model_port(model, host, name);
+
+	if (!port)
+		return model_fail(error, MODEL_NOT_FOUND,
+			"port %s was removed while its opening was awaited", name);
+	if (port->error)
+		return model_fail(error, MODEL_FAILED, "%s", port->error);
+	if (port->link_state)
+		return MODEL_OK;
+	return MODEL_UNREACHABLE;
+}
+
+enum model_result model_port_wait(struct model *model, const char *host, const char *name,
+	unsigned int timeout_ms, struct model_error *error)
+{
+	long long int deadline = time_msec() + timeout_ms;
+
+	for (;;) {
+		enum model_result result = port_outcome(model, host, name, error);
+
+		if (result != MODEL_UNREACHABLE)
+			return result;
+		if (!model_wait_for_change(model, deadline))
+			break;
+	}
+	return model_fail(error, MODEL_UNREACHABLE,
+		"port %s is in the database, but the switch on host %s has not opened it within %u "
+		"s; it "
+		"will once it runs: see `cordon status`",
+		name, host, timeout_ms / 1000);
+}
+
+static enum model_result policy_outcome(
+	struct model *model, int64_t number, struct ds *missing, struct model_error *error)
+{
+	const struct cordonrec_host *host;
+
+	ds_clear(missing);
+	CORDONREC_HOST_FOR_EACH (host, model->idl) {
+		if (host->policy_reached >= number)
+			continue;
+		if (host->policy_error && *host->policy_error)
+			return model_fail(error, MODEL_FAILED,
+				"host %s refuses policy revision %lld, and keeps %lld: %s",
+				host->name, (long long int)number,
+				(long long int)host->policy_reached, host->policy_error);
+		ds_put_format(missing, "%s%s", missing->length ? ", " : "", host->name);
+	}
+	return missing->length ? MODEL_UNREACHABLE : MODEL_OK;
+}
+
+enum model_result model_policy_wait(
+	struct model *model, int64_t number, unsigned int timeout_ms, struct model_error *error)
+{
+	long long int deadline = time_msec() + timeout_ms;
+	struct ds missing = DS_EMPTY_INITIALIZER;
+	enum model_result result;
+
+	do
+		result = policy_outcome(model, number, &missing, error);
+	while (result == MODEL_UNREACHABLE && model_wait_for_change(model, deadline));
+	if (result == MODEL_UNREACHABLE)
+		model_fail(error, MODEL_UNREACHABLE,
+			"policy revision %lld is the one wanted, but not yet in force within %u s "
+			"on: %s; "
+			"`cordon status` there says why",
+			(long long int)number, timeout_ms / 1000, ds_cstr(&missing));
+	ds_destroy(&missing);
+	return result;
+}

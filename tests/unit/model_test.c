@@ -1,0 +1,655 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The desired-state model against a real ovsdb-server, which each group of tests starts on a socket
+ * in a directory of its own.  Run by `make unit` from the top of the tree.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "controller/model_private.h"
+#include "openvswitch/vlog.h"
+
+enum { TIMEOUT_MS = 5000 };
+
+struct fixture {
+	char directory[64], socket[96], remote[128], database[96];
+	pid_t server;
+	struct model *model;
+};
+
+static pid_t start(char *const arguments[])
+{
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (!pid) {
+		execvp(arguments[0], arguments);
+		_exit(127);
+	}
+	return pid;
+}
+
+static void start_server(struct fixture *fixture)
+{
+	char remote[160], control[160];
+	struct stat status;
+
+	snprintf(remote, sizeof(remote), "--remote=p%s", fixture->remote);
+	snprintf(control, sizeof(control), "--unixctl=%s/ctl", fixture->directory);
+	fixture->server = start((char *[]){"ovsdb-server", remote, control, "--no-chdir",
+		"-vconsole:off", fixture->database, NULL});
+	for (int i = 0; i < 500 && stat(fixture->socket, &status); i++)
+		nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+	assert_int_equal(stat(fixture->socket, &status), 0);
+}
+
+static void stop_server(struct fixture *fixture)
+{
+	if (!fixture->server)
+		return;
+	kill(fixture->server, SIGTERM);
+	waitpid(fixture->server, NULL, 0);
+	fixture->server = 0;
+	unlink(fixture->socket);
+}
+
+static struct model *open_model(struct fixture *fixture)
+{
+	struct model_error error;
+	struct model *model = model_open(fixture->remote, TIMEOUT_MS, &error);
+
+	if (!model)
+		fail_msg("%s", error.message);
+	return model;
+}
+
+static int set_up(void **state)
+{
+	const char *schema = getenv("CORDON_SCHEMA");
+	struct fixture *fixture = calloc(1, sizeof(*fixture));
+	struct model_error error;
+	int status;
+	pid_t tool;
+
+	vlog_set_levels(NULL, VLF_ANY_DESTINATION, VLL_OFF);
+	strcpy(fixture->directory, "/tmp/cordon-model-XXXXXX");
+	assert_non_null(mkdtemp(fixture->directory));
+	snprintf(fixture->socket, sizeof(fixture->socket), "%s/db.sock", fixture->directory);
+	snprintf(fixture->remote, sizeof(fixture->remote), "unix:%s", fixture->socket);
+	snprintf(fixture->database, sizeof(fixture->database), "%s/db", fixture->directory);
+	tool = start((char *[]){"ovsdb-tool", "create", fixture->database,
+		(char *)(schema ? schema : "controller/cordon.ovsschema"), NULL});
+	assert_int_equal(waitpid(tool, &status, 0), tool);
+	assert_int_equal(status, 0);
+	start_server(fixture);
+	fixture->model = open_model(fixture);
+	assert_int_equal(model_initialize(fixture->model, "alpha", &error), MODEL_OK);
+	*state = fixture;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	static const char *const files[] = {"db", ".db.~lock~", "ctl", "db.sock"};
+	struct fixture *fixture = *state;
+
+	model_close(fixture->model);
+	stop_server(fixture);
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		char path[128];
+
+		snprintf(path, sizeof(path), "%s/%s", fixture->directory, files[i]);
+		unlink(path);
+	}
+	rmdir(fixture->directory);
+	free(fixture);
+	return 0;
+}
+
+/* A change that says nothing but which port is meant. */
+static struct model_port_change port_change(const char *name)
+{
+	return (struct model_port_change){
+		.name = name,
+		.host = "alpha",
+		.spoof_guard = -1,
+		.ingress_kbps = -1,
+		.mac_limit = -1,
+		.storm_pps = -1,
+		.connection_limit = -1,
+		.half_open_limit = -1,
+	};
+}
+
+static void add_port(struct model *model, const char *name)
+{
+	struct model_port_change change = port_change(name);
+	struct model_error error;
+
+	change.type = "kernel";
+	if (model_port_add(model, &change, &error) != MODEL_OK)
+		fail_msg("%s", error.message);
+}
+
+static int64_t number_of(struct model *model, const char *name)
+{
+	const struct cordonrec_port *port = model_port(model, "alpha", name);
+
+	assert_non_null(port);
+	assert_int_equal(port->n_number, 1);
+	return *port->number;
+}
+
+static void test_initialize(void **state)
+{
+	struct fixture *fixture = *state;
+	struct model *model = fixture->model;
+	struct model_error error;
+
+	assert_non_null(model_root(model));
+	assert_int_equal(model_root(model)->policy_wanted, 0);
+	assert_non_null(model_host(model, "alpha"));
+	assert_string_equal(cordonrec_log_sink_first(model_idl(model))->type, "sqlite");
+
+	/* Once more: nothing doubles, and another host comes beside the first. */
+	assert_int_equal(model_initialize(model, "alpha", &error), MODEL_OK);
+	assert_int_equal(model_initialize(model, "beta", &error), MODEL_OK);
+	assert_non_null(model_host(model, "alpha"));
+	assert_non_null(model_host(model, "beta"));
+	assert_null(cordonrec_log_sink_next(cordonrec_log_sink_first(model_idl(model))));
+	assert_int_equal(model_initialize(model, "no spaces", &error), MODEL_INVALID);
+}
+
+static void test_port_numbers(void **state)
+{
+	struct fixture *fixture = *state;
+	struct model *model = fixture->model;
+	struct model_error error;
+
+	add_port(model, "a");
+	add_port(model, "b");
+	add_port(model, "c");
+	assert_int_equal(number_of(model, "a"), 1);
+	assert_int_equal(number_of(model, "b"), 2);
+	assert_int_equal(number_of(model, "c"), 3);
+
+	/* A free number is used again; the others keep theirs. */
+	assert_int_equal(model_port_delete(model, "alpha", "b", &error), MODEL_OK);
+	assert_null(model_port(model, "alpha", "b"));
+	add_port(model, "d");
+	assert_int_equal(number_of(model, "d"), 2);
+	assert_int_equal(number_of(model, "c"), 3);
+}
+
+static void test_port_columns(void **state)
+{
+	struct fixture *fixture = *state;
+	struct model *model = fixture->model;
+	struct model_port_change change = port_change("web1");
+	const struct cordonrec_port *port;
+	struct model_error error;
+
+	assert_int_equal(model_network_add(model, "shop", 20, -1, "the shop", &error), MODEL_OK);
+	change.type = "vhost";
+	change.options = "queues=2,devargs=net_pcap0\\,iface=lo";
+	change.network = "shop";
+	change.macs = "52:54:00:00:00:01,52:54:00:AA:00:02";
+	change.addresses = "10.0.0.1,2001:DB8::1";
+	change.tags = "tier=web,shop";
+	change.vm_name = "Web server 1";
+	change.spoof_guard = 0;
+	change.half_open_limit = 100;
+	change.mac_limit = 4;
+	assert_int_equal(model_port_add(model, &change, &error), MODEL_OK);
+	port = model_port(model, "alpha", "web1");
+	assert_non_null(port);
+	assert_string_equal(port->role, "vnic");
+	assert_string_equal(port->vlan_mode, "access");
+	assert_string_equal(port->network->name, "shop");
+	assert_string_equal(smap_get(&port->options, "queues"), "2");
+	assert_string_equal(smap_get(&port->options, "devargs"), "net_pcap0,iface=lo");
+	assert_int_equal(port->n_macs, 2);
+	assert_string_equal(port->macs[1], "52:54:00:aa:00:02");
+	assert_string_equal(port->addresses[1], "2001:db8::1");
+	assert_int_equal(port->n_tags, 2);
+	assert_string_equal(port->vm_name, "Web server 1");
+	assert_int_equal(port->n_spoof_guard, 1);
+	assert_false(*port->spoof_guard);
+	assert_int_equal(port->n_limits, 2);
+
+	/* Only what is named changes; "" empties, 0 takes a limit away. */
+	change = port_change("web1");
+	change.addresses = "";
+	change.trunks = "10,20-22";
+	change.vlan_mode = "trunk";
+	change.network = "";
+	change.mac_limit = 0;
+	assert_int_equal(model_port_set(model, &change, &error), MODEL_OK);
+	port = model_port(model, "alpha", "web1");
+	assert_int_equal(port->n_addresses, 0);
+	assert_int_equal(port->n_macs, 2);
+	assert_int_equal(port->n_trunks, 4);
+	assert_string_equal(port->vlan_mode, "trunk");
+	assert_null(port->network);
+	assert_int_equal(port->n_limits, 1);
+	assert_string_equal(port->key_limits[0], "half-open");
+	assert_string_equal(port->type, "vhost");
+}
+
+/* What must be refused, and which word the message must hold. */
+static void test_port_refused(void **state)
+{
+	static const struct {
+		const char *why, *type, *role, *macs, *addresses, *tags, *trunks, *options,
+			*network;
+		enum model_result result;
+		const char *word;
+	} table[] = {
+		{.why = "no type", .result = MODEL_INVALID, .word = "no type"},
+		{.why = "type", .type = "veth", .result = MODEL_INVALID, .word = "'veth'"},
+		{.why = "role", .role = "boss", .result = MODEL_INVALID, .word = "'boss'"},
+		{.why = "MAC",
+			.macs = "52:54:00:00:00",
+			.result = MODEL_INVALID,
+			.word = "six bytes"},
+		{.why = "group MAC",
+			.macs = "01:00:5e:00:00:01",
+			.result = MODEL_INVALID,
+			.word = "group"},
+		{.why = "MAC twice",
+			.macs = "52:54:00:00:00:01,52:54:00:00:00:01",
+			.result = MODEL_INVALID,
+			.word = "twice"},
+		{.why = "address",
+			.addresses = "10.0.0",
+			.result = MODEL_INVALID,
+			.word = "'10.0.0'"},
+		{.why = "prefix",
+			.addresses = "10.0.0.1/24",
+			.result = MODEL_INVALID,
+			.word = "prefix length"},
+		{.why = "multicast",
+			.addresses = "224.0.0.1",
+			.result = MODEL_INVALID,
+			.word = "cannot belong"},
+		{.why = "loopback",
+			.addresses = "::1",
+			.result = MODEL_INVALID,
+			.word = "cannot belong"},
+		{.why = "tag", .tags = "=web", .result = MODEL_INVALID, .word = "'=web'"},
+		{.why = "tag value", .tags = "tier=", .result = MODEL_INVALID, .word = "'tier='"},
+		{.why = "tag space",
+			.tags = "tier=w b",
+			.result = MODEL_INVALID,
+			.word = "KEY=VALUE"},
+		{.why = "trunk", .trunks = "10,4095", .result = MODEL_INVALID, .word = "'4095'"},
+		{.why = "range", .trunks = "30-20", .result = MODEL_INVALID, .word = "'30-20'"},
+		{.why = "trunk rest", .trunks = "30x", .result = MODEL_INVALID, .word = "'30x'"},
+		{.why = "option",
+			.options = "queues",
+			.result = MODEL_INVALID,
+			.word = "KEY=VALUE"},
+		{.why = "option twice",
+			.options = "a=1,a=2",
+			.result = MODEL_INVALID,
+			.word = "twice"},
+		{.why = "network",
+			.network = "nowhere",
+			.result = MODEL_NOT_FOUND,
+			.word = "'nowhere'"},
+	};
+	struct fixture *fixture = *state;
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		struct model_port_change change = port_change("p");
+		struct model_error error = {.message = ""};
+
+		change.type = table[i].type			? table[i].type
+			      : strcmp(table[i].why, "no type") ? "kernel"
+								: NULL;
+		change.role = table[i].role;
+		change.macs = table[i].macs;
+		change.addresses = table[i].addresses;
+		change.tags = table[i].tags;
+		change.trunks = table[i].trunks;
+		change.options = table[i].options;
+		change.network = table[i].network;
+		if (model_port_add(fixture->model, &change, &error) != table[i].result ||
+			!strstr(error.message, table[i].word))
+			fail_msg("%s: result %d, message \"%s\"", table[i].why, error.result,
+				error.message);
+	}
+	assert_null(cordonrec_port_first(model_idl(fixture->model)));
+}
+
+static void test_port_names(void **state)
+{
+	static const char *const bad[] = {"", "a b", "-a", "a/b", "ü", "../x",
+		"0123456789012345678901234567890123456789012345678901234567890123"};
+	struct fixture *fixture = *state;
+	struct model_port_change change;
+	struct model_error error;
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		change = port_change(bad[i]);
+		change.type = "kernel";
+		assert_int_equal(model_port_add(fixture->model, &change, &error), MODEL_INVALID);
+	}
+	add_port(fixture->model, "a");
+	change = port_change("a");
+	change.type = "kernel";
+	assert_int_equal(model_port_add(fixture->model, &change, &error), MODEL_EXISTS);
+	assert_non_null(strstr(error.message, "port set a"));
+	change = port_change("b");
+	assert_int_equal(model_port_set(fixture->model, &change, &error), MODEL_NOT_FOUND);
+	assert_int_equal(model_port_delete(fixture->model, "alpha", "b", &error), MODEL_NOT_FOUND);
+	change.type = "kernel";
+	change.host = "gamma";
+	assert_int_equal(model_port_add(fixture->model, &change, &error), MODEL_NOT_FOUND);
+	assert_non_null(strstr(error.message, "alpha"));
+}
+
+static void test_port_addresses_unique(void **state)
+{
+	struct fixture *fixture = *state;
+	struct model_port_change change = port_change("a");
+	struct model_error error;
+
+	change.type = "kernel";
+	change.macs = "52:54:00:00:00:01";
+	change.addresses = "10.0.0.1";
+	assert_int_equal(model_port_add(fixture->model, &change, &error), MODEL_OK);
+	/* A port may be given again what it has. */
+	assert_int_equal(model_port_set(fixture->model, &change, &error), MODEL_OK);
+	change.name = "b";
+	assert_int_equal(model_port_add(fixture->model, &change, &error), MODEL_INVALID);
+	assert_non_null(strstr(error.message, "52:54:00:00:00:01"));
+	change.macs = "52:54:00:00:00:02";
+	assert_int_equal(model_port_add(fixture->model, &change, &error), MODEL_INVALID);
+	assert_non_null(strstr(error.message, "10.0.0.1"));
+	change.addresses = NULL;
+	assert_int_equal(model_port_add(fixture->model, &change, &error), MODEL_OK);
+}
+
+/* Several programs add ports at once: each port gets a number of its own. */
+static void test_port_add_concurrently(void **state)
+{
+	enum { PROCESSES = 4, PORTS = 8 };
+	struct fixture *fixture = *state;
+	bool used[1 + PROCESSES * PORTS] = {false};
+	const struct cordonrec_port *port;
+	pid_t children[PROCESSES];
+	size_t n = 0;
+
+	for (int i = 0; i < PROCESSES; i++) {
+		children[i] = fork();
+		if (children[i])
+			continue;
+		struct model_error error;
+		struct model *model = model_open(fixture->remote, TIMEOUT_MS, &error);
+		int failed = model ? 0 : 1;
+
+		for (int j = 0; j < PORTS && !failed; j++) {
+			char name[32];
+			struct model_port_change change;
+
+			snprintf(name, sizeof(name), "p%d-%d", i, j);
+			change = port_change(name);
+			change.type = "kernel";
+			failed = model_port_add(model, &change, &error) != MODEL_OK;
+		}
+		if (failed)
+			fprintf(stderr, "%s\n", error.message);
+		_exit(failed);
+	}
+	for (int i = 0; i < PROCESSES; i++) {
+		int status;
+
+		assert_int_equal(waitpid(children[i], &status, 0), children[i]);
+		assert_int_equal(status, 0);
+	}
+	model_close(fixture->model);
+	fixture->model = open_model(fixture);
+	CORDONREC_PORT_FOR_EACH (port, model_idl(fixture->model)) {
+		assert_in_range(*port->number, 1, PROCESSES * PORTS);
+		assert_false(used[*port->number]);
+		used[*port->number] = true;
+		n++;
+	}
+	assert_int_equal(n, PROCESSES * PORTS);
+}
+
+static void test_networks(void **state)
+{
+	struct fixture *fixture = *state;
+	struct model *model = fixture->model;
+	struct model_port_change change = port_change("a");
+	struct model_error error;
+
+	assert_int_equal(model_network_add(model, "n", -1, -1, NULL, &error), MODEL_INVALID);
+	assert_int_equal(model_network_add(model, "n", 1, 1, NULL, &error), MODEL_INVALID);
+	assert_int_equal(model_network_add(model, "n", 4095, -1, NULL, &error), MODEL_INVALID);
+	assert_int_equal(model_network_add(model, "n", -1, 0, NULL, &error), MODEL_INVALID);
+	assert_int_equal(model_network_add(model, "n", -1, 1 << 24, NULL, &error), MODEL_INVALID);
+	assert_int_equal(model_network_add(model, "n", 10, -1, NULL, &error), MODEL_OK);
+	assert_int_equal(model_network_add(model, "n", 11, -1, NULL, &error), MODEL_EXISTS);
+	assert_int_equal(model_network_add(model, "m", 10, -1, NULL, &error), MODEL_EXISTS);
+	assert_int_equal(model_network_add(model, "o", -1, 5000, "overlay", &error), MODEL_OK);
+	assert_int_equal(*model_network(model, "o")->vni, 5000);
+	assert_int_equal(model_network_delete(model, "x", &error), MODEL_NOT_FOUND);
+
+	change.type = "kernel";
+	change.network = "n";
+	assert_int_equal(model_port_add(model, &change, &error), MODEL_OK);
+	assert_int_equal(model_network_delete(model, "n", &error), MODEL_INVALID);
+	assert_non_null(strstr(error.message, "used by: a"));
+	assert_int_equal(model_port_delete(model, "alpha", "a", &error), MODEL_OK);
+	assert_int_equal(model_network_delete(model, "n", &error), MODEL_OK);
+}
+
+static void test_policy(void **state)
+{
+	struct fixture *fixture = *state;
+	struct model *model = fixture->model;
+	const struct cordonrec_policy_revision *revision;
+	struct model_error error;
+	int64_t number = 0;
+
+	assert_int_equal(
+		model_policy_apply(model, "one\n", "ada", "first", -1, &number, &error), MODEL_OK);
+	assert_int_equal(number, 1);
+	assert_int_equal(
+		model_policy_apply(model, "two\n", "ada", "second", 1, &number, &error), MODEL_OK);
+	assert_int_equal(number, 2);
+	assert_int_equal(model_root(model)->policy_wanted, 2);
+	revision = model_revision(model, 1);
+	assert_non_null(revision);
+	assert_string_equal(revision->document, "one\n");
+	assert_string_equal(revision->author, "ada");
+	assert_string_equal(revision->comment, "first");
+	assert_true(revision->time > 1600000000);
+
+	/* The author had seen an older one. */
+	assert_int_equal(
+		model_policy_apply(model, "x", "bob", "", 1, &number, &error), MODEL_CONFLICT);
+	assert_int_equal(number, 2);
+	assert_null(model_revision(model, 3));
+}
+
+/* A second program that applies between the look and the commit of the first. */
+struct between {
+	struct fixture *fixture;
+	struct model *other;
+};
+
+static enum model_result build_too_late(struct model *model, struct ovsdb_idl_txn *transaction,
+	void *context, struct model_error *error)
+{
+	struct between *between = context;
+	const struct cordonrec_cordon *root = model_root(model);
+	struct model_error other_error;
+	int64_t number;
+
+	(void)transaction;
+	(void)error;
+	cordonrec_cordon_verify_policy_wanted(root);
+	cordonrec_cordon_set_policy_wanted(root, root->policy_wanted + 1);
+	assert_int_equal(
+		model_policy_apply(between->other, "quick", "bob", "", -1, &number, &other_error),
+		MODEL_OK);
+	return MODEL_OK;
+}
+
+static void test_policy_conflict(void **state)
+{
+	struct fixture *fixture = *state;
+	struct between between = {.fixture = fixture, .other = open_model(fixture)};
+	struct model_change change = {
+		.build = build_too_late, .context = &between, .what = "the policy"};
+	struct model_error error;
+
+	assert_int_equal(model_commit(fixture->model, &change, &error), MODEL_CONFLICT);
+	assert_non_null(strstr(error.message, "somebody else"));
+	model_close(between.other);
+	model_close(fixture->model);
+	fixture->model = open_model(fixture);
+	assert_int_equal(model_root(fixture->model)->policy_wanted, 1);
+	assert_string_equal(model_revision(fixture->model, 1)->document, "quick");
+}
+
+/* Plays the switch: writes what it would have observed. */
+struct observation {
+	int64_t policy_reached;
+	const char *policy_error, *port, *port_error, *link_state;
+};
+
+static enum model_result build_observation(struct model *model, struct ovsdb_idl_txn *transaction,
+	void *context, struct model_error *error)
+{
+	const struct observation *observation = context;
+	const struct cordonrec_host *host = model_host(model, "alpha");
+	const struct cordonrec_port *port =
+		observation->port ? model_port(model, "alpha", observation->port) : NULL;
+
+	(void)transaction;
+	(void)error;
+	cordonrec_host_set_policy_reached(host, observation->policy_reached);
+	cordonrec_host_set_policy_error(host, observation->policy_error);
+	if (port) {
+		cordonrec_port_set_error(port, observation->port_error);
+		cordonrec_port_set_link_state(port, observation->link_state);
+	}
+	return MODEL_OK;
+}
+
+/* The fixture's replica is made anew, so that it has seen the observation for certain. */
+static void observe(struct fixture *fixture, struct observation observation)
+{
+	struct model *model = fixture->model;
+	struct model_change change = {.build = build_observation,
+		.context = &observation,
+		.what = "status",
+		.retry = true};
+	struct model_error error;
+
+	if (model_commit(model, &change, &error) != MODEL_OK)
+		fail_msg("%s", error.message);
+	model_close(model);
+	fixture->model = open_model(fixture);
+}
+
+static void test_policy_wait(void **state)
+{
+	struct fixture *fixture = *state;
+	struct model_error error;
+	int64_t number;
+
+	observe(fixture, (struct observation){.policy_error = "about an older revision"});
+	assert_int_equal(model_policy_apply(fixture->model, "one", "ada", "", -1, &number, &error),
+		MODEL_OK);
+	assert_int_equal(model_policy_wait(fixture->model, number, 50, &error), MODEL_UNREACHABLE);
+	assert_non_null(strstr(error.message, "alpha"));
+	observe(fixture, (struct observation){.policy_error = "no memory"});
+	assert_int_equal(
+		model_policy_wait(fixture->model, number, TIMEOUT_MS, &error), MODEL_FAILED);
+	assert_non_null(strstr(error.message, "no memory"));
+	observe(fixture, (struct observation){.policy_reached = 1});
+	assert_int_equal(model_policy_wait(fixture->model, number, TIMEOUT_MS, &error), MODEL_OK);
+}
+
+static void test_port_wait(void **state)
+{
+	struct fixture *fixture = *state;
+	struct model_error error;
+
+	add_port(fixture->model, "a");
+	assert_int_equal(
+		model_port_wait(fixture->model, "alpha", "a", 50, &error), MODEL_UNREACHABLE);
+	observe(fixture, (struct observation){.port = "a", .port_error = "a: no such device"});
+	assert_int_equal(
+		model_port_wait(fixture->model, "alpha", "a", TIMEOUT_MS, &error), MODEL_FAILED);
+	assert_string_equal(error.message, "a: no such device");
+	observe(fixture, (struct observation){.port = "a", .link_state = "down"});
+	assert_int_equal(
+		model_port_wait(fixture->model, "alpha", "a", TIMEOUT_MS, &error), MODEL_OK);
+	assert_int_equal(
+		model_port_wait(fixture->model, "alpha", "b", TIMEOUT_MS, &error), MODEL_NOT_FOUND);
+}
+
+static void test_database_gone(void **state)
+{
+	struct fixture *fixture = *state;
+	struct model_port_change change = port_change("a");
+	struct model_error error;
+
+	/* Nobody listens: said at once, not after the time-out. */
+	assert_null(model_open("unix:/tmp/cordon-no-such-socket", 60000, &error));
+	assert_int_equal(error.result, MODEL_UNREACHABLE);
+	assert_non_null(strstr(error.message, "cordon up"));
+
+	stop_server(fixture);
+	fixture->model->timeout_ms = 300;
+	change.type = "kernel";
+	assert_int_equal(model_port_add(fixture->model, &change, &error), MODEL_UNREACHABLE);
+
+	/* It comes back, and the same model goes on. */
+	start_server(fixture);
+	fixture->model->timeout_ms = 10000;
+	assert_int_equal(model_port_add(fixture->model, &change, &error), MODEL_OK);
+}
+
+#define MODEL_TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		MODEL_TEST(test_initialize),
+		MODEL_TEST(test_port_numbers),
+		MODEL_TEST(test_port_columns),
+		MODEL_TEST(test_port_refused),
+		MODEL_TEST(test_port_names),
+		MODEL_TEST(test_port_addresses_unique),
+		MODEL_TEST(test_port_add_concurrently),
+		MODEL_TEST(test_networks),
+		MODEL_TEST(test_policy),
+		MODEL_TEST(test_policy_conflict),
+		MODEL_TEST(test_policy_wait),
+		MODEL_TEST(test_port_wait),
+		MODEL_TEST(test_database_gone),
+	};
+
+	return cmocka_run_group_tests_name("model", tests, NULL, NULL);
+}
