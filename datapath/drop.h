@@ -12,29 +12,35 @@
 	X(DROP_ETHERNET_SOURCE, "ethernet-source-multicast", "source MAC is a group address")      \
 	X(DROP_VLAN_SHORT, "vlan-short", "frame ends within a VLAN tag")                           \
 	X(DROP_VLAN_DEPTH, "vlan-depth", "more than two VLAN tags")                                \
+	X(DROP_VLAN_PRIORITY, "vlan-priority", "priority tag in front of another tag")             \
 	X(DROP_ARP_SHORT, "arp-short", "frame ends within its ARP packet")                         \
-	X(DROP_ARP_FORMAT, "arp-format", "ARP for other than Ethernet and IPv4")                   \
+	X(DROP_ARP_FORMAT, "arp-format", "ARP that is no request or reply for Ethernet and IPv4")  \
+	X(DROP_ARP_SENDER, "arp-sender", "ARP sender is multicast, broadcast or loopback")         \
 	X(DROP_IP4_SHORT, "ipv4-short", "frame ends within its IPv4 header")                       \
 	X(DROP_IP4_VERSION, "ipv4-version", "version field is not 4")                              \
 	X(DROP_IP4_HEADER_LENGTH, "ipv4-header-length", "header length below 20 or past the end")  \
-	X(DROP_IP4_TOTAL_LENGTH, "ipv4-total-length", "total length past the end of the frame")    \
+	X(DROP_IP4_TOTAL_LENGTH, "ipv4-total-length", "total length below the header's or past the end") \
 	X(DROP_IP4_CHECKSUM, "ipv4-checksum", "header checksum is wrong")                          \
 	X(DROP_IP4_OPTIONS, "ipv4-options", "malformed or source-routing IP options")              \
 	X(DROP_IP4_SOURCE, "ipv4-source", "source address is multicast, broadcast or loopback")    \
+	X(DROP_IP4_DESTINATION, "ipv4-destination", "destination address is 0.0.0.0 or loopback")  \
 	X(DROP_IP6_SHORT, "ipv6-short", "frame ends within its IPv6 header")                       \
 	X(DROP_IP6_VERSION, "ipv6-version", "version field is not 6")                              \
 	X(DROP_IP6_PAYLOAD_LENGTH, "ipv6-payload-length", "payload length past the frame's end")   \
+	X(DROP_IP6_JUMBOGRAM, "ipv6-jumbogram", "jumbograms are not supported")                    \
 	X(DROP_IP6_EXTENSION, "ipv6-extension", "malformed extension header chain")                \
 	X(DROP_IP6_EXTENSION_DEPTH, "ipv6-extension-depth", "more than eight extension headers")   \
-	X(DROP_IP6_SOURCE, "ipv6-source", "source address is multicast or loopback")               \
+	X(DROP_IP6_ROUTING, "ipv6-routing", "routing header that leads to another destination")    \
+	X(DROP_IP6_SOURCE, "ipv6-source", "source is multicast, loopback or IPv4-mapped")          \
+	X(DROP_IP6_DESTINATION, "ipv6-destination", "destination is ::, loopback or IPv4-mapped")  \
 	X(DROP_TCP_SHORT, "tcp-short", "packet ends within its TCP header")                        \
 	X(DROP_TCP_OFFSET, "tcp-data-offset", "data offset below 20 bytes or past the end")        \
-	X(DROP_TCP_FLAGS, "tcp-flags", "combination of TCP flags that no stack sends")             \
 	X(DROP_UDP_SHORT, "udp-short", "packet ends within its UDP header")                        \
 	X(DROP_UDP_LENGTH, "udp-length", "UDP length does not fit the packet")                     \
 	X(DROP_ICMP_SHORT, "icmp-short", "packet ends within its ICMP header")                     \
 	X(DROP_SCTP_SHORT, "sctp-short", "packet ends within its SCTP header")                     \
 	X(DROP_FRAGMENT_TINY, "fragment-tiny", "first fragment without its transport header")      \
+	X(DROP_FRAGMENT_LENGTH, "fragment-length", "empty, or not the last and not 8n bytes long") \
 	X(DROP_FRAGMENT_OVERSIZE, "fragment-oversize", "fragment reaches past 65535 bytes")        \
 	/* The port that it came in by. */                                                         \
 	X(DROP_VLAN_NOT_ALLOWED, "vlan-not-allowed", "tag is not one of the port's VLANs")         \
@@ -43,12 +49,13 @@
 	X(DROP_SPOOFED_MAC, "spoofed-mac", "source MAC is not the vNIC's")                         \
 	X(DROP_SPOOFED_ADDRESS, "spoofed-address", "source address is not the vNIC's")             \
 	X(DROP_SPOOFED_ARP, "spoofed-arp", "ARP sender is not the vNIC")                           \
-	X(DROP_SPOOFED_ND, "spoofed-nd", "neighbour discovery speaks for another host")            \
+	X(DROP_SPOOFED_ND, "spoofed-nd", "neighbour discovery or redirect in another's name")      \
 	X(DROP_RESERVED_MULTICAST, "reserved-multicast", "link-local protocol of switches")        \
 	/* Fragments and related errors. */                                                        \
 	X(DROP_FRAGMENT_NO_FIRST, "fragment-no-first", "fragment whose first one was not seen")    \
+	X(DROP_FRAGMENT_OVERLAP, "fragment-overlap", "fragment that overlaps the first one")       \
 	X(DROP_FRAGMENT_TABLE_FULL, "fragment-table-full", "too many datagrams in fragments")      \
-	X(DROP_ICMP_UNRELATED, "icmp-unrelated", "ICMP error that quotes no live connection")      \
+	X(DROP_ICMP_UNRELATED, "icmp-unrelated", "ICMP error or reply without a live connection")      \
 	/* Forwarding. */                                                                          \
 	X(DROP_NO_OUTPUT, "no-output", "no port to send to (its own port, or none in the VLAN)")   \
 	X(DROP_MAC_LIMIT, "mac-limit", "the port has learned as many MACs as it may")              \
@@ -56,6 +63,7 @@
 	X(DROP_POLICY, "policy", "denied by a rule or a default of the policy")                    \
 	X(DROP_REJECTED, "rejected", "denied by a rule that answers the sender")                   \
 	X(DROP_QUARANTINE, "quarantine", "an endpoint is in no zone, or matches two")              \
+	X(DROP_TCP_FLAGS, "tcp-flags", "combination of TCP flags that no stack sends")             \
 	X(DROP_TCP_OUT_OF_STATE, "tcp-out-of-state", "segment that fits no connection")            \
 	X(DROP_TCP_WINDOW, "tcp-out-of-window", "sequence or ack number outside the window")       \
 	X(DROP_TABLE_FULL, "table-full", "the connection table is full")                           \
