@@ -36,7 +36,7 @@ MAKEFLAGS += --no-builtin-rules
 
 # What cannot be built for want of a package says so before anything is tried.
 GOALS := $(or $(MAKECMDGOALS),all)
-NEEDED := $(if $(filter all lib install check-run unit fuzz system,$(GOALS)),build) $(if $(filter check-run unit fuzz system,$(GOALS)),check)
+NEEDED := $(if $(filter all lib install check-run unit fuzz system bench,$(GOALS)),build) $(if $(filter check-run unit fuzz system,$(GOALS)),check)
 MISSING := $(if $(strip $(NEEDED)),$(shell scripts/setup.sh --check $(NEEDED) 2>&1))
 ifneq ($(MISSING),)
 $(error $(MISSING))
@@ -217,6 +217,18 @@ $(BUILD)/fuzz/librooms.a: $(call fuzz_objects,$(CORE) $(ZONES))
 $(BUILD)/fuzz/%_fuzz: $(BUILD)/fuzz/obj/tests/fuzz/%_fuzz.o $(BUILD)/fuzz/librooms.a
 	$(call say,FUZZ-LD,$@) clang $(FUZZ_FLAGS) -fsanitize=fuzzer,address,undefined -o $@ $^ -lyaml -lsqlite3 -lm -lpthread
 
+# --- Benches: programs of their own, not part of `all` --------------------------------------------------------------
+
+GENERATOR_OBJECTS := $(call objects,$(sort $(wildcard tests/bench/generator/*.c)))
+
+$(GENERATOR_OBJECTS): ROOM_CFLAGS = $(DPDK_CFLAGS)
+$(OUT)/bench/generator: $(GENERATOR_OBJECTS)
+	@mkdir -p $(@D)
+	$(call say,LD,$@) $(LINK) $^ $(DPDK_LIBS)
+
+bench: all $(OUT)/bench/generator ## Measure forwarding beside testpmd (as root, with hugepages)
+	@$(PYTHON) tests/bench/forward.py --build $(OUT)
+
 # --- Style -------------------------------------------------------------------------------------------------------
 
 C_FILES = $(shell find zones ebpf datapath hv controller cli tests -name '*.[ch]' 2>/dev/null)
@@ -283,7 +295,7 @@ distclean: ## Remove build/ altogether
 help: ## List what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
-.PHONY: all lib check check-run unit fuzz system lint demo setup install uninstall clean distclean help FORCE
+.PHONY: all lib check check-run unit fuzz system bench lint demo setup install uninstall clean distclean help FORCE
 .SECONDARY:
 
 -include $(shell [ ! -d $(OUT)/obj ] || find $(OUT)/obj -name '*.d') $(shell [ ! -d $(BUILD)/fuzz/obj ] || find $(BUILD)/fuzz/obj -name '*.d')
