@@ -88,12 +88,16 @@ take_down() {
 	rm -rf "$run_directory"
 }
 
+mac_of() {
+	printf '02:00:00:00:00:%02x' "$1"
+}
+
 # A namespace whose device eth0 has its other end, `device`, in ours.
 add_namespace() {
 	local name=$1 octet=$2 device=$tag$1
 	ip netns add "$(namespace "$name")"
 	namespaces+=("$(namespace "$name")")
-	ip link add "$device" type veth peer name eth0 address "02:00:00:00:00:$octet" netns "$(namespace "$name")"
+	ip link add "$device" type veth peer name eth0 address "$(mac_of "$octet")" netns "$(namespace "$name")"
 	sysctl -qw "net.ipv6.conf.$device.disable_ipv6=1"
 	ip link set "$device" up
 	inside "$name" sysctl -qw net.ipv6.conf.eth0.accept_dad=0
@@ -108,7 +112,7 @@ add_guest() {
 	add_namespace "$name" "$octet"
 	inside "$name" ip route add default via 10.10.0.254
 	cordon port add "$name" --type kernel --device "$tag$name" --role vnic --network lan \
-		--mac "02:00:00:00:00:$octet" --address "10.10.0.$octet,fd00:10::$octet" --tag "tier=$name" --vm-name "$name"
+		--mac "$(mac_of "$octet")" --address "10.10.0.$octet,fd00:10::$octet" --tag "tier=$name" --vm-name "$name"
 }
 
 # The outside is reached through a port that is no endpoint itself.
