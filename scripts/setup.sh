@@ -49,7 +49,28 @@ missing_of() {
 	printf '%s\n' "$@" | sort -u | grep -vxF "${installed:-(none)}" || true
 }
 
-# Shows which packages apt sets up, as it does; all that it says goes to $log.
+# Reads what apt says and shows how far it is, in tenths; all that it says goes to $log.
+show_progress() {
+	total=1 installed=0 shown=0
+	while IFS= read -r line; do
+		printf '%s\n' "$line" >>"$log"
+		case $line in
+		"Need to get "*) say "downloading ${line#Need to get }" ;;
+		*" newly installed, "*)
+			total=${line%% newly installed*}
+			total=${total##* }
+			;;
+		"Setting up "*)
+			installed=$((installed + 1))
+			if [ $((installed * 10 / total)) -gt "$shown" ]; then
+				shown=$((installed * 10 / total))
+				say "installed $installed of $total packages"
+			fi
+			;;
+		esac
+	done
+}
+
 apt() {
 	mkdir -p "$(dirname "$log")"
 	status_file=$(mktemp)
@@ -58,8 +79,7 @@ apt() {
 		DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@" \
 			</dev/null 2>&1 || status=$?
 		echo "$status" >"$status_file"
-	} | tee -a "$log" | sed -un -e 's/^Need to get \(.*\) of archives.*/setup: downloading \1/p' \
-		-e 's/^Setting up \([^ ]*\).*/setup:   installed \1/p'
+	} | show_progress
 	status=$(cat "$status_file")
 	rm -f "$status_file"
 	return "$status"
