@@ -27,10 +27,6 @@ enum packet_flags {
 	PACKET_FRAGMENT_LAST = 1 << 9,	  /* With _LATER: no more to come. */
 };
 
-/* Packets that the miss path must see every time, however well their flow is known: they are judged
- * by what they say, not by their key alone. */
-enum { PACKET_MISS_ALWAYS = PACKET_ARP | PACKET_ND | PACKET_ICMP_ERROR };
-
 /* The headers of one frame.  Offsets are from the frame's first byte. */
 struct packet {
 	struct conn_key key; /* net and in_port are the caller's to fill. */
