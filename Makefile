@@ -241,7 +241,7 @@ lint: ## Install the checkers that are missing, and check style, folder dependen
 	@echo '  LINT     files'; scripts/lint-files
 	@echo '  LINT     shell'; shellcheck $(SHELL_FILES)
 	@echo '  LINT     cppcheck'; cppcheck --quiet --std=c11 --language=c --enable=warning,performance,portability \
-		--inline-suppr --suppress=missingIncludeSystem --error-exitcode=1 -j 2 -D_GNU_SOURCE -I. $(filter %.c,$(C_FILES))
+		--inline-suppr --suppress=missingIncludeSystem --error-exitcode=1 -j 2 --include=scripts/cppcheck.h -D_GNU_SOURCE -I. $(filter %.c,$(C_FILES))
 	@echo 'lint: nothing found'
 
 # --- The demonstration -------------------------------------------------------------------------------------------
