@@ -36,6 +36,12 @@ bool ip_prefix_parse(const char *text, struct ip_prefix *prefix);
 const char *ip_format(const struct in6_addr *address, char text[IP_TEXT_MAX]);
 const char *ip_prefix_format(const struct ip_prefix *prefix, char text[IP_TEXT_MAX]);
 
+/* Clears the bits of `address` beyond the first `length`, 0 to 128. */
+void ip_prefix_mask(struct in6_addr *address, unsigned int length);
+
+/* True for a prefix of IPv4 addresses. */
+bool ip_prefix_is_v4(const struct ip_prefix *prefix);
+
 /* True if `address` lies within `prefix`.  An IPv6 prefix, even ::/0, holds no IPv4 address. */
 bool ip_prefix_contains(const struct ip_prefix *prefix, const struct in6_addr *address);
 

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A hash table from names to numbers.  A name may be entered once per scope, so that one table
+ * serves for, say, the rules of all policies.
+ */
+#ifndef ZONES_NAME_TABLE_H
+#define ZONES_NAME_TABLE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct name_entry {
+	const char *name; /* NULL: free. */
+	uint32_t hash, scope, value;
+};
+
+/* All zero is an empty table. */
+struct name_table {
+	struct name_entry *entries;
+	size_t n, mask;
+	uint64_t secret; /* Drawn at the first insertion, so that nobody can choose collisions. */
+};
+
+enum { NAME_NONE = -1 };
+
+/* Enters `name`, which is not copied, with `value`, at most INT32_MAX.  Returns NAME_NONE, or, changing
+ * nothing, the value that the name already has in this scope. */
+int name_table_insert(struct name_table *table, uint32_t scope, const char *name, uint32_t value);
+
+/* The value of `name` in `scope`, or NAME_NONE. */
+int name_table_find(const struct name_table *table, uint32_t scope, const char *name);
+
+size_t name_table_bytes(const struct name_table *table);
+
+/* Frees the table's memory, and leaves it empty. */
+void name_table_free(struct name_table *table);
+
+#endif

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The inside of a compiled policy, for the files that make and ask it.  All else uses zones/zone.h.
+ */
+#ifndef ZONES_POLICY_H
+#define ZONES_POLICY_H
+
+#include "zones/arena.h"
+#include "zones/name_table.h"
+#include "zones/policy_document.h"
+#include "zones/prefix_table.h"
+#include "zones/rule_index.h"
+#include "zones/tag_expression.h"
+#include "zones/zone.h"
+
+/* A rule's verdict in 32 bits, so that a look-up ends where the rule is found: the number on top, which
+ * makes the lesser of two verdicts that of the rule that comes first. */
+enum {
+	VERDICT_RULE_SHIFT = 12,
+	VERDICT_TIER_SHIFT = 8,
+	VERDICT_ACTION_SHIFT = 4,
+	VERDICT_FIELD_MASK = 15,
+};
+
+_Static_assert(ZONE_RULES_MAX < 1 << 20, "a rule's number fits its bits");
+_Static_assert(POLICY_TIERS_MAX <= VERDICT_FIELD_MASK + 1, "a tier fits its bits");
+
+/* No tier: the baseline. */
+enum { LEVEL_NONE = -1 };
+
+struct policy_zone {
+	const char *name, *match;
+	struct tag_expression *expression; /* NULL: no endpoint is in it by its tags. */
+	struct ip_prefix *prefixes;
+	size_t n_prefixes;
+	uint8_t within; /* enum zone_action: the default between its members. */
+};
+
+/* What the names of a rule are; its verdict is in the index. */
+struct policy_rule {
+	const char *id, *label;
+	uint32_t policy;
+	uint8_t action, log;
+};
+
+struct policy_name {
+	const char *id, *tier;
+};
+
+struct zone_policy {
+	/* What zone_decide() reads. */
+	uint32_t n_rules;
+	uint16_t n_zones;
+	uint8_t between_zones, baseline_log;
+	uint8_t *within; /* enum zone_action, by zone. */
+	/* Level 0 holds the rules of all tiers; the others those behind a tier with `pass` rules. */
+	struct rule_index levels[POLICY_TIERS_MAX + 1];
+	int8_t level_behind[POLICY_TIERS_MAX]; /* Where `pass` of each tier goes on. */
+
+	uint32_t revision;
+	size_t n_levels, n_policies, memory_bytes;
+	struct arena arena;
+	struct policy_zone *zones;
+	struct policy_rule *rules; /* Number 1 is at [0]. */
+	struct policy_name *policies;
+	struct name_table zone_names;
+	struct prefix_table *prefixes;
+};
+
+/* Compiles a document that has been read and checked without an error. */
+struct zone_policy *zone_policy_compile(const struct policy_document *document, uint32_t revision);
+
+#endif

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From a checked document to a policy that decides.  Called by zone_policy_create(), on its caller's
+ * thread; nothing here can fail, since the document has been checked.
+ */
+#include "zones/policy.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* --- Zones ---------------------------------------------------------------------------------- */
+
+static const char *copy_text(struct zone_policy *policy, const char *text)
+{
+	return text ? arena_copy_text(&policy->arena, text, strlen(text)) : NULL;
+}
+
+static void compile_zone(struct zone_policy *policy, uint16_t number,
+	const struct policy_document *document, const struct document_zone *from)
+{
+	struct policy_zone *zone = &policy->zones[number];
+	struct tag_problem problem;
+
+	zone->name = copy_text(policy, from->name.text);
+	zone->match = copy_text(policy, from->match);
+	if (zone->match)
+		zone->expression = tag_expression_parse(&policy->arena, zone->match, &problem);
+	zone->n_prefixes = from->n_prefixes;
+	zone->prefixes =
+		arena_allocate(&policy->arena, from->n_prefixes * sizeof *zone->prefixes);
+	for (uint32_t i = 0; i < from->n_prefixes; i++) {
+		zone->prefixes[i] = from->prefixes[i].prefix;
+		prefix_table_insert(policy->prefixes, &zone->prefixes[i], number);
+	}
+	zone->within = from->intra == INTRA_AS_BASELINE ? document->within_zone
+		: from->intra == INTRA_ALLOW              ? ZONE_ALLOW
+							  : ZONE_DENY;
+	policy->within[number] = zone->within;
+	name_table_insert(&policy->zone_names, 0, zone->name, number);
+}
+
+static void compile_zones(struct zone_policy *policy, const struct policy_document *document)
+{
+	policy->n_zones = (uint16_t)(document->n_zones + 1);
+	policy->zones = arena_allocate(&policy->arena, policy->n_zones * sizeof *policy->zones);
+	policy->within = arena_allocate(&policy->arena, policy->n_zones);
+	policy->prefixes = prefix_table_create(document->n_prefixes);
+	policy->zones[ZONE_QUARANTINE] =
+		(struct policy_zone){.name = "quarantine", .within = ZONE_DENY};
+	policy->within[ZONE_QUARANTINE] = ZONE_DENY;
+	name_table_insert(&policy->zone_names, 0, "quarantine", ZONE_QUARANTINE);
+	for (size_t i = 0; i < document->n_zones; i++)
+		compile_zone(policy, (uint16_t)(i + 1), document, &document->zones[i]);
+}
+
+/* --- Rules ---------------------------------------------------------------------------------- */
+
+/* The cells of all rules, and where each tier's begin. */
+struct cell_list {
+	struct rule_cell *cells;
+	size_t n, allocated;
+	size_t tier_begin[POLICY_TIERS_MAX + 1];
+	bool tier_passes[POLICY_TIERS_MAX];
+};
+
+static uint16_t zone_at(const struct document_names *names, uint32_t i)
+{
+	return names->any ? RULE_ZONE_ANY : (uint16_t)(names->names[i].index + 1);
+}
+
+static uint32_t names_count(const struct document_names *names)
+{
+	return names->any ? 1 : names->n;
+}
+
+static void add_cell(struct cell_list *list, struct rule_cell cell)
+{
+	list->cells = zone_grow(list->cells, list->n, &list->allocated, sizeof *list->cells);
+	list->cells[list->n++] = cell;
+}
+
+/* Adds the cells of one rule between two zones. */
+static void add_services(struct cell_list *list, const struct policy_document *document,
+	const struct document_names *services, struct rule_cell cell)
+{
+	if (services->any) {
+		cell.last = SERVICE_POINT_MAX;
+		add_cell(list, cell);
+		return;
+	}
+	for (uint32_t i = 0; i < services->n; i++) {
+		const struct document_service *service =
+			&document->services[services->names[i].index];
+
+		for (uint32_t j = 0; j < service->n_ranges; j++) {
+			cell.first = service->ranges[j].first;
+			cell.last = service->ranges[j].last;
+			add_cell(list, cell);
+		}
+	}
+}
+
+static void add_rule(struct cell_list *list, const struct policy_document *document,
+	const struct document_rule *rule, uint32_t verdict)
+{
+	for (uint32_t i = 0; i < names_count(&rule->from); i++) {
+		for (uint32_t j = 0; j < names_count(&rule->to); j++) {
+			struct rule_cell cell = {.from = zone_at(&rule->from, i),
+				.to = zone_at(&rule->to, j),
+				.verdict = verdict};
+
+			add_services(list, document, &rule->services, cell);
+		}
+	}
+}
+
+/* Numbers the rules of one policy and adds their cells. */
+static void compile_rules(struct zone_policy *policy, const struct policy_document *document,
+	uint32_t policy_index, struct cell_list *list)
+{
+	const struct document_policy *from = &document->policies[policy_index];
+	uint32_t tier = from->tier.index;
+
+	for (uint32_t i = 0; i < from->n_rules; i++) {
+		const struct document_rule *rule = &document->rules[from->first_rule + i];
+
+		policy->rules[policy->n_rules++] =
+			(struct policy_rule){.id = copy_text(policy, rule->id.text),
+				.label = copy_text(policy, rule->label),
+				.policy = policy_index,
+				.action = rule->action,
+				.log = rule->log};
+		if (rule->action == ZONE_PASS)
+			list->tier_passes[tier] = true;
+		add_rule(list, document, rule,
+			policy->n_rules << VERDICT_RULE_SHIFT | tier << VERDICT_TIER_SHIFT |
+				(uint32_t)rule->action << VERDICT_ACTION_SHIFT | rule->log);
+	}
+}
+
+static void compile_tiers(struct zone_policy *policy, const struct policy_document *document,
+	struct cell_list *list)
+{
+	for (uint32_t tier = 0; tier < document->n_tiers; tier++) {
+		list->tier_begin[tier] = list->n;
+		for (uint32_t i = 0; i < document->n_policies; i++) {
+			const struct document_policy *from = &document->policies[i];
+
+			if (from->tier.index == tier && from->mode != MODE_OFF)
+				compile_rules(policy, document, i, list);
+		}
+	}
+	list->tier_begin[document->n_tiers] = list->n;
+}
+
+/* Builds the index of all tiers, and one of what is behind each tier that has a `pass` rule. */
+static void compile_levels(
+	struct zone_policy *policy, size_t n_tiers, const struct cell_list *list)
+{
+	rule_index_build(&policy->levels[policy->n_levels++], list->cells, list->n, policy->n_zones);
+	for (size_t tier = 0; tier < n_tiers; tier++) {
+		size_t begin = list->tier_begin[tier + 1];
+
+		policy->level_behind[tier] = LEVEL_NONE;
+		if (!list->tier_passes[tier] || begin == list->n)
+			continue;
+		policy->level_behind[tier] = (int8_t)policy->n_levels;
+		rule_index_build(&policy->levels[policy->n_levels++], list->cells + begin,
+			list->n - begin, policy->n_zones);
+	}
+}
+
+static void compile_policies(struct zone_policy *policy, const struct policy_document *document)
+{
+	struct cell_list list = {0};
+
+	policy->n_policies = document->n_policies;
+	policy->policies =
+		arena_allocate(&policy->arena, document->n_policies * sizeof *policy->policies);
+	policy->rules = arena_allocate(&policy->arena, document->n_rules * sizeof *policy->rules);
+	for (size_t i = 0; i < document->n_policies; i++) {
+		const struct document_policy *from = &document->policies[i];
+
+		policy->policies[i].id = copy_text(policy, from->id.text);
+		policy->policies[i].tier =
+			copy_text(policy, document->tiers[from->tier.index].text);
+	}
+	compile_tiers(policy, document, &list);
+	compile_levels(policy, document->n_tiers, &list);
+	free(list.cells);
+}
+
+struct zone_policy *zone_policy_compile(const struct policy_document *document, uint32_t revision)
+{
+	struct zone_policy *policy = zone_allocate(1, sizeof *policy);
+
+	policy->revision = revision;
+	policy->between_zones = document->between_zones;
+	policy->baseline_log = document->baseline_log;
+	compile_zones(policy, document);
+	compile_policies(policy, document);
+	policy->memory_bytes = sizeof *policy + policy->arena.bytes +
+		name_table_bytes(&policy->zone_names) + prefix_table_bytes(policy->prefixes);
+	for (size_t i = 0; i < policy->n_levels; i++)
+		policy->memory_bytes += rule_index_bytes(&policy->levels[i]);
+	return policy;
+}

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A policy document as it was written: names still are words, each with its place in the text.
+ *
+ *	policy_document_read()   text -> document       policy_yaml.c, policy_read.c, policy_read_rules.c
+ *	policy_document_check()  words -> indices       policy_check.c
+ *	zone_policy_compile()    document -> policy     policy_compile.c
+ *
+ * Each step adds what is wrong to one list; the next needs a document without errors.
+ */
+#ifndef ZONES_POLICY_DOCUMENT_H
+#define ZONES_POLICY_DOCUMENT_H
+
+#include "zones/arena.h"
+#include "zones/name_table.h"
+#include "zones/policy_error.h"
+#include "zones/service.h"
+#include "zones/zone.h"
+
+#define POLICY_BYTES_MAX ((size_t)64 << 20)
+
+enum {
+	POLICY_NAME_MAX = 63,         /* Bytes of a name. */
+	POLICY_LABEL_MAX = 128,       /* Bytes of a label. */
+	POLICY_NESTING_MAX = 12,      /* Levels of YAML; the grammar uses seven. */
+	POLICY_TIERS_MAX = 16,
+	POLICY_LIST_MAX = 4096,       /* Words of one list in a rule or service. */
+	POLICY_PREFIXES_MAX = 1 << 20, /* Prefixes of all zones. */
+	/* What all rules together may stand for, their lists multiplied out. */
+	POLICY_COMBINATIONS_MAX = 4 << 20,
+};
+
+/* A word of the document, and once checked, what it stands for. */
+struct document_name {
+	const char *text; /* NULL: not given. */
+	struct policy_mark at;
+	uint32_t index;
+};
+
+/* What `from`, `to` or `service` says. */
+struct document_names {
+	struct document_name *names;
+	uint32_t n;
+	bool any; /* The word `any`, alone. */
+};
+
+struct document_prefix {
+	struct ip_prefix prefix;
+	struct policy_mark at;
+};
+
+enum document_intra { INTRA_AS_BASELINE, INTRA_ALLOW, INTRA_DENY };
+
+struct document_zone {
+	struct document_name name;
+	const char *match; /* NULL: not given. */
+	struct document_prefix *prefixes;
+	uint32_t n_prefixes;
+	uint8_t intra; /* enum document_intra. */
+};
+
+struct document_service {
+	struct document_name name;
+	struct service_range *ranges;
+	uint32_t n_ranges;
+};
+
+struct document_rule {
+	struct document_name id;
+	const char *label; /* NULL: not given. */
+	struct document_names from, to, services;
+	uint8_t action, log; /* enum zone_action, enum zone_log. */
+};
+
+enum document_mode { MODE_ENFORCE, MODE_SIMULATE, MODE_OFF };
+
+struct document_policy {
+	struct document_name id, tier;
+	uint8_t mode; /* enum document_mode. */
+	uint32_t first_rule, n_rules;
+};
+
+struct policy_document {
+	struct arena arena; /* All texts and lists. */
+	struct document_zone *zones;
+	struct document_service *services; /* Behind the named ones: those written out in a rule. */
+	struct document_name *tiers;
+	struct document_policy *policies;
+	struct document_rule *rules;
+	size_t n_zones, n_services, n_tiers, n_policies, n_rules, n_prefixes;
+	size_t allocated_zones, allocated_services, allocated_tiers, allocated_policies,
+		allocated_rules;
+	uint8_t between_zones, within_zone, baseline_log; /* enum zone_action twice, enum zone_log. */
+	struct name_table zone_names, service_names, tier_names, policy_names;
+	struct name_table rule_names; /* Scope: the index of the policy. */
+};
+
+/* Reads a document.  *document is filled in as far as the text could be understood, and must be
+ * freed in any case.  Returns false if the text ends before its end: then a name that is missing
+ * may only not have been reached, and the document is not worth checking. */
+bool policy_document_read(struct policy_document *document, const char *text, size_t length,
+	struct policy_errors *errors);
+
+/* Finds what every name stands for. */
+void policy_document_check(struct policy_document *document, struct policy_errors *errors);
+
+void policy_document_free(struct policy_document *document);
+
+#endif

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The reader of policy documents: policies and their rules.  Called by policy_read.c.
+ */
+#include "zones/policy_reader.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "zones/policy_time.h"
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+void policy_read_log(struct policy_reader *reader, uint8_t *log)
+{
+	static const struct policy_choice choices[] = {{"none", ZONE_LOG_NONE},
+		{"denied", ZONE_LOG_DENIED}, {"session", ZONE_LOG_SESSION}, {"all", ZONE_LOG_ALL}};
+
+	policy_read_choice(reader, "log level", choices, COUNT(choices), log);
+}
+
+/* --- What is understood, and refused -------------------------------------------------------- */
+
+static void fail_not_supported(struct policy_reader *reader, struct policy_mark at, const char *key)
+{
+	policy_error_add(reader->errors, at, "'%s' is not supported yet: take it out", key);
+}
+
+static void read_expires(struct policy_reader *reader, void *unused)
+{
+	char quoted[POLICY_QUOTE_MAX];
+	struct policy_mark at;
+	const char *text = policy_read_text(reader, "a date such as 2027-01-31", &at);
+
+	(void)unused;
+	if (!text)
+		return;
+	if (policy_time_is_date(text))
+		fail_not_supported(reader, at, "expires");
+	else
+		policy_error_add(reader->errors, at,
+			"%s is no date: expected one such as 2027-01-31 or 2027-01-31T18:00:00Z",
+			policy_quote(text, quoted));
+}
+
+static void read_day(struct policy_reader *reader, void *unused)
+{
+	static const struct policy_choice days[] = {{"mon", 0}, {"tue", 1}, {"wed", 2}, {"thu", 3},
+		{"fri", 4}, {"sat", 5}, {"sun", 6}};
+	uint8_t day;
+
+	(void)unused;
+	policy_read_choice(reader, "day", days, COUNT(days), &day);
+}
+
+static void read_days(struct policy_reader *reader, void *unused)
+{
+	policy_read_sequence(reader, "days such as [mon, tue]", read_day, unused);
+}
+
+static void read_clock(struct policy_reader *reader, void *unused)
+{
+	char quoted[POLICY_QUOTE_MAX];
+	struct policy_mark at;
+	const char *text = policy_read_text(reader, "a time of day such as \"22:00\"", &at);
+
+	(void)unused;
+	if (text && !policy_time_is_clock(text))
+		policy_error_add(reader->errors, at,
+			"%s is no time of day: expected one from 00:00 to 24:00",
+			policy_quote(text, quoted));
+}
+
+static void read_schedule(struct policy_reader *reader, void *unused)
+{
+	static const struct policy_key keys[] = {
+		{"days", false, read_days}, {"from", true, read_clock}, {"to", true, read_clock}};
+	struct policy_mark at = policy_here(reader);
+	size_t errors = reader->errors->n_total;
+
+	policy_read_mapping(reader, "a schedule", keys, COUNT(keys), unused);
+	if (!reader->stopped && reader->errors->n_total == errors)
+		fail_not_supported(reader, at, "schedule");
+}
+
+/* --- Rules ---------------------------------------------------------------------------------- */
+
+/* A rule while it is read. */
+struct rule_in_progress {
+	struct document_rule rule;
+	uint32_t policy;            /* Its policy's index. */
+	struct policy_mark log_at;  /* Line 0: no log level given. */
+};
+
+static void read_rule_id(struct policy_reader *reader, void *rule_)
+{
+	struct rule_in_progress *progress = rule_;
+	struct policy_document *document = reader->document;
+	struct document_name id;
+	int other;
+
+	if (!policy_read_name(reader, "a rule", &id))
+		return;
+	progress->rule.id = id;
+	other = name_table_insert(
+		&document->rule_names, progress->policy, id.text, (uint32_t)document->n_rules);
+	if (other != NAME_NONE)
+		policy_error_add(reader->errors, id.at,
+			"rule '%s' is in this policy twice; first on line %u", id.text,
+			document->rules[other].id.at.line);
+}
+
+/* Reads one name or a list; `any` must stand alone. */
+static void read_names(struct policy_reader *reader, const char *what, struct document_names *names)
+{
+	*names = policy_read_words(reader, what, POLICY_LIST_MAX);
+	for (uint32_t i = 0; i < names->n; i++) {
+		if (strcmp(names->names[i].text, "any"))
+			continue;
+		names->any = true;
+		if (names->n > 1)
+			policy_error_add(reader->errors, names->names[i].at,
+				"'any' takes in all: write it alone, or take it out of the list");
+	}
+}
+
+static void read_from(struct policy_reader *reader, void *rule_)
+{
+	read_names(reader, "a zone or a list of zones",
+		&((struct rule_in_progress *)rule_)->rule.from);
+}
+
+static void read_to(struct policy_reader *reader, void *rule_)
+{
+	read_names(reader, "a zone or a list of zones", &((struct rule_in_progress *)rule_)->rule.to);
+}
+
+static void read_rule_service(struct policy_reader *reader, void *rule_)
+{
+	read_names(reader, "a service or a list of services",
+		&((struct rule_in_progress *)rule_)->rule.services);
+}
+
+static void read_action(struct policy_reader *reader, void *rule_)
+{
+	static const struct policy_choice choices[] = {{"allow", ZONE_ALLOW}, {"deny", ZONE_DENY},
+		{"reject", ZONE_REJECT}, {"pass", ZONE_PASS}};
+	struct rule_in_progress *progress = rule_;
+
+	policy_read_choice(
+		reader, "action", choices, COUNT(choices), &progress->rule.action);
+}
+
+static void read_rule_log(struct policy_reader *reader, void *rule_)
+{
+	struct rule_in_progress *progress = rule_;
+
+	progress->log_at = policy_here(reader);
+	policy_read_log(reader, &progress->rule.log);
+}
+
+static void read_label(struct policy_reader *reader, void *rule_)
+{
+	struct rule_in_progress *progress = rule_;
+	char quoted[POLICY_QUOTE_MAX];
+	struct policy_mark at;
+	const char *text = policy_read_text(reader, "a label such as CHG-4711", &at);
+	bool control = false;
+
+	if (!text)
+		return;
+	for (const char *c = text; *c; c++)
+		control = control || (unsigned char)*c < ' ' || *c == 0x7f;
+	if (control || !*text || strlen(text) > POLICY_LABEL_MAX)
+		policy_error_add(reader->errors, at,
+			"%s cannot be a label: expected one line of at most %d bytes",
+			policy_quote(text, quoted), POLICY_LABEL_MAX);
+	progress->rule.label = text;
+}
+
+static void read_rule(struct policy_reader *reader, void *policy_)
+{
+	static const struct policy_key keys[] = {{"id", true, read_rule_id},
+		{"from", true, read_from}, {"to", true, read_to},
+		{"service", false, read_rule_service}, {"action", true, read_action},
+		{"log", false, read_rule_log}, {"label", false, read_label},
+		{"expires", false, read_expires}, {"schedule", false, read_schedule}};
+	struct policy_document *document = reader->document;
+	struct document_policy *policy = policy_;
+	struct rule_in_progress progress = {.rule = {.log = ZONE_LOG_DENIED},
+		.policy = (uint32_t)document->n_policies};
+
+	if (document->n_rules == ZONE_RULES_MAX) {
+		policy_fail(reader, "more than %d rules", ZONE_RULES_MAX);
+		policy_skip(reader);
+		return;
+	}
+	progress.rule.services.any = true;
+	policy_read_mapping(reader, "a rule", keys, COUNT(keys), &progress);
+	if (progress.log_at.line && progress.rule.action == ZONE_PASS)
+		policy_error_add(reader->errors, progress.log_at,
+			"'log' has no meaning with 'action: pass': the rule that decides logs");
+	document->rules = zone_grow(document->rules, document->n_rules, &document->allocated_rules,
+		sizeof *document->rules);
+	document->rules[document->n_rules++] = progress.rule;
+	policy->n_rules++;
+}
+
+/* --- Policies ------------------------------------------------------------------------------- */
+
+static void read_policy_id(struct policy_reader *reader, void *policy_)
+{
+	struct policy_document *document = reader->document;
+	struct document_policy *policy = policy_;
+	struct document_name id;
+	int other;
+
+	if (!policy_read_name(reader, "a policy", &id))
+		return;
+	policy->id = id;
+	if (!strcmp(id.text, "baseline"))
+		policy_error_add(reader->errors, id.at,
+			"'baseline' is the built-in policy: choose another id");
+	other = name_table_insert(
+		&document->policy_names, 0, id.text, (uint32_t)document->n_policies);
+	if (other != NAME_NONE)
+		policy_error_add(reader->errors, id.at,
+			"policy '%s' is defined twice; first on line %u", id.text,
+			document->policies[other].id.at.line);
+}
+
+static void read_policy_tier(struct policy_reader *reader, void *policy_)
+{
+	policy_read_name(reader, "a tier", &((struct document_policy *)policy_)->tier);
+}
+
+static void read_mode(struct policy_reader *reader, void *policy_)
+{
+	static const struct policy_choice choices[] = {
+		{"enforce", MODE_ENFORCE}, {"simulate", MODE_SIMULATE}, {"off", MODE_OFF}};
+	struct document_policy *policy = policy_;
+	struct policy_mark at = policy_here(reader);
+
+	if (policy_read_choice(reader, "mode", choices, COUNT(choices), &policy->mode) &&
+		policy->mode == MODE_SIMULATE)
+		policy_error_add(reader->errors, at,
+			"'mode: simulate' is not supported yet: expected enforce or off");
+}
+
+static void read_rules(struct policy_reader *reader, void *policy)
+{
+	if (policy_is_null(reader))
+		policy_skip(reader);
+	else
+		policy_read_sequence(reader, "rules", read_rule, policy);
+}
+
+static void read_policy(struct policy_reader *reader, void *unused)
+{
+	static const struct policy_key keys[] = {{"id", true, read_policy_id},
+		{"tier", false, read_policy_tier}, {"mode", false, read_mode},
+		{"rules", true, read_rules}, {"expires", false, read_expires},
+		{"schedule", false, read_schedule}};
+	struct policy_document *document = reader->document;
+	struct document_policy policy = {.first_rule = (uint32_t)document->n_rules};
+
+	(void)unused;
+	policy_read_mapping(reader, "a policy", keys, COUNT(keys), &policy);
+	document->policies = zone_grow(document->policies, document->n_policies,
+		&document->allocated_policies, sizeof *document->policies);
+	document->policies[document->n_policies++] = policy;
+}
+
+void policy_read_policies(struct policy_reader *reader, void *unused)
+{
+	if (policy_is_null(reader))
+		policy_skip(reader);
+	else
+		policy_read_sequence(reader, "policies, each beginning with '- id:'", read_policy,
+			unused);
+}
