@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -167,28 +168,37 @@ static struct options parse_options(int argc, char **argv)
 
 /* --- Start ------------------------------------------------------------------------------------ */
 
+/* The device waits without limit for a switch to connect; somebody must tell the user. */
+static void give_up(int signal)
+{
+	static const char message[] = "generator: no switch connected to both sockets in time\n";
+	ssize_t written = write(STDERR_FILENO, message, sizeof(message) - 1);
+
+	(void)signal;
+	(void)written;
+	_exit(1);
+}
+
 static int start_eal(const struct options *options)
 {
+	static const char *const huge[] = {"--in-memory", "--single-file-segments"};
+	static const char *const no_huge[] = {"--no-huge", "--no-shconf"};
+	const char *const *memory = options->no_huge ? no_huge : huge;
 	char core[16], prefix[32], device[N_SIDES][300];
-	char *argv[16] = {(char *)"generator", (char *)"--in-memory",
-		(char *)"--single-file-segments", (char *)"--no-pci", (char *)"--no-telemetry",
-		(char *)"--log-level=4", (char *)"-l", core, (char *)"--file-prefix", prefix,
-		(char *)"-m", (char *)"128"};
-	int argc = 12;
+	char *argv[] = {(char *)"generator", (char *)memory[0], (char *)memory[1],
+		(char *)"--no-pci", (char *)"--no-telemetry", (char *)"--log-level=4", (char *)"-l",
+		core, (char *)"--file-prefix", prefix, (char *)"-m", (char *)"128", device[SIDE_A],
+		device[SIDE_B], NULL};
 
 	snprintf(core, sizeof(core), "%u", options->core);
 	snprintf(prefix, sizeof(prefix), "generator-%d", getpid());
-	for (unsigned int side = 0; side < N_SIDES; side++) {
+	for (unsigned int side = 0; side < N_SIDES; side++)
 		snprintf(device[side], sizeof(device[side]),
 			"--vdev=net_virtio_user%u,path=%s,server=1,mac=02:00:00:77:00:0%u,"
 			"queue_size=%u,%s",
 			side, options->socket[side], side + 1, options->queue_frames,
 			options->device);
-		argv[argc++] = device[side];
-	}
-	if (options->no_huge)
-		argv[argc++] = (char *)"--no-huge";
-	return rte_eal_init(argc, argv);
+	return rte_eal_init((int)RTE_DIM(argv) - 1, argv);
 }
 
 static bool link_is_up(uint16_t port)
@@ -198,17 +208,12 @@ static bool link_is_up(uint16_t port)
 	return rte_eth_link_get_nowait(port, &link) == 0 && link.link_status;
 }
 
-static bool wait_for_links(const struct generator *generator)
+static void wait_for_links(const struct generator *generator)
 {
-	for (unsigned int i = 0; i < LINK_WAIT_SECONDS * 100; i++) {
-		if (link_is_up(generator->sides[SIDE_A].port) &&
-			link_is_up(generator->sides[SIDE_B].port))
-			return true;
+	while (!link_is_up(generator->sides[SIDE_A].port) ||
+		!link_is_up(generator->sides[SIDE_B].port))
 		usleep(10000);
-	}
-	fprintf(stderr, "generator: no switch connected to both sockets within %d s\n",
-		LINK_WAIT_SECONDS);
-	return false;
+	alarm(0);
 }
 
 /* --- Opening the flows ------------------------------------------------------------------------ */
@@ -360,12 +365,15 @@ int main(int argc, char **argv)
 	uint64_t opened[N_SIDES];
 	int status = 1;
 
+	signal(SIGALRM, give_up);
+	alarm(LINK_WAIT_SECONDS);
 	if (start_eal(&options) < 0) {
 		fprintf(stderr, "generator: DPDK does not start: %s\n", rte_strerror(rte_errno));
 		return 1;
 	}
-	if (open_sides(&generator, &options) || !wait_for_links(&generator))
+	if (open_sides(&generator, &options))
 		goto out;
+	wait_for_links(&generator);
 	open_flows(&generator, opened);
 	if (opened[SIDE_A] == 0 || opened[SIDE_B] == 0) {
 		fprintf(stderr,
