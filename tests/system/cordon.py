@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One switch under test: its own directories, its own database, its own processes, and `cordon` to drive it.
+
+    switch = Switch("web")
+    switch.up()
+    switch.cordon("network", "add", "lan", "--vlan", "10")
+    switch.drops()["policy"]
+    switch.close()
+
+Nothing here is shared between switches, so that any number of them, and of test runs, can go at once.
+"""
+
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.environ.get("CORDON_BUILD", os.path.join(ROOT, "build"))
+CORDON = os.path.join(BUILD, "cordon")
+SWITCHD = os.path.join(BUILD, "cordon-switchd")
+
+COMMAND_SECONDS = 40
+
+# All that have not been closed, for the report of a failed test.
+live = []
+
+_numbers = itertools.count(1)
+
+
+def unique(prefix):
+    """A name that no other test, nor another run at the same time, has; short enough for a network device."""
+    return f"{prefix}{os.getpid() % 1000000:x}x{next(_numbers):x}"
+
+
+def wait_for(condition, seconds=10.0, what="the condition", interval=0.05):
+    """Calls `condition` until it returns something true, which is returned."""
+    limit = time.monotonic() + seconds
+    while True:
+        result = condition()
+        if result:
+            return result
+        if time.monotonic() > limit:
+            raise AssertionError(f"{what} did not come true within {seconds} s; last seen: {result!r}")
+        time.sleep(interval)
+
+
+def holds_for(condition, seconds, what="the condition", interval=0.05):
+    """Fails as soon as `condition` does not hold."""
+    limit = time.monotonic() + seconds
+    while time.monotonic() < limit:
+        assert condition(), f"{what} stopped being true"
+        time.sleep(interval)
+
+
+class CommandFailed(AssertionError):
+    """A `cordon` command ended with another status than the test expected."""
+
+    def __init__(self, command, result):
+        super().__init__(f"{' '.join(command)}: exit status {result.returncode}\n{result.stdout}{result.stderr}")
+        self.status = result.returncode
+        self.output = result.stdout
+        self.message = result.stderr
+
+
+def process_is_alive(pid):
+    """A zombie, whose parent has not waited for it yet, is not alive."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def cpu_seconds(pid):
+    """User and system time that a process has used."""
+    with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Switch:
+    """`cordon up` to `cordon down`, with whatever a test does between them."""
+
+    def __init__(self, name="switch", up_options=("--no-huge", "--workers", "1")):
+        # Short, because the path of a UNIX socket may have 107 characters.
+        self.directory = tempfile.mkdtemp(prefix=f"cordon-{name[:12]}-", dir="/tmp")
+        self.run = os.path.join(self.directory, "run")
+        self.state = os.path.join(self.directory, "state")
+        self.up_options = list(up_options)
+        self.hosts = []
+        self.closers = []
+        live.append(self)
+
+    # --- The command -----------------------------------------------------------------------------------------
+
+    def environment(self):
+        return dict(os.environ, CORDON_RUNDIR=self.run, CORDON_STATEDIR=self.state,
+                    PATH=BUILD + os.pathsep + os.environ["PATH"], LC_ALL="C.UTF-8")
+
+    def try_cordon(self, *words, text=None, seconds=COMMAND_SECONDS):
+        """Runs `cordon WORDS`; returns the completed process, whatever its status."""
+        return subprocess.run([CORDON, *map(str, words)], env=self.environment(), input=text, text=True,
+                              stdin=None if text is not None else subprocess.DEVNULL, capture_output=True,
+                              timeout=seconds, check=False)
+
+    def cordon(self, *words, text=None, seconds=COMMAND_SECONDS):
+        """The same, but anything other than success fails the test.  Returns what it printed."""
+        result = self.try_cordon(*words, text=text, seconds=seconds)
+        if result.returncode != 0:
+            raise CommandFailed(["cordon", *map(str, words)], result)
+        return result.stdout
+
+    def json(self, *words):
+        return json.loads(self.cordon(*words, "--json"))
+
+    # --- Life --------------------------------------------------------------------------------------------------
+
+    def up(self, *options):
+        self.cordon("up", *self.up_options, *options)
+
+    def down(self):
+        return self.try_cordon("down")
+
+    def close(self):
+        """Takes down whatever is there, in whatever state it is.  Never fails."""
+        if self in live:
+            live.remove(self)
+        for closer in reversed(self.closers):
+            closer()
+        self.down()
+        for program in ("cordon-switchd", "ovsdb-server"):
+            self._make_sure_of_end(program)
+        for host in self.hosts:
+            host.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _make_sure_of_end(self, program):
+        pid = self.pid(program)
+        if pid and process_is_alive(pid):
+            os.kill(pid, signal.SIGKILL)
+
+    def pid(self, program="cordon-switchd"):
+        """The process that runs on this switch's directories, or None."""
+        try:
+            with open(os.path.join(self.run, program + ".pid"), encoding="ascii") as file:
+                pid = int(file.read())
+        except (FileNotFoundError, ValueError):
+            return None
+        try:
+            with open(f"/proc/{pid}/comm", encoding="ascii") as file:
+                return pid if program.startswith(file.read().strip()) else None
+        except FileNotFoundError:
+            return None
+
+    def kill(self, program="cordon-switchd", sig=signal.SIGKILL):
+        """Kills a process and waits until it is gone."""
+        pid = self.pid(program)
+        assert pid, f"{program} is not running"
+        os.kill(pid, sig)
+        wait_for(lambda: not process_is_alive(pid), 10, f"the end of {program}")
+
+    def on_close(self, closer):
+        """Has `closer` called before the switch goes down."""
+        self.closers.append(closer)
+
+    # --- What it is to do ------------------------------------------------------------------------------------
+
+    def add_network(self, name="lan", vlan=10):
+        self.cordon("network", "add", name, "--vlan", vlan)
+
+    def add_port(self, name, **options):
+        """add_port("a", type="kernel", vm_name="x"): an underscore is a hyphen, a list repeats the option."""
+        words = []
+        for option, value in options.items():
+            for one in value if isinstance(value, (list, tuple)) else [value]:
+                words += ["--" + option.replace("_", "-"), str(one)]
+        self.cordon("port", "add", name, *words)
+
+    def policy(self, document, why="test"):
+        """Puts a policy into force."""
+        path = os.path.join(self.directory, "policy.yaml")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(document)
+        return self.cordon("policy", "apply", path, "-m", why)
+
+    # --- What it says ----------------------------------------------------------------------------------------
+
+    def drops(self):
+        """How many packets were dropped, by reason."""
+        return {row["reason"]: row["packets"] for row in self.json("drops", "--all")}
+
+    def connections(self, **fields):
+        """The live connections whose fields have these values."""
+        return [row for row in self.json("conn", "list")
+                if all(row.get(name) == value for name, value in fields.items())]
+
+    def log(self, **fields):
+        """The log's records whose fields have these values, oldest first."""
+        return [row for row in self.json("log", "list")
+                if all(row.get(name) == value for name, value in fields.items())]
+
+    def wait_log(self, count=1, seconds=10, **fields):
+        """Waits until at least `count` such records are there."""
+        return wait_for(lambda: (rows := self.log(**fields)) and len(rows) >= count and rows, seconds,
+                        f"{count} log records with {fields}")
+
+    def port(self, name):
+        return self.json("port", "show", name)
+
+    def wait_port(self, name, state="up", seconds=15):
+        return wait_for(lambda: (port := self.port(name)).get("link_state") == state and port, seconds,
+                        f"port {name} {state}")
+
+    def log_file(self, program="cordon-switchd"):
+        """The text that a program of this switch has written."""
+        for folder in (self.state, self.run, os.path.join(self.state, "log")):
+            path = os.path.join(folder, program + ".log")
+            if os.path.exists(path):
+                with open(path, encoding="utf-8", errors="replace") as file:
+                    return file.read()
+        return ""
+
+    def report(self):
+        """All that helps to see why a test failed."""
+        parts = []
+        for words in (["status"], ["port", "list"], ["drops"], ["conn", "list"]):
+            try:
+                result = self.try_cordon(*words, seconds=5)
+                parts.append(f"--- cordon {' '.join(words)}\n{result.stdout}{result.stderr}")
+            except subprocess.TimeoutExpired:
+                parts.append(f"--- cordon {' '.join(words)}: no answer within 5 s\n")
+        for program in ("cordon-switchd", "ovsdb-server"):
+            text = "\n".join(self.log_file(program).splitlines()[-60:])
+            parts.append(f"--- {program}.log\n{text}\n")
+        return "\n".join(parts)

@@ -1,0 +1,320 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hosts: network namespaces whose eth0 is one end of a veth; the other end is plugged into a switch.
+
+A Host's sockets are made by a thread that enters the namespace for as long as that takes, so a test uses them like
+its own:
+
+    web.connect(db.ipv4, 5432).sendall(b"hello")
+    db.packets.send(frame); db.packets.receive(...)
+"""
+
+import contextlib
+import ctypes
+import os
+import select
+import socket
+import subprocess
+import threading
+import time
+
+from cordon import unique
+
+CLONE_NEWNET = 0x40000000
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def run(*words, check=True, text=None):
+    result = subprocess.run(list(map(str, words)), capture_output=True, text=True, input=text, timeout=60, check=False)
+    if check and result.returncode != 0:
+        raise RuntimeError(f"{' '.join(map(str, words))}: {result.stdout}{result.stderr}")
+    return result
+
+
+def ip_batch(commands):
+    run("ip", "-batch", "-", text="\n".join(commands) + "\n")
+
+
+class Host:
+    """A machine on the network, numbered 1 to 254: 10.0.NET.NUMBER, fd00:NET::NUMBER, 02:00:00:00:NET:NUMBER."""
+
+    def __init__(self, name, number, net=0, vlan=None, mtu=1500):
+        self.name = name
+        self.namespace = unique("cdn-")
+        self.device = unique("cd")  # The end that is plugged into the switch.
+        self.mac = f"02:00:00:00:{net:02x}:{number:02x}"
+        self.ipv4 = f"10.0.{net}.{number}"
+        self.ipv6 = f"fd00:{net:x}::{number:x}"
+        self.inside = f"eth0.{vlan}" if vlan else "eth0"
+        self._packets = None
+        self._processes = []
+        self._create(mtu, vlan)
+
+    def _create(self, mtu, vlan):
+        ip_batch([
+            f"netns add {self.namespace}",
+            f"link add {self.device} mtu {mtu} type veth peer name eth0 address {self.mac} mtu {mtu}"
+            f" netns {self.namespace}",
+        ])
+        # Nothing of our own namespace may speak on the wire, and addresses are to be usable at once.
+        with open(f"/proc/sys/net/ipv6/conf/{self.device}/disable_ipv6", "w", encoding="ascii") as file:
+            file.write("1")
+        with self.entered():
+            for name, value in (("accept_dad", 0), ("router_solicitations", 0), ("use_tempaddr", 0)):
+                for interface in ("default", "eth0"):
+                    with open(f"/proc/sys/net/ipv6/conf/{interface}/{name}", "w", encoding="ascii") as file:
+                        file.write(str(value))
+        ip_batch([f"link set {self.device} up"])
+        commands = ["link set lo up", "link set eth0 up"]
+        if vlan:
+            commands += [f"link add link eth0 name {self.inside} type vlan id {vlan}", f"link set {self.inside} up"]
+        commands += [f"address add {self.ipv4}/24 dev {self.inside}",
+                     f"address add {self.ipv6}/64 dev {self.inside} nodad"]
+        run("ip", "-netns", self.namespace, "-batch", "-", text="\n".join(commands) + "\n")
+
+    def close(self):
+        for process in self._processes:
+            process.kill()
+            process.wait()
+        self._processes.clear()
+        if self._packets:
+            self._packets.close()
+            self._packets = None
+        run("ip", "link", "delete", self.device, check=False)
+        run("ip", "netns", "delete", self.namespace, check=False)
+
+    # --- Being there -------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def entered(self):
+        """The calling thread is in the namespace within the `with` block."""
+        with open("/proc/thread-self/ns/net", "rb") as home, open(f"/run/netns/{self.namespace}", "rb") as there:
+            if _libc.setns(there.fileno(), CLONE_NEWNET) != 0:
+                raise OSError(ctypes.get_errno(), f"cannot enter {self.namespace}")
+            try:
+                yield
+            finally:
+                _libc.setns(home.fileno(), CLONE_NEWNET)
+
+    def socket(self, *arguments):
+        with self.entered():
+            return socket.socket(*arguments)
+
+    def run(self, *words, check=True):
+        return run("ip", "netns", "exec", self.namespace, *words, check=check)
+
+    def start(self, *words, **options):
+        """A process that goes on in the namespace; it ends with the host at the latest."""
+        process = subprocess.Popen(["ip", "netns", "exec", self.namespace, *map(str, words)], **options)
+        self._processes.append(process)
+        return process
+
+    @property
+    def packets(self):
+        """Raw frames on eth0."""
+        if self._packets is None:
+            self._packets = Packets(self)
+        return self._packets
+
+    def address(self, version):
+        return self.ipv4 if version == 4 else self.ipv6
+
+    def knows(self, other):
+        """Fixed neighbour entries, for what is not about ARP and neighbour discovery."""
+        for address in (other.ipv4, other.ipv6):
+            run("ip", "-netns", self.namespace, "neighbour", "replace", address, "lladdr", other.mac,
+                "dev", self.inside)
+
+    # --- Traffic -----------------------------------------------------------------------------------------------
+
+    def ping(self, address, count=1, size=None, wait=1.0):
+        """How many answers came."""
+        words = ["ping", "-n", "-q", "-c", count, "-i", "0.05", "-W", wait]
+        if size:
+            words += ["-s", size]
+        output = self.run(*words, address, check=False).stdout
+        for part in output.split(","):
+            if " received" in part:
+                return int(part.split()[0])
+        return 0
+
+    def connect(self, address, port, seconds=3.0, source_port=None):
+        """A TCP connection, or an OSError (TimeoutError, ConnectionRefusedError...)."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        connection = self.socket(family, socket.SOCK_STREAM)
+        connection.settimeout(seconds)
+        try:
+            if source_port:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                connection.bind((self.address(6 if ":" in address else 4), source_port))
+            connection.connect((address, port))
+        except OSError:
+            connection.close()
+            raise
+        return connection
+
+    def can_connect(self, address, port, seconds=1.0):
+        try:
+            self.connect(address, port, seconds).close()
+            return True
+        except OSError:
+            return False
+
+    def can_ask(self, address, port, seconds=1.0, payload=b"ping", source_port=0):
+        """True if a UDP echo server at the other end answers.  An ICMP error ends the wait: False."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with self.socket(family, socket.SOCK_DGRAM) as client:
+            client.bind(("::" if family == socket.AF_INET6 else "", source_port))
+            client.connect((address, port))
+            client.settimeout(seconds)
+            try:
+                client.send(payload)
+                return client.recv(65535) == payload
+            except OSError:
+                return False
+
+
+class Packets:
+    """A raw socket on a host's eth0: scapy makes and reads the frames, this carries them."""
+
+    def __init__(self, host):
+        self.socket = host.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+        self.socket.bind(("eth0", 3))
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+        self.socket.setblocking(False)
+
+    def close(self):
+        self.socket.close()
+
+    def send(self, *frames):
+        for frame in frames:
+            self._send_one(bytes(frame))
+
+    def _send_one(self, frame):
+        for _ in range(200):
+            try:
+                self.socket.send(frame)
+                return
+            except (BlockingIOError, OSError) as error:
+                if not isinstance(error, BlockingIOError) and error.errno != 105:  # ENOBUFS.
+                    raise
+                time.sleep(0.001)
+        raise TimeoutError("the device takes no frames")
+
+    def drain(self):
+        """Forgets what has come in so far."""
+        for _ in self._pending():
+            pass
+
+    def _pending(self):
+        """What other hosts have sent (a raw socket sees its own frames as well)."""
+        while True:
+            try:
+                frame, address = self.socket.recvfrom(65536)
+            except BlockingIOError:
+                return
+            if address[2] != socket.PACKET_OUTGOING:
+                yield frame
+
+    def receive(self, condition=lambda frame: True, seconds=2.0, count=1):
+        """The first `count` frames, as scapy's Ether, that meet the condition; fewer when the time is over."""
+        from scapy.layers.l2 import Ether
+
+        found = []
+        limit = time.monotonic() + seconds
+        while len(found) < count and (left := limit - time.monotonic()) > 0:
+            select.select([self.socket], [], [], left)
+            for raw in self._pending():
+                frame = Ether(raw)
+                if condition(frame):
+                    found.append(frame)
+        return found
+
+
+class Server:
+    """Base of the servers below: a thread that handles what comes until close()."""
+
+    def __init__(self):
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join(5)
+
+    def _run(self):
+        raise NotImplementedError
+
+
+class TcpServer(Server):
+    """Accepts on one port, IPv4 and IPv6.  Echoes, or, with sink=True, only counts what it was sent."""
+
+    def __init__(self, host, port, sink=False):
+        super().__init__()
+        self.listener = host.socket(socket.AF_INET6, socket.SOCK_STREAM)
+        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.listener.bind(("::", port))
+        self.listener.listen(64)
+        self.sink = sink
+        self.received = 0
+        self.accepted = 0
+        self.connections = []
+
+    def __exit__(self, *arguments):
+        super().__exit__(*arguments)
+        for connection in [self.listener, *self.connections]:
+            connection.close()
+
+    def _run(self):
+        while not self._stop.is_set():
+            readable, _, _ = select.select([self.listener, *self.connections], [], [], 0.05)
+            for one in readable:
+                if one is self.listener:
+                    self.connections.append(one.accept()[0])
+                    self.accepted += 1
+                else:
+                    self._serve(one)
+
+    def _serve(self, connection):
+        try:
+            data = connection.recv(1 << 20)
+            if data and not self.sink:
+                connection.sendall(data)
+        except OSError:
+            data = b""
+        self.received += len(data)
+        if not data:
+            self.connections.remove(connection)
+            connection.close()
+
+
+class UdpServer(Server):
+    """Echoes datagrams."""
+
+    def __init__(self, host, port):
+        super().__init__()
+        self.socket = host.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        self.socket.bind(("::", port))
+        self.received = 0
+
+    def __exit__(self, *arguments):
+        super().__exit__(*arguments)
+        self.socket.close()
+
+    def _run(self):
+        while not self._stop.is_set():
+            if select.select([self.socket], [], [], 0.05)[0]:
+                data, sender = self.socket.recvfrom(65535)
+                self.received += 1
+                try:
+                    self.socket.sendto(data, sender)
+                except OSError:
+                    pass  # An ICMP error for an earlier answer.
+
+
+def is_root():
+    return os.geteuid() == 0
