@@ -229,7 +229,7 @@ static inline uint16_t frame_fold(uint32_t sum)
 /* Fills the transport checksum in, where the protocol has one that is known here. */
 static inline void frame_transport_checksum(struct frame *f)
 {
-	uint32_t n = f->n - f->l4, sum = 0, at;
+	uint32_t n = f->n > f->l4 ? f->n - f->l4 : 0, sum = 0, at;
 	int v4 = f->bytes[f->l3] >> 4 == 4;
 
 	if (f->protocol == IPPROTO_TCP && n >= 20)
@@ -261,7 +261,7 @@ static inline void frame_end(struct frame *f)
 {
 	if (f->l4 == 0)
 		return;
-	if (f->protocol == IPPROTO_UDP && f->n - f->l4 >= 8)
+	if (f->protocol == IPPROTO_UDP && f->n >= f->l4 + 8)
 		frame_set16(f, f->l4 + 4, f->n - f->l4);
 	if (f->bytes[f->l3] >> 4 == 4)
 		frame_set16(f, f->l3 + 2, f->n - f->l3);
