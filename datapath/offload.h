@@ -4,8 +4,9 @@
  *
  * A frame in the switch says in its mbuf what is still to be done, in DPDK's own terms:
  * RTE_MBUF_F_TX_TCP_CKSUM or _UDP_CKSUM with l2_len and l3_len set means that the transport
- * checksum field holds the pseudo header's sum only; RTE_MBUF_F_TX_TCP_SEG with tso_segsz and
- * l4_len means that the payload is to be cut.  Any worker; no state.
+ * checksum field is not filled in; RTE_MBUF_F_TX_TCP_SEG with tso_segsz and l4_len means, further,
+ * that the payload is to be cut.  RTE_MBUF_F_TX_IPV4 or _IPV6 tells the family.  Whoever pushes or
+ * pops a VLAN tag moves l2_len along.  Any worker; no state.
  */
 #ifndef DATAPATH_OFFLOAD_H
 #define DATAPATH_OFFLOAD_H
@@ -13,15 +14,29 @@
 #include "datapath/packet.h"
 #include "datapath/port.h"
 
+/* What is left to be done to a frame; none of them: it can go out as it is. */
+#define OFFLOAD_FLAGS (RTE_MBUF_F_TX_L4_MASK | RTE_MBUF_F_TX_TCP_SEG)
+
+enum {
+	/* No frame is cut into more pieces: a guest that asks for it wants to overload somebody. */
+	OFFLOAD_PIECES_MAX = 512,
+};
+
 /* A frame from a kernel port: if its transport checksum field equals the folded pseudo header sum,
  * the kernel left it unfilled (CHECKSUM_PARTIAL).  Marks the mbuf so and returns true. */
 bool offload_note_partial_checksum(struct rte_mbuf *frame, const struct packet *packet);
 
-/* Shapes `n` frames for a port with `offloads`: fills checksums, cuts large frames (rte_gso), and
- * makes chains contiguous, as far as the port needs it.  Writes the result, in order, to `out`,
- * which has room for `n_out`.  Frames that could not be shaped are freed and counted in drops[].
- * Takes frames from the front until `out` could overflow; returns the number written to out and
- * sets *n_taken. */
+/* A frame as rte_vhost gives it (RTE_VHOST_USER_NET_COMPLIANT_OL_FLAGS): turns the receive flags
+ * that say what the guest left undone into the convention above.  Nothing of it is trusted: a
+ * request that does not fit the frame's headers is cleared, and the frame is then treated as it
+ * is. */
+void offload_note_guest_request(struct rte_mbuf *frame);
+
+/* Shapes `n` frames for a port with `offloads`: fills checksums, cuts large frames, and makes
+ * chains contiguous, as far as the port needs it.  Writes the result, in order, to `out`, which has
+ * room for `n_out`, at least OFFLOAD_PIECES_MAX.  Frames that could not be shaped are freed and
+ * counted in drops[].  Takes frames from the front until `out` could overflow; returns the number
+ * written to out and sets *n_taken, which is at least 1. */
 uint16_t offload_shape(const struct port_environment *environment, uint32_t offloads, uint16_t mtu,
 	struct rte_mbuf **frames, uint16_t n, struct rte_mbuf **out, uint16_t n_out,
 	uint16_t *n_taken, uint64_t drops[DROP_N_REASONS]);

@@ -61,6 +61,9 @@ enum port_offload {
 	PORT_TX_TSO4 = 1 << 1,
 	PORT_TX_TSO6 = 1 << 2,
 	PORT_TX_SEGMENTS = 1 << 3, /* Chained mbufs. */
+	/* Not an ability: it holds frames after tx has returned, so that those from a pool that
+	 * goes away with another port must be copied. */
+	PORT_TX_KEEPS = 1 << 4,
 };
 
 /* Counters of one queue.  Written by the worker that owns the queue (rx), or under the queue's tx
@@ -69,11 +72,17 @@ struct port_queue_stats {
 	uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes, tx_dropped;
 } __attribute__((aligned(64)));
 
+/* How a back end keeps workers out while it changes what rx and tx use: see port_suspend(). */
+struct port_gate {
+	_Atomic uint32_t receiving, sending; /* A worker is within rx, tx of this queue. */
+} __attribute__((aligned(64)));
+
 struct port;
 
 /* One kind of port.  All functions but rx and tx are called by the main thread. */
 struct port_backend {
 	const char *type; /* "vhost", "kernel", "internal", "dpdk". */
+	const char *const *options; /* The options that it knows; ends with NULL. */
 	/* Opens it by port->name and port->options; fills n_rx_queues, n_tx_queues, mtu, offloads.
 	 * Returns 0, or a negative errno and a sentence in error[] that says what to do. */
 	int (*open)(struct port *port, char *error, size_t error_size);
@@ -82,7 +91,7 @@ struct port_backend {
 	uint16_t (*rx)(struct port *port, uint16_t queue, struct rte_mbuf **frames, uint16_t n);
 	/* Takes ownership of the frames that it accepts: returns how many, from the front. */
 	uint16_t (*tx)(struct port *port, uint16_t queue, struct rte_mbuf **frames, uint16_t n);
-	/* Refreshes port->link_up, offloads and status; called about once a second. */
+	/* Refreshes port->link_up and status; called about once a second. */
 	void (*poll_status)(struct port *port);
 };
 
@@ -93,25 +102,30 @@ struct port {
 	uint16_t mtu; /* Of IP packets, without Ethernet header and tag. */
 	bool fills_checksums; /* Received frames may carry CHECKSUM_PARTIAL sums (kernel ports). */
 	const struct port_backend *backend;
+	const struct port_environment *environment;
 	void *private; /* The back end's. */
 	struct rte_mempool *pool; /* Where its received frames come from. */
 
 	_Atomic(struct port_settings *) settings; /* Main thread writes; RCU. */
+	_Atomic bool running;       /* Between port_resume() and port_suspend(). */
+	bool fenced;                /* Immutable: workers pass the gate with a full barrier. */
 	_Atomic bool link_up;       /* The back end's thread. */
 	_Atomic uint32_t offloads;  /* enum port_offload; the back end's thread. */
 
 	/* Counted on the miss path, by any worker, relaxed. */
-	_Atomic uint32_t n_connections, n_half_open, n_macs_learned;
 	_Atomic uint64_t storm_bucket, rate_bucket; /* Token buckets, see storm.c. */
 
 	rte_spinlock_t tx_lock[PORT_QUEUES_MAX]; /* Held for one burst; uncontended if each
 						  * worker has a queue of its own. */
+	struct port_gate gates[PORT_QUEUES_MAX];
 	struct port_queue_stats queues[PORT_QUEUES_MAX];
+	/* What was dropped of each receive queue's frames; the queue's worker writes. */
+	_Atomic uint64_t drops[PORT_QUEUES_MAX][DROP_N_REASONS];
 
 	/* Main thread only. */
 	char name[PORT_NAME_MAX];
 	struct smap *options;   /* As in the database; owned. */
-	char status[160];       /* One line for a person: "AF_XDP, driver mode", "waiting for guest". */
+	char status[240];       /* One line for a person: "AF_XDP, driver mode", "waiting for guest". */
 };
 
 /* The back end of that type, or NULL. */
@@ -144,6 +158,20 @@ uint16_t port_rx(struct port *port, uint16_t queue, struct rte_mbuf **frames, ui
  * consumed.  Adds what was not sent to drops[reason]. */
 void port_tx(struct port *port, const struct port_environment *environment, unsigned int worker,
 	struct rte_mbuf **frames, uint16_t n, uint64_t drops[DROP_N_REASONS]);
+
+/* Refreshes link_up and status.  The main thread, about once a second. */
+void port_poll_status(struct port *port);
+
+/* For back ends: lets workers into rx and tx, and keeps them out.  A port begins suspended.  When
+ * port_suspend() returns, no worker is within rx or tx, and none will be until port_resume().  It
+ * waits for as long as a burst takes; it may be called on any thread but a worker's. */
+void port_resume(struct port *port);
+void port_suspend(struct port *port);
+
+/* For back ends: reads a whole number from the port's options.  Leaves *value alone if the option
+ * is not there; returns -EINVAL with a sentence if it is not a number from `least` to `most`. */
+int port_option_number(const struct port *port, const char *key, unsigned int least,
+	unsigned int most, unsigned int *value, char *error, size_t error_size);
 
 /* The sum of all queues. */
 struct port_queue_stats port_stats(const struct port *port);

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Network devices of the kernel.  Called by port_kernel.c and port_internal.c, on the main thread.
+ */
+#include <config.h>
+
+#include "datapath/kernel_device.h"
+
+#include <errno.h>
+#include <linux/ethtool.h>
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
+#include <linux/sockios.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "netlink-socket.h"
+#include "netlink.h"
+#include "openvswitch/ofpbuf.h"
+
+/* --- rtnetlink: reading ------------------------------------------------------------------- */
+
+static void read_xdp(const struct nlattr *attribute, struct kernel_device *device)
+{
+	const struct nlattr *attached = nl_attr_find_nested(attribute, IFLA_XDP_ATTACHED);
+	const struct nlattr *program = nl_attr_find_nested(attribute, IFLA_XDP_PROG_ID);
+
+	switch (attached != NULL ? nl_attr_get_u8(attached) : XDP_ATTACHED_NONE) {
+	case XDP_ATTACHED_NONE: device->xdp = XDP_IS_NONE; break;
+	case XDP_ATTACHED_DRV: device->xdp = XDP_IS_DRIVER; break;
+	case XDP_ATTACHED_SKB: device->xdp = XDP_IS_GENERIC; break;
+	default: device->xdp = XDP_IS_OTHER; break;
+	}
+	device->xdp_program = program != NULL ? nl_attr_get_u32(program) : 0;
+}
+
+static int read_link(struct ofpbuf *reply, struct kernel_device *device)
+{
+	static const struct nl_policy policy[] = {
+		[IFLA_IFNAME] = {.type = NL_A_STRING, .max_len = IFNAMSIZ},
+		[IFLA_MTU] = {.type = NL_A_U32},
+		[IFLA_ADDRESS] = {.type = NL_A_UNSPEC, .min_len = 1, .optional = true},
+		[IFLA_CARRIER] = {.type = NL_A_U8, .optional = true},
+		[IFLA_LINKINFO] = {.type = NL_A_NESTED, .optional = true},
+		[IFLA_LINK] = {.type = NL_A_U32, .optional = true},
+		[IFLA_LINK_NETNSID] = {.type = NL_A_U32, .optional = true},
+		[IFLA_XDP] = {.type = NL_A_NESTED, .optional = true},
+	};
+	struct nlattr *at[ARRAY_SIZE(policy)];
+	const struct ifinfomsg *header = ofpbuf_at(reply, NLMSG_HDRLEN, sizeof(*header));
+
+	if (header == NULL || !nl_policy_parse(reply, NLMSG_HDRLEN + sizeof(*header), policy, at,
+				      ARRAY_SIZE(policy)))
+		return -EPROTO;
+	memset(device, 0, sizeof(*device));
+	device->index = header->ifi_index;
+	device->flags = header->ifi_flags;
+	snprintf(device->name, sizeof(device->name), "%s", nl_attr_get_string(at[IFLA_IFNAME]));
+	device->mtu = nl_attr_get_u32(at[IFLA_MTU]);
+	device->has_carrier = header->ifi_flags & IFF_UP && header->ifi_flags & IFF_RUNNING;
+	if (at[IFLA_ADDRESS] != NULL && nl_attr_get_size(at[IFLA_ADDRESS]) == sizeof(device->mac))
+		memcpy(device->mac, nl_attr_get(at[IFLA_ADDRESS]), sizeof(device->mac));
+	if (at[IFLA_LINKINFO] != NULL) {
+		const struct nlattr *kind = nl_attr_find_nested(at[IFLA_LINKINFO], IFLA_INFO_KIND);
+
+		if (kind != NULL)
+			snprintf(device->kind, sizeof(device->kind), "%.*s",
+				(int)nl_attr_get_size(kind), (const char *)nl_attr_get(kind));
+	}
+	device->peer = at[IFLA_LINK] != NULL ? nl_attr_get_u32(at[IFLA_LINK]) : 0;
+	device->peer_namespace = at[IFLA_LINK_NETNSID] != NULL ?
+		(int32_t)nl_attr_get_u32(at[IFLA_LINK_NETNSID]) :
+		-1;
+	if (at[IFLA_XDP] != NULL)
+		read_xdp(at[IFLA_XDP], device);
+	return 0;
+}
+
+/* Asks for one device, by its index, or by its name if that is not NULL. */
+static int get_link(unsigned int index, const char *name, struct kernel_device *device)
+{
+	struct ifinfomsg header = {.ifi_family = AF_UNSPEC, .ifi_index = index};
+	struct ofpbuf request, *reply;
+	int error;
+
+	ofpbuf_init(&request, 0);
+	nl_msg_put_nlmsghdr(&request, sizeof(header), RTM_GETLINK, NLM_F_REQUEST);
+	ofpbuf_put(&request, &header, sizeof(header));
+	if (name != NULL)
+		nl_msg_put_string(&request, IFLA_IFNAME, name);
+	error = -nl_transact(NETLINK_ROUTE, &request, &reply);
+	ofpbuf_uninit(&request);
+	if (error != 0)
+		return error;
+	error = read_link(reply, device);
+	ofpbuf_delete(reply);
+	return error;
+}
+
+int kernel_device_by_name(const char *name, struct kernel_device *device)
+{
+	return strlen(name) < IFNAMSIZ ? get_link(0, name, device) : -ENODEV;
+}
+
+int kernel_device_by_index(unsigned int index, struct kernel_device *device)
+{
+	return get_link(index, NULL, device);
+}
+
+/* --- rtnetlink: setting ------------------------------------------------------------------- */
+
+static int set_link(struct ofpbuf *request)
+{
+	int error = -nl_transact(NETLINK_ROUTE, request, NULL);
+
+	ofpbuf_uninit(request);
+	return error;
+}
+
+static void begin_set_link(struct ofpbuf *request, const struct ifinfomsg *header)
+{
+	ofpbuf_init(request, 0);
+	nl_msg_put_nlmsghdr(request, sizeof(*header), RTM_SETLINK, NLM_F_REQUEST | NLM_F_ACK);
+	ofpbuf_put(request, header, sizeof(*header));
+}
+
+int kernel_device_set_up(const struct kernel_device *device)
+{
+	const struct ifinfomsg header = {
+		.ifi_family = AF_UNSPEC,
+		.ifi_index = device->index,
+		.ifi_flags = IFF_UP,
+		.ifi_change = IFF_UP,
+	};
+	struct ofpbuf request;
+
+	begin_set_link(&request, &header);
+	return set_link(&request);
+}
+
+int kernel_device_stop_peer_gso(const struct kernel_device *device)
+{
+	const struct ifinfomsg header = {.ifi_family = AF_UNSPEC, .ifi_index = device->peer};
+	struct ofpbuf request;
+
+	if (strcmp(device->kind, "veth") != 0 || device->peer == 0)
+		return -EOPNOTSUPP;
+	begin_set_link(&request, &header);
+	if (device->peer_namespace >= 0)
+		nl_msg_put_u32(&request, IFLA_TARGET_NETNSID, device->peer_namespace);
+	nl_msg_put_u32(&request, IFLA_GSO_MAX_SEGS, 1);
+	return set_link(&request);
+}
+
+/* --- ethtool ------------------------------------------------------------------------------ */
+
+static int ethtool(const struct kernel_device *device, void *command)
+{
+	struct ifreq request = {.ifr_data = command};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -errno;
+	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", device->name);
+	int error = ioctl(fd, SIOCETHTOOL, &request) < 0 ? -errno : 0;
+	close(fd);
+	return error;
+}
+
+int kernel_device_stop_merging(const struct kernel_device *device)
+{
+	struct ethtool_value gro = {.cmd = ETHTOOL_SGRO, .data = 0};
+	struct ethtool_value flags = {.cmd = ETHTOOL_GFLAGS};
+	int error = ethtool(device, &gro);
+
+	if (ethtool(device, &flags) == 0 && flags.data & ETH_FLAG_LRO) {
+		flags.cmd = ETHTOOL_SFLAGS;
+		flags.data &= ~(uint32_t)ETH_FLAG_LRO;
+		error = ethtool(device, &flags);
+	}
+	return error;
+}
+
+unsigned int kernel_device_channels(const struct kernel_device *device)
+{
+	struct ethtool_channels channels = {.cmd = ETHTOOL_GCHANNELS};
+
+	if (ethtool(device, &channels) != 0 || channels.max_combined == 0)
+		return 1;
+	return channels.combined_count > 0 ? channels.combined_count : 1;
+}
+
+/* --- XDP ---------------------------------------------------------------------------------- */
+
+void kernel_device_xdp_name(const struct kernel_device *device, char name[16])
+{
+	struct bpf_prog_info info = {0};
+	uint32_t size = sizeof(info);
+	int fd = bpf_prog_get_fd_by_id(device->xdp_program);
+
+	name[0] = '\0';
+	if (fd < 0)
+		return;
+	if (bpf_obj_get_info_by_fd(fd, &info, &size) == 0)
+		snprintf(name, 16, "%s", info.name);
+	close(fd);
+}
+
+int kernel_device_xdp_detach(const struct kernel_device *device)
+{
+	uint32_t mode = device->xdp == XDP_IS_GENERIC ? XDP_FLAGS_SKB_MODE : XDP_FLAGS_DRV_MODE;
+
+	return bpf_xdp_detach(device->index, mode, NULL);
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Network devices of the kernel, as far as a kernel port needs to know and set them: by rtnetlink
+ * and ethtool's ioctl.  The main thread.  Functions return 0 or a negative errno.
+ */
+#ifndef DATAPATH_KERNEL_DEVICE_H
+#define DATAPATH_KERNEL_DEVICE_H
+
+#include <net/if.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* How an XDP program is attached. */
+enum kernel_device_xdp { XDP_IS_NONE, XDP_IS_DRIVER, XDP_IS_GENERIC, XDP_IS_OTHER };
+
+struct kernel_device {
+	unsigned int index;
+	char name[IFNAMSIZ];
+	char kind[16]; /* "veth", "bridge" and so on; "" for hardware. */
+	unsigned int flags; /* IFF_*. */
+	uint32_t mtu;
+	uint8_t mac[6];
+	bool has_carrier; /* Up, and so is what it is connected to. */
+	enum kernel_device_xdp xdp;
+	uint32_t xdp_program; /* Its id. */
+	unsigned int peer;    /* A veth's other end, by its index; 0 if there is none. */
+	int32_t peer_namespace; /* Where that is, as a number known here; -1: here. */
+};
+
+/* Reads what the device is now.  -ENODEV if it is not there, in this network namespace. */
+int kernel_device_by_name(const char *name, struct kernel_device *device);
+int kernel_device_by_index(unsigned int index, struct kernel_device *device);
+
+/* Brings it up. */
+int kernel_device_set_up(const struct kernel_device *device);
+
+/* Keeps the kernel from merging received packets into larger ones than were sent (GRO, LRO). */
+int kernel_device_stop_merging(const struct kernel_device *device);
+
+/* Makes the other end of a veth send no packet that is still to be cut (GSO), in whatever namespace
+ * it is.  -EOPNOTSUPP if the device has no other end. */
+int kernel_device_stop_peer_gso(const struct kernel_device *device);
+
+/* The number of receive channels that are in use; 1 if the driver has no notion of them. */
+unsigned int kernel_device_channels(const struct kernel_device *device);
+
+/* The name of the XDP program that is attached, or "" if it cannot be told. */
+void kernel_device_xdp_name(const struct kernel_device *device, char name[16]);
+
+/* Detaches whatever XDP program is attached. */
+int kernel_device_xdp_detach(const struct kernel_device *device);
+
+#endif

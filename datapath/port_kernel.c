@@ -1,0 +1,477 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Ports of type "kernel": an existing network device, taken over through AF_XDP, or through
+ * AF_PACKET where that cannot be.  The main thread opens, watches and closes; workers receive and
+ * send through port_ethdev.c.
+ *
+ * AF_XDP
+ * - The driver lays its UMEM over the whole buffer pool, and does not give back the buffers that
+ *   are in the kernel's rings when it is closed.  So each port has a pool of its own, which goes
+ *   away with it.  Ports that hold frames for longer than a burst copy them (PORT_TX_KEEPS); frames
+ *   sent to another kernel port are copied into its UMEM by the driver.
+ * - No busy polling (busy_budget=0): an idle poll reads a ring in memory and makes no system call.
+ *   With zero copy it could sleep in poll(2) for a second, so copying is the default, and zero copy
+ *   uses the driver's busy polling, one system call each time that there is nothing.
+ * - The kernel takes GSO away from the peer of a veth with XDP, in whatever namespace it is.  It
+ *   leaves transmit checksums on, hence fills_checksums.
+ *
+ * AF_PACKET
+ * - The kernel hands over GSO frames whole, which do not fit a buffer.  A veth's peer is told to
+ *   make none (gso_max_segs); merging on receipt (GRO, LRO) is switched off.
+ * - The host's stack sees the frames as well, and what it sends out by this device is seen by the
+ *   switch as if it came in.  IPv4 fragments come in reassembled, and are lost if that is too large.
+ *
+ * The device may vanish and come back at any time (a container restarts).  The port stays, its link
+ * down, and takes the device again when there is one of that name.
+ */
+#include <config.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <rte_errno.h>
+#include <rte_ethdev.h>
+#include <rte_mempool.h>
+#include <xdp/libxdp.h>
+
+#include "datapath/kernel_device.h"
+#include "datapath/port_ethdev.h"
+#include "openvswitch/vlog.h"
+#include "smap.h"
+
+VLOG_DEFINE_THIS_MODULE(port_kernel);
+
+enum {
+	XDP_DESCRIPTORS = 1024,
+	/* A queue's buffers: the fill ring's, those being sent, those with the workers. */
+	XDP_BUFFERS = 2048 + XDP_DESCRIPTORS + 2048 + 1024,
+	PACKET_BUFFERS = 4096,
+	PACKET_RING_FRAMES = 512,
+	POOL_CACHE = 256,
+	/* What the kernel leaves of a buffer of the usual size for a frame, and of that for IP. */
+	XDP_FRAME_MAX = 1792,
+	XDP_MTU_MAX = XDP_FRAME_MAX - RTE_ETHER_HDR_LEN - 4,
+};
+
+struct port_kernel {
+	struct port_ethdev ethdev;
+	struct rte_mempool *pool;
+	struct kernel_device device; /* As it was when it was taken. */
+	bool attached;
+	bool uses_xdp;
+	unsigned int channels, queues;
+	char why_not_xdp[200];
+};
+
+static const char *device_name(const struct port *port)
+{
+	return smap_get_def(port->options, "device", port->name);
+}
+
+/* --- AF_XDP ------------------------------------------------------------------------------- */
+
+/* libxdp tells on the standard error of what it tries in vain; that belongs into the log. */
+static int log_libxdp(enum libxdp_print_level level, const char *format, va_list arguments)
+{
+	(void)level;
+	vlog_valist(&this_module, VLL_DBG, format, arguments);
+	return 0;
+}
+
+static int log_libbpf(enum libbpf_print_level level, const char *format, va_list arguments)
+{
+	(void)level;
+	vlog_valist(&this_module, VLL_DBG, format, arguments);
+	return 0;
+}
+
+/* Finds reasons against AF_XDP that can be told beforehand, since the driver does not say why it
+ * fails.  Returns false with a reason. */
+static bool xdp_is_possible(struct port_kernel *kernel, char *why, size_t why_size)
+{
+	struct kernel_device *device = &kernel->device;
+	char program[16];
+	int fd = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);
+
+	if (fd < 0) {
+		snprintf(why, why_size, "no AF_XDP socket: %s", strerror(errno));
+		return false;
+	}
+	close(fd);
+	if (device->mtu > XDP_MTU_MAX) {
+		snprintf(why, why_size, "MTU %u is above %d", device->mtu, XDP_MTU_MAX);
+		return false;
+	}
+	if (device->xdp == XDP_IS_NONE)
+		return true;
+	kernel_device_xdp_name(device, program);
+	/* libxdp's own program, which a process that was killed left behind. */
+	if (strcmp(program, "xsk_def_prog") == 0 && kernel_device_xdp_detach(device) == 0)
+		return true;
+	snprintf(why, why_size, "XDP program %u (%s) is attached to it already",
+		device->xdp_program, program);
+	return false;
+}
+
+static struct rte_mempool *make_pool(const struct port *port, unsigned int n, uint16_t room)
+{
+	char name[RTE_MEMPOOL_NAMESIZE];
+
+	snprintf(name, sizeof(name), "port-%u", port->number);
+	struct rte_mempool *pool = rte_pktmbuf_pool_create(name, n, POOL_CACHE, 0,
+		room + RTE_PKTMBUF_HEADROOM, SOCKET_ID_ANY);
+	if (pool != NULL && pool->nb_mem_chunks > 1) {
+		/* The UMEM must be one piece of memory. */
+		rte_mempool_free(pool);
+		pool = NULL;
+	}
+	return pool;
+}
+
+static int start_device(struct port *port, struct port_kernel *kernel, const char *devargs,
+	const struct port_ethdev_settings *settings, char *why, size_t why_size)
+{
+	int id = port_ethdev_attach(devargs, why, why_size);
+
+	if (id < 0)
+		return id;
+	port->pool = kernel->pool;
+	int result = port_ethdev_start(port, id, settings, why, why_size);
+	if (result != 0)
+		port_ethdev_detach(id);
+	else
+		kernel->ethdev.id = id;
+	return result;
+}
+
+static int start_xdp(struct port *port, struct port_kernel *kernel, char *why, size_t why_size)
+{
+	bool zero_copy = smap_get_bool(port->options, "zero_copy", false);
+	const struct port_ethdev_settings settings = {
+		.n_queues = kernel->queues,
+		.paired_queues = true,
+		.n_descriptors = XDP_DESCRIPTORS,
+	};
+	char devargs[160];
+	int result;
+
+	if (!xdp_is_possible(kernel, why, why_size))
+		return -EOPNOTSUPP;
+	kernel->pool = make_pool(port, XDP_BUFFERS * kernel->queues, 2048);
+	if (kernel->pool == NULL) {
+		snprintf(why, why_size, "no memory for %u buffers in one piece",
+			XDP_BUFFERS * kernel->queues);
+		return -ENOMEM;
+	}
+	snprintf(devargs, sizeof(devargs),
+		"net_af_xdp_if%u,iface=%s,start_queue=0,queue_count=%u,%s", kernel->device.index,
+		kernel->device.name, kernel->queues,
+		zero_copy ? "busy_budget=64" : "busy_budget=0,force_copy=1");
+	result = start_device(port, kernel, devargs, &settings, why, why_size);
+	if (result != 0) {
+		rte_mempool_free(kernel->pool);
+		kernel->pool = NULL;
+		return result;
+	}
+	kernel->uses_xdp = true;
+	return 0;
+}
+
+/* --- AF_PACKET ---------------------------------------------------------------------------- */
+
+/* The kernel's ring wants frames of a power of two, which here hold all that the MTU allows. */
+static uint32_t ring_frame_bytes(uint32_t mtu)
+{
+	return rte_align32pow2(RTE_MAX(mtu + 256u, 2048u));
+}
+
+static int start_packet(struct port *port, struct port_kernel *kernel, char *why, size_t why_size)
+{
+	const struct port_ethdev_settings settings = {
+		.n_queues = 1,
+		.paired_queues = true,
+		.offloads = PORT_TX_SEGMENTS,
+	};
+	uint32_t frame = ring_frame_bytes(kernel->device.mtu);
+	char devargs[160];
+	int result;
+
+	if (port->n_rx_queues > 1) {
+		snprintf(why, why_size, "it had more queues before; remove the port and add it "
+					"again");
+		return -EOPNOTSUPP;
+	}
+	if (frame > UINT16_MAX / 2) {
+		snprintf(why, why_size, "MTU %u is too large; set it to 9216 or less",
+			kernel->device.mtu);
+		return -EOPNOTSUPP;
+	}
+	(void)kernel_device_stop_merging(&kernel->device);
+	(void)kernel_device_stop_peer_gso(&kernel->device);
+	kernel->pool = make_pool(port, PACKET_BUFFERS, frame);
+	if (kernel->pool == NULL) {
+		snprintf(why, why_size, "there is not enough memory for buffers");
+		return -ENOMEM;
+	}
+	snprintf(devargs, sizeof(devargs),
+		"net_af_packet_if%u,iface=%s,qpairs=1,blocksz=%u,framesz=%u,framecnt=%d",
+		kernel->device.index, kernel->device.name, RTE_MAX(frame, 4096u), frame,
+		PACKET_RING_FRAMES);
+	result = start_device(port, kernel, devargs, &settings, why, why_size);
+	if (result != 0) {
+		rte_mempool_free(kernel->pool);
+		kernel->pool = NULL;
+		return result;
+	}
+	kernel->uses_xdp = false;
+	return 0;
+}
+
+/* --- Taking the device -------------------------------------------------------------------- */
+
+/* True if a port of ours has the device already. */
+static bool is_taken(unsigned int index)
+{
+	char name[RTE_ETH_NAME_MAX_LEN];
+	uint16_t id;
+
+	snprintf(name, sizeof(name), "net_af_xdp_if%u", index);
+	if (rte_eth_dev_get_port_by_name(name, &id) == 0)
+		return true;
+	snprintf(name, sizeof(name), "net_af_packet_if%u", index);
+	return rte_eth_dev_get_port_by_name(name, &id) == 0;
+}
+
+/* Finds the device and brings it up. */
+static int prepare_device(
+	const struct port *port, struct port_kernel *kernel, char *error, size_t error_size)
+{
+	const char *name = device_name(port);
+	int result = kernel_device_by_name(name, &kernel->device);
+
+	if (result == -ENODEV) {
+		snprintf(error, error_size,
+			"there is no network device %s in this namespace; make it, or name another "
+			"with option device",
+			name);
+		return result;
+	}
+	if (result != 0) {
+		snprintf(error, error_size, "network device %s cannot be read: %s", name,
+			strerror(-result));
+		return result;
+	}
+	if (is_taken(kernel->device.index)) {
+		snprintf(error, error_size, "network device %s is in use by another port", name);
+		return -EBUSY;
+	}
+	result = kernel_device_set_up(&kernel->device);
+	if (result != 0)
+		snprintf(error, error_size, "network device %s cannot be brought up: %s%s", name,
+			strerror(-result),
+			result == -EPERM ? "; cordon-switchd needs CAP_NET_ADMIN" : "");
+	return result;
+}
+
+/* All channels, so that nothing is missed, unless the operator says otherwise.  When the device is
+ * taken again it must do with the queues that the workers poll. */
+static int choose_queues(
+	const struct port *port, struct port_kernel *kernel, char *error, size_t error_size)
+{
+	unsigned int most;
+
+	kernel->channels = kernel_device_channels(&kernel->device);
+	if (kernel->queues == 0) {
+		most = RTE_MIN(kernel->channels, (unsigned int)PORT_QUEUES_MAX);
+		kernel->queues = most;
+		return port_option_number(
+			port, "queues", 1, most, &kernel->queues, error, error_size);
+	}
+	if (kernel->channels >= kernel->queues)
+		return 0;
+	snprintf(error, error_size,
+		"network device %s came back with %u channels instead of %u; remove the port and "
+		"add it again",
+		kernel->device.name, kernel->channels, kernel->queues);
+	return -ENODEV;
+}
+
+/* Takes the device, by AF_XDP if that can be. */
+static int take_device(struct port *port, char *error, size_t error_size)
+{
+	struct port_kernel *kernel = port->private;
+	const char *mode = smap_get_def(port->options, "mode", "auto");
+	char why[200];
+	int result = prepare_device(port, kernel, error, error_size);
+
+	if (result == 0)
+		result = choose_queues(port, kernel, error, error_size);
+	if (result != 0)
+		return result;
+	port->mtu = kernel->device.mtu;
+	kernel->why_not_xdp[0] = '\0';
+	if (strcmp(mode, "af_packet") != 0) {
+		result = start_xdp(port, kernel, why, sizeof(why));
+		if (result == 0)
+			goto taken;
+		snprintf(kernel->why_not_xdp, sizeof(kernel->why_not_xdp), "%s", why);
+		if (strcmp(mode, "af_xdp") == 0)
+			goto fail;
+	}
+	result = start_packet(port, kernel, why, sizeof(why));
+	if (result != 0)
+		goto fail;
+taken:
+	(void)kernel_device_by_index(kernel->device.index, &kernel->device);
+	kernel->attached = true;
+	port_resume(port);
+	return 0;
+
+fail:
+	snprintf(error, error_size, "network device %s cannot be taken: %s", kernel->device.name,
+		why);
+	return result;
+}
+
+static void leave_device(struct port *port)
+{
+	struct port_kernel *kernel = port->private;
+
+	if (!kernel->attached)
+		return;
+	port_suspend(port);
+	port_ethdev_detach(kernel->ethdev.id);
+	rte_mempool_free(kernel->pool);
+	kernel->pool = NULL;
+	port->pool = port->environment->pool;
+	kernel->attached = false;
+}
+
+/* --- Watching it -------------------------------------------------------------------------- */
+
+static const char *xdp_mode_name(enum kernel_device_xdp xdp)
+{
+	switch (xdp) {
+	case XDP_IS_DRIVER: return "driver mode";
+	case XDP_IS_GENERIC: return "generic mode (slow: the driver has no XDP)";
+	case XDP_IS_NONE: return "its XDP program was detached: remove the port and add it again";
+	default: return "several programs";
+	}
+}
+
+static void describe(struct port *port, const struct kernel_device *device)
+{
+	struct port_kernel *kernel = port->private;
+	int n;
+
+	if (kernel->uses_xdp)
+		n = snprintf(port->status, sizeof(port->status), "AF_XDP, %s",
+			xdp_mode_name(device->xdp));
+	else
+		n = snprintf(port->status, sizeof(port->status), "AF_PACKET%s%s",
+			kernel->why_not_xdp[0] != '\0' ? ", not AF_XDP: " : "",
+			kernel->why_not_xdp);
+	if (kernel->uses_xdp && kernel->queues < kernel->channels &&
+		(size_t)n < sizeof(port->status))
+		n += snprintf(port->status + n, sizeof(port->status) - n,
+			"; only %u of its %u channels are received (ethtool -L, or option queues)",
+			kernel->queues, kernel->channels);
+	if (!device->has_carrier && (size_t)n < sizeof(port->status))
+		snprintf(port->status + n, sizeof(port->status) - n, "; %s",
+			device->flags & IFF_UP ? "no carrier" : "set down: ip link set it up");
+}
+
+/* Takes the device again once there is one of that name. */
+static void retake_device(struct port *port)
+{
+	struct port_kernel *kernel = port->private;
+	struct kernel_device device;
+	char why[200];
+
+	leave_device(port);
+	if (kernel_device_by_name(device_name(port), &device) != 0) {
+		snprintf(port->status, sizeof(port->status),
+			"network device %s is gone; it is taken again when it is back",
+			device_name(port));
+		return;
+	}
+	if (take_device(port, why, sizeof(why)) != 0) {
+		snprintf(port->status, sizeof(port->status), "%s", why);
+		return;
+	}
+	VLOG_INFO("port %s: network device %s is back", port->name, device_name(port));
+	atomic_store(&port->link_up, kernel->device.has_carrier);
+	describe(port, &kernel->device);
+}
+
+static void kernel_poll_status(struct port *port)
+{
+	struct port_kernel *kernel = port->private;
+	struct kernel_device device;
+
+	if (kernel->attached && kernel_device_by_index(kernel->device.index, &device) == 0) {
+		atomic_store(&port->link_up, device.has_carrier);
+		describe(port, &device);
+		return;
+	}
+	atomic_store(&port->link_up, false);
+	if (kernel->attached)
+		VLOG_WARN("port %s: network device %s is gone", port->name, device_name(port));
+	retake_device(port);
+}
+
+/* --- The back end ------------------------------------------------------------------------- */
+
+static int check_mode(const struct port *port, char *error, size_t error_size)
+{
+	const char *mode = smap_get_def(port->options, "mode", "auto");
+
+	if (strcmp(mode, "auto") == 0 || strcmp(mode, "af_xdp") == 0 ||
+		strcmp(mode, "af_packet") == 0)
+		return 0;
+	snprintf(error, error_size, "option mode=%s: must be auto, af_xdp or af_packet", mode);
+	return -EINVAL;
+}
+
+static int kernel_open(struct port *port, char *error, size_t error_size)
+{
+	struct port_kernel *kernel = calloc(1, sizeof(*kernel));
+	int result;
+
+	if (kernel == NULL) {
+		snprintf(error, error_size, "there is not enough memory");
+		return -ENOMEM;
+	}
+	libxdp_set_print(log_libxdp);
+	libbpf_set_print(log_libbpf);
+	port->private = kernel;
+	port->fills_checksums = true;
+	result = check_mode(port, error, error_size);
+	if (result == 0)
+		result = take_device(port, error, error_size);
+	if (result != 0)
+		free(kernel);
+	return result;
+}
+
+static void kernel_close(struct port *port)
+{
+	leave_device(port);
+	free(port->private);
+}
+
+static const char *const kernel_options[] = {"device", "mode", "queues", "zero_copy", NULL};
+
+const struct port_backend port_kernel = {
+	.type = "kernel",
+	.options = kernel_options,
+	.open = kernel_open,
+	.close = kernel_close,
+	.rx = port_ethdev_rx,
+	.tx = port_ethdev_tx,
+	.poll_status = kernel_poll_status,
+};
