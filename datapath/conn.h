@@ -17,14 +17,23 @@
  * - Lookups take no lock.  A flow number stays valid for a reader until it has gone through a
  *   quiescent state after the entry was unlinked: conn_free() may only be called a grace period
  *   after conn_unlink().  The table does not know which RCU is used; its owner does.
- * - Inserting and unlinking take the one-bit lock of the bucket concerned, and no other.
+ * - Inserting and unlinking take the one-bit locks of the buckets concerned, lower number first.
+ *   Publishing holds those of both directions at once, so that of two workers that see the two
+ *   directions' first packets at the same time exactly one makes the connection.
+ * - An entry never changes its slot.  Its flow number is stored (release) before its tag, and read
+ *   (acquire) after it; whoever reads a flow number therefore sees the flow's key, and a key stays
+ *   as it is until conn_free().  A chain gives back only its last overflow bucket, and only when
+ *   that is empty: a reader that stands on it meets strangers' keys at worst, and misses nothing.
  * - Who writes a field is stated beside it.  Fields without a word are immutable while published.
  *
  * Persistence
  * - All state is in the file, by index, without pointers.  A process that is killed at any moment
  *   leaves a file that conn_table_open() can adopt: a connection exists once its `live` byte is
- *   set, which is the last step of adding and the first step of unlinking; opening repairs the
- *   index and the free list from that.
+ *   set, which is the last step of adding and the first step of unlinking.  Opening builds the
+ *   index and the free list anew from the live connections and trusts neither: nothing that lies
+ *   in the file is followed as a reference.
+ * - Programs live in the process, so an adopted flow has none: its next packet takes the miss path,
+ *   which finds the connection and its state.
  * - The header names the format's version, the sizes, the boot and the hash secret.  Anything that
  *   does not fit in every point is refused by name, and a new table begun.
  *
@@ -52,7 +61,8 @@ struct flow {
 	_Atomic uint32_t program;
 	_Atomic uint32_t forwarding_revision;
 	_Atomic uint32_t policy_epoch;
-	_Atomic uint32_t last_seen; /* Seconds on conn_clock().  The same worker, on every packet. */
+	/* Seconds on conn_clock().  The same worker, on every packet. */
+	_Atomic uint32_t last_seen;
 	uint32_t hash;
 } __attribute__((aligned(CONN_CACHE_LINE)));
 
@@ -69,25 +79,25 @@ enum conn_flags {
 	CONN_CONFIRMED = 1 << 0,   /* Answered: no longer half-open. */
 	CONN_LOG_SESSION = 1 << 1, /* Its rule asks for start and end records. */
 	CONN_LOG_DENIED = 1 << 2,  /* Its rule asks for records of denials. */
-	CONN_LOGGED = 1 << 3,      /* A start record was written, so an end record is owed. */
-	CONN_TCP = 1 << 4,         /* dir[].tcp is in use. */
+	CONN_LOGGED = 1 << 3,	   /* A start record was written, so an end record is owed. */
+	CONN_TCP = 1 << 4,	   /* dir[].tcp is in use. */
 	CONN_CLOSE_NOW = 1 << 5,   /* Flushed, reset or its port gone: the sweep ends it. */
-	CONN_REVERSE = 1 << 6,     /* flow[1] is in the index. */
+	CONN_REVERSE = 1 << 6,	   /* flow[1] is in the index. */
 };
 
 /* What the two directions share.  96 bytes. */
 struct conn {
 	struct conn_direction dir[2]; /* [0]: as the initiator sends. */
-	uint64_t start_ns;            /* Wall clock of the first packet. */
+	uint64_t start_ns;	      /* Wall clock of the first packet. */
 	/* The verdict, written together under conn_lock() by whoever evaluates. */
 	_Atomic uint32_t rule;
 	_Atomic uint32_t policy_revision;
 	_Atomic uint16_t source_zone, destination_zone;
-	_Atomic uint8_t verdict; /* enum conn_verdict. */
-	_Atomic uint8_t lock;    /* conn_lock(). */
-	_Atomic uint8_t flags;   /* enum conn_flags; any thread, atomic or/and. */
-	uint8_t icmp_type;       /* Of the first packet; its code is always 0 for echo. */
-	_Atomic uint16_t out_port; /* The responder's port; 0 if not known. */
+	_Atomic uint8_t verdict;     /* enum conn_verdict. */
+	_Atomic uint8_t lock;	     /* conn_lock(). */
+	_Atomic uint8_t flags;	     /* enum conn_flags; any thread, atomic or/and. */
+	uint8_t icmp_type;	     /* Of the first packet; its code is always 0 for echo. */
+	_Atomic uint16_t out_port;   /* The responder's port; 0 if not known. */
 	_Atomic uint16_t quota_port; /* Whose quota it counts in. */
 	uint32_t spare;
 } __attribute__((aligned(32)));
@@ -97,17 +107,18 @@ _Static_assert(sizeof(struct conn) == 96, "keep a connection within its budget")
 
 struct conn_table;
 
-/* How opening went; `conn_open_text()` says it to a person. */
+/* How opening went. */
 enum conn_open_result {
-	CONN_OPEN_NEW,      /* No file was there; begun empty. */
-	CONN_OPEN_ADOPTED,  /* The former process's connections are all here. */
-	CONN_OPEN_REFUSED,  /* A file was there but not usable, see `why`; begun empty. */
-	CONN_OPEN_FAILED,   /* No table; `why` says what is wrong. */
+	CONN_OPEN_NEW,	   /* No file was there; begun empty. */
+	CONN_OPEN_ADOPTED, /* The former process's connections are all here. */
+	CONN_OPEN_REFUSED, /* A file was there but not usable, see `why`; begun empty. */
+	CONN_OPEN_FAILED,  /* No table; `why` says what is wrong. */
 };
 
 struct conn_open_report {
 	enum conn_open_result result;
 	uint32_t adopted; /* Connections found alive. */
+	uint32_t dropped; /* Connections left out because their own fields were damaged. */
 	bool huge_pages;  /* The file lies on hugetlbfs. */
 	char why[256];
 };
@@ -130,19 +141,25 @@ uint32_t conn_clock(void);
 
 /* The keyed hash (multilinear, Lemire and Kaser, "Strongly universal string hashing is fast",
  * 2014); its secret is drawn when the file is made. */
-uint32_t conn_hash(const struct conn_table *table, const struct conn_key *key);
+static inline uint32_t conn_hash(const struct conn_table *table, const struct conn_key *key);
 
 /* Fetches the bucket, then the flow's and the connection's lines, ahead of the lookup: call them a
- * burst apart.  conn_prefetch_flow() returns the first candidate, to be given to conn_lookup() as a
- * hint, or CONN_FLOW_NONE. */
-void conn_prefetch_bucket(const struct conn_table *table, uint32_t hash);
-uint32_t conn_prefetch_flow(const struct conn_table *table, uint32_t hash);
+ * burst apart.  conn_prefetch_flow() returns the first candidate, to be given to
+ * conn_lookup_hinted(), or CONN_FLOW_NONE. */
+static inline void conn_prefetch_bucket(const struct conn_table *table, uint32_t hash);
+static inline uint32_t conn_prefetch_flow(const struct conn_table *table, uint32_t hash);
 
 /* The flow with this key, or CONN_FLOW_NONE. */
-uint32_t conn_lookup(const struct conn_table *table, const struct conn_key *key, uint32_t hash);
+static inline uint32_t conn_lookup(
+	const struct conn_table *table, const struct conn_key *key, uint32_t hash);
 
-struct flow *conn_flow(const struct conn_table *table, uint32_t flow);
-struct conn *conn_of_flow(const struct conn_table *table, uint32_t flow);
+/* The same, trying first the candidate that conn_prefetch_flow() gave for this hash since the
+ * caller's last quiescent state. */
+static inline uint32_t conn_lookup_hinted(
+	const struct conn_table *table, const struct conn_key *key, uint32_t hash, uint32_t hint);
+
+static inline struct flow *conn_flow(const struct conn_table *table, uint32_t flow);
+static inline struct conn *conn_of_flow(const struct conn_table *table, uint32_t flow);
 
 /* --- The miss path: any worker --------------------------------------------------------------- */
 
@@ -165,24 +182,27 @@ uint32_t conn_alloc(struct conn_table *table, struct conn_cache *cache, const st
 uint32_t conn_publish(struct conn_table *table, struct conn_cache *cache, uint32_t flow);
 
 /* Enters the reverse flow of a connection whose reverse input port has only now become known.
- * Returns false if the key is taken or the index has no room. */
+ * Returns false if it has one, if the key is taken, if the index has no room or if the connection
+ * has been unlinked meanwhile. */
 bool conn_add_reverse(struct conn_table *table, uint32_t flow, uint16_t in_port);
 
 /* Guards the verdict's fields.  Held for a few instructions; never while holding another. */
 void conn_lock(struct conn *conn);
 void conn_unlock(struct conn *conn);
 
-/* --- The sweep and the control plane: one thread ----------------------------------------------- */
+/* --- The sweep and the control plane: one thread -----------------------------------------------
+ */
 
-/* Calls `each` for every live connection with first <= number < limit.  O(live) + capacity / 64. */
+/* Calls `each` for every live connection with first <= number < limit, which may unlink it.  Their
+ * lines are fetched ahead of the calls.  O(live) + high water / 16. */
 void conn_for_each(struct conn_table *table, uint32_t first, uint32_t limit,
 	void (*each)(struct conn_table *table, uint32_t conn, void *context), void *context);
 
 /* Takes both flows out of the index.  Readers may still hold them: conn_free() after a grace
- * period. */
-void conn_unlink(struct conn_table *table, uint32_t conn);
+ * period.  Any thread may call it: true for exactly one caller, who then owes the conn_free(). */
+bool conn_unlink(struct conn_table *table, uint32_t conn);
 
-/* Gives n unlinked connections back to the free list. */
+/* Gives n unlinked connections back to the free list, a grace period after. */
 void conn_free(struct conn_table *table, const uint32_t *conns, size_t n);
 
 /* Gives a worker's store back, when the worker ends. */
@@ -190,9 +210,12 @@ void conn_cache_flush(struct conn_table *table, struct conn_cache *cache);
 
 uint32_t conn_capacity(const struct conn_table *table);
 uint32_t conn_high_water(const struct conn_table *table); /* One past the highest ever used. */
-uint32_t conn_count(const struct conn_table *table);      /* Live ones, as of now. */
+uint32_t conn_count(const struct conn_table *table);	  /* Live ones, as of now. */
 
-/* Bytes of the file per connection of its capacity: flows, connection, index, all of it. */
+/* Bytes of memory per connection of the capacity: flows, connection, index, free list, header and
+ * rounding, all of it. */
 double conn_bytes_per_connection(const struct conn_table *table);
+
+#include "datapath/conn_inline.h"
 
 #endif

@@ -15,6 +15,9 @@ enum conn_key_kind {
 	CONN_KEY_ETHERNET, /* Not IP: MACs as addresses, ethertype as ports. */
 };
 
+/* Port numbers are 1 .. CONN_PORTS_MAX - 1. */
+enum { CONN_PORTS_MAX = 1024 };
+
 /* 44 bytes without padding: compared and hashed as they are.  Ports in network byte order. */
 struct conn_key {
 	struct in6_addr source, destination;

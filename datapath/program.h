@@ -10,7 +10,7 @@
  * Life cycle: interned programs are immutable.  The sweep marks those that live flows name with
  * program_mark(), and program_sweep() takes those that were neither marked nor interned since the
  * sweep before out of the index; their slots are reused two sweeps later, which the caller
- * guarantees to be at least a grace period.
+ * guarantees to be at least a grace period, unless a flow turns out to name them still.
  *
  * Synchronisation: program_get() takes no lock.  program_intern() takes a lock only to enter a new
  * program.  No DPDK.
@@ -26,7 +26,7 @@ enum action_type {
 	ACTION_OUTPUT = 1, /* port: send a copy of the frame as it is now. */
 	ACTION_PUSH_VLAN,  /* tci: insert an 802.1Q tag. */
 	ACTION_POP_VLAN,   /* Remove the outer tag. */
-	ACTION_DROP,       /* reason: count and stop. */
+	ACTION_DROP,	   /* reason: count and stop. */
 };
 
 struct action {
@@ -52,7 +52,11 @@ struct program {
 
 _Static_assert(sizeof(struct program) == 64, "a program is one cache line");
 
-struct program_table;
+/* What program_get() needs to see; the rest is program.c's. */
+struct program_table {
+	const struct program *programs; /* Number n is at [n]; [0] is empty. */
+	struct program_store *store;
+};
 
 /* A table of at most `capacity` programs.  NULL with errno set if there is no memory. */
 struct program_table *program_table_create(uint32_t capacity);
@@ -64,7 +68,10 @@ void program_table_destroy(struct program_table *table); /* Accepts NULL. */
 uint32_t program_intern(struct program_table *table, const struct program *program);
 
 /* Program `number`, which a live flow names.  Any worker. */
-const struct program *program_get(const struct program_table *table, uint32_t number);
+static inline const struct program *program_get(const struct program_table *table, uint32_t number)
+{
+	return &table->programs[number];
+}
 
 /* The sweep's thread only. */
 void program_mark(struct program_table *table, uint32_t number);

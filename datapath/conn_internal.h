@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What conn.c (the index and the free list) and conn_file.c (the file) share.
+ */
+#ifndef DATAPATH_CONN_INTERNAL_H
+#define DATAPATH_CONN_INTERNAL_H
+
+#include "datapath/conn.h"
+
+enum { CONN_CAPACITY_MIN = 1024, CONN_CAPACITY_MAX = 1 << 28 };
+
+/* A stack of numbers under a spin lock. */
+struct conn_stack {
+	_Atomic uint8_t lock;
+	uint32_t n;
+	uint32_t *at;
+} __attribute__((aligned(CONN_CACHE_LINE)));
+
+/* The part of a table that only the miss path, the sweep and opening need.  In the process's
+ * memory, but for `live`. */
+struct conn_store {
+	/* Immutable after opening. */
+	_Atomic uint8_t *live; /* In the file: a byte per connection, 1 while it exists. */
+	uint32_t capacity, n_overflow;
+	void *map;
+	size_t map_bytes;
+	int fd;
+
+	struct conn_stack free;	     /* Connections below high_water that nobody has. */
+	struct conn_stack overflow;  /* Unused overflow buckets. */
+	_Atomic uint32_t high_water; /* Written under free.lock. */
+	_Atomic uint32_t count __attribute__((aligned(CONN_CACHE_LINE)));
+};
+
+/* Waits a moment in a spin loop. */
+static inline void conn_pause(void)
+{
+	_mm_pause();
+}
+
+static inline void conn_spin_lock(_Atomic uint8_t *lock)
+{
+	while (atomic_exchange_explicit(lock, 1, memory_order_acquire)) {
+		while (atomic_load_explicit(lock, memory_order_relaxed))
+			conn_pause();
+	}
+}
+
+static inline void conn_spin_unlock(_Atomic uint8_t *lock)
+{
+	atomic_store_explicit(lock, 0, memory_order_release);
+}
+
+/* The flow of `key` anywhere in the chain that begins with `bucket`, or CONN_FLOW_NONE. */
+uint32_t conn_index_find(
+	const struct conn_table *table, uint32_t bucket, const struct conn_key *key, uint32_t hash);
+
+/* Enters `flow`, whose key and hash are set, into the chain of `bucket`.  The caller holds the
+ * chain's lock, or is alone.  False if there is no overflow bucket left. */
+bool conn_index_insert(struct conn_table *table, uint32_t bucket, uint32_t flow);
+
+#endif
