@@ -277,6 +277,16 @@ uint32_t conn_alloc(struct conn_table *table, struct conn_cache *cache, const st
 	return 2 * conn;
 }
 
+void conn_stacks_reset(struct conn_table *table)
+{
+	struct conn_store *store = table->store;
+
+	store->free.n = 0;
+	store->overflow.n = store->n_overflow;
+	for (uint32_t i = 0; i < store->n_overflow; i++)
+		store->overflow.at[i] = table->n_buckets + store->n_overflow - 1 - i;
+}
+
 /* --- Publishing and unlinking ----------------------------------------------------------------- */
 
 void conn_lock(struct conn *conn)

@@ -59,4 +59,11 @@ uint32_t conn_index_find(
  * chain's lock, or is alone.  False if there is no overflow bucket left. */
 bool conn_index_insert(struct conn_table *table, uint32_t bucket, uint32_t flow);
 
+/* Marks all overflow buckets as unused, and no connection as free: all are above high water. */
+void conn_stacks_reset(struct conn_table *table);
+
+/* Takes over the live connections of a file that is mapped and whose header fits.  False, with the
+ * reason in report->why and CONN_OPEN_REFUSED, if it is damaged in its structure. */
+bool conn_adopt(struct conn_table *table, struct conn_open_report *report);
+
 #endif

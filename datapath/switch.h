@@ -19,6 +19,7 @@
 #ifndef DATAPATH_SWITCH_H
 #define DATAPATH_SWITCH_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -36,8 +37,13 @@
 #include "zones/endpoint_map.h"
 #include "zones/log_record.h"
 #include "zones/zone.h"
+#include "openvswitch/shash.h"
+#include "smap.h"
 
-enum { WORKERS_MAX = 64 };
+struct cordonrec_host;
+struct cordonrec_port;
+
+enum { WORKERS_MAX = 64, POLICIES_KEPT = 4 };
 
 /* What happened, as a worker or the sweep tells it to the log thread: numbers only, no names.  One
  * ring element. */
@@ -49,7 +55,8 @@ struct log_event {
 	uint16_t out_port;
 	uint16_t source_zone, destination_zone;
 	uint16_t ethertype;
-	uint8_t kind, verdict, reason_is_end, reason; /* enum log_kind, zone_action, drop/end reason. */
+	uint8_t kind, verdict, reason_is_end,
+		reason; /* enum log_kind, zone_action, drop/end reason. */
 	uint8_t icmp_type, icmp_code, tcp_flags;
 	uint8_t source_mac[6], destination_mac[6];
 	uint64_t packets[2], bytes[2];
@@ -57,13 +64,13 @@ struct log_event {
 
 /* Why a connection ended. */
 #define END_REASONS(X)                                                                             \
-	X(END_TIMEOUT, "timeout")           /* Idle for its state's time-out. */                   \
-	X(END_FIN, "fin")                   /* Both sides closed. */                               \
-	X(END_RESET, "reset")               /* One side reset it. */                               \
-	X(END_UNANSWERED, "unanswered")     /* Never a reply. */                                   \
-	X(END_REUSED, "reused")             /* A new connection took its addresses and ports. */   \
-	X(END_POLICY, "policy")             /* A new revision denies it. */                        \
-	X(END_FLUSHED, "flushed")           /* An operator ended it. */                            \
+	X(END_TIMEOUT, "timeout")	    /* Idle for its state's time-out. */                   \
+	X(END_FIN, "fin")		    /* Both sides closed. */                               \
+	X(END_RESET, "reset")		    /* One side reset it. */                               \
+	X(END_UNANSWERED, "unanswered")	    /* Never a reply. */                                   \
+	X(END_REUSED, "reused")		    /* A new connection took its addresses and ports. */   \
+	X(END_POLICY, "policy")		    /* A new revision denies it. */                        \
+	X(END_FLUSHED, "flushed")	    /* An operator ended it. */                            \
 	X(END_PORT_REMOVED, "port-removed") /* One of its ports is gone. */
 
 #define X(enumerator, name) enumerator,
@@ -75,6 +82,8 @@ struct timeouts {
 	uint32_t tcp[TCP_N_STATES];
 	uint32_t udp_unanswered, udp, icmp, other, denied;
 };
+
+struct switch_options;
 
 /* The ring from one producer to the log thread. */
 struct log_ring {
@@ -94,25 +103,357 @@ struct poll_list {
 	struct poll_entry at[];
 };
 
-struct worker;
+/* What the log says of a port: immutable, and kept when the port goes, until its number is used
+ * again, so that late records still name it. */
+struct port_identity {
+	char name[PORT_NAME_MAX];
+	char *vm_id, *vm_name, *tags;
+};
+
+/* The connections that were opened by one port number.  Any worker and the sweep, relaxed.  Kept by
+ * number, since connections outlive ports and processes. */
+struct port_quota {
+	_Atomic uint32_t n_connections, n_half_open;
+};
 
 /* The configuration as the packet path sees it.  One per process. */
 struct cordon_switch {
 	/* Immutable after start. */
+	const struct switch_options *options;
 	struct conn_table *connections;
+	struct conn_open_report connections_opened;
 	struct program_table *programs;
 	struct mac_table *macs;
 	struct port_environment environment;
 	struct worker *workers[WORKERS_MAX];
 	unsigned int n_workers;
 	struct log_ring sweep_events;
+	struct log_thread *log;
+	struct sweep *sweep;
+	uint64_t started_ns; /* Wall clock. */
 
 	/* RCU: the main thread writes. */
 	_Atomic(struct port *) ports[PORTS_MAX];
+	_Atomic(struct port_identity *) identities[PORTS_MAX];
 	_Atomic(struct endpoint_map *) endpoints; /* Holds the policy in force. */
 	_Atomic(struct timeouts *) timeouts;
+	/* The policies of the last revisions, the one in force included, to name rules by. */
+	_Atomic(struct zone_policy *) policies[POLICIES_KEPT];
 
 	/* Flows made under another number go through the miss path.  forwarding_revision: the main
 	 * thread and workers that see a MAC move; policy_epoch: the main thread. */
 	_Atomic uint32_t forwarding_revision, policy_epoch;
+
+	struct port_quota quotas[PORTS_MAX];
+	_Atomic uint16_t ports_end;	  /* One past the highest port number in use. */
+	_Atomic uint32_t mac_age_seconds; /* Main thread. */
+	_Atomic uint64_t closed_drops[DROP_N_REASONS]; /* Of ports that are gone; main thread. */
+	_Atomic bool quit;			       /* The main loop ends... */
+	_Atomic bool stop;			       /* ...and then all threads. */
 };
+
+static inline struct port *switch_port(const struct cordon_switch *sw, uint16_t number)
+{
+	return number < PORTS_MAX ? atomic_load_explicit(&sw->ports[number], memory_order_acquire)
+				  : NULL;
+}
+
+/* What was decided, and by what. */
+struct verdict {
+	uint8_t action, log; /* enum zone_action, enum zone_log. */
+	bool quarantined;
+	uint32_t rule, policy_revision;
+	uint16_t source_zone, destination_zone;
+};
+
+/* --- worker.c: the packet path ---------------------------------------------------------------- */
+
+/* Frames on their way out by one port. */
+struct tx_batch {
+	uint16_t n;
+	struct rte_mbuf *frames[BURST_MAX];
+};
+
+/* Written by the worker, read by anyone, relaxed. */
+struct worker_stats {
+	_Atomic uint64_t polls, packets, busy_cycles, total_cycles, misses, sleeps;
+	_Atomic bool asleep; /* Nothing came for a while: it polls now and then. */
+};
+
+struct worker {
+	/* Immutable after start. */
+	struct cordon_switch *sw;
+	unsigned int id;
+	int cpu; /* -1: not pinned. */
+	pthread_t thread;
+	struct log_ring events;
+
+	_Atomic(struct poll_list *) polls; /* RCU: the main thread writes. */
+
+	/* The worker's own. */
+	struct log_cap *log_cap;
+	struct fragment_table *fragments;
+	struct conn_cache conn_cache;
+	uint64_t now_ns;	 /* Wall clock, read once a burst. */
+	uint64_t clock_ns;	 /* Since boot, never going back; likewise. */
+	uint32_t now;		 /* The same in seconds: conn_clock(). */
+	_Atomic uint64_t *drops; /* Of the queue being served: indexed by enum drop_reason. */
+	_Atomic uint64_t reject_bucket; /* Bounds the answers to rejected packets. */
+	uint16_t n_pending;		/* Ports with frames in their batch. */
+	uint16_t pending[PORTS_MAX];
+	struct tx_batch tx[PORTS_MAX];
+
+	/* Written by the worker, read by anyone. */
+	uint64_t output_drops[DROP_N_REASONS]; /* By port_tx(), whatever port they came from. */
+	struct worker_stats stats;
+};
+
+/* Makes worker `id`, pinned to `cpu` (-1: not), and starts its thread.  NULL without memory. */
+struct worker *worker_start(struct cordon_switch *sw, unsigned int id, int cpu);
+
+/* Waits for the thread to end, once sw->stop is set.  Its ring may still hold events. */
+void worker_join(struct worker *worker);
+void worker_destroy(struct worker *worker);
+
+/* --- actions.c ----------------------------------------------------------------------------------
+ */
+
+/* Carries the actions out on `frame`, which is consumed.  The worker. */
+void actions_run(
+	struct worker *worker, const struct action *actions, size_t n, struct rte_mbuf *frame);
+
+/* Puts a frame into the batch of port `number`, sending the batch first if it is full. */
+void output_add(struct worker *worker, uint16_t number, struct rte_mbuf *frame);
+
+/* Sends all batches. */
+void output_flush(struct worker *worker);
+
+/* Counts `frame` under `reason` for the queue being served, and frees it. */
+void packet_drop(struct worker *worker, struct rte_mbuf *frame, enum drop_reason reason);
+
+/* --- miss.c: what the connection table does not answer ------------------------------------------
+ */
+
+/* Everything about one packet on its way through the switch. */
+struct packet_context {
+	struct worker *worker;
+	struct port *in;
+	const struct port_settings *settings; /* Of `in`. */
+	struct rte_mbuf *frame;
+	const uint8_t *data; /* The frame's first segment. */
+	struct packet *packet;
+};
+
+/* Handles a packet without a flow (CONN_FLOW_NONE) or with a stale one: decides, makes or renews
+ * the connection, and carries its program out.  Consumes the frame.  The worker. */
+void miss_handle(struct packet_context *context, uint32_t flow);
+
+/* --- connection.c: what packets do to their connection ------------------------------------------
+ */
+
+/* Steps the connection by a packet: TCP state and window, or the first answer of other protocols.
+ * DROP_NONE: it may pass.  Sets *reopen, for the miss path, if it is a new SYN on a connection that
+ * is over. */
+enum drop_reason connection_step(struct worker *worker, struct conn *conn, unsigned int direction,
+	const struct packet *packet, const uint8_t *data, bool *reopen);
+
+/* May this packet begin a connection?  DROP_NONE or why not. */
+enum drop_reason connection_may_open(const struct packet *packet);
+
+/* Begins the connection of `flow` by the packet at hand: the state is the packet's, the verdict is
+ * `verdict`.  Also used to begin one anew in the same place.  The worker. */
+void connection_open(struct packet_context *context, uint32_t flow, const struct verdict *verdict);
+
+/* Writes the verdict into the connection, whole. */
+void connection_set_verdict(struct conn *conn, const struct verdict *verdict);
+
+/* Takes the connection off its port's counts.  Whoever ends it, once. */
+void connection_release(struct cordon_switch *sw, struct conn *conn);
+
+/* Makes the connections of an adopted table this process's own: counts them into the quotas, and
+ * forgets the programs and revisions of the process before, so that each flow is judged anew on its
+ * next packet.  Before any worker runs. */
+void connection_adopt_all(struct cordon_switch *sw);
+
+/* Seconds without a packet after which the connection ends; shorter for states that are over when
+ * the table fills up. */
+uint32_t connection_timeout(const struct timeouts *timeouts, const struct conn_table *table,
+	const struct conn *conn, uint8_t protocol);
+
+extern const struct timeouts timeouts_default;
+
+/* --- forward.c: which ports a frame leaves by
+ * ----------------------------------------------------- */
+
+/* Where a frame is to go, before the zones are asked. */
+struct forwarding {
+	bool flood; /* Unknown or group destination: not to be cached. */
+	uint16_t n_outputs;
+	uint16_t outputs[PORTS_MAX];
+};
+
+/* The learning VLAN switch: learns the source, looks the destination up.  Returns DROP_NONE or why
+ * the frame goes nowhere. */
+enum drop_reason forward_normal(struct packet_context *context, struct forwarding *result);
+
+/* True if frames of `vlan` leave by this port, with *tagged saying how. */
+bool forward_port_carries(const struct port_settings *settings, uint16_t vlan, bool *tagged);
+
+/* Appends the actions that send a frame of `vlan`, which came in tagged or not, out by `port`, and
+ * keeps *tagged in step.  At most two. */
+size_t forward_output_actions(
+	const struct port *port, uint16_t vlan, bool *tagged, struct action actions[2]);
+
+/* --- verdict.c: the zones' word on a connection
+ * ----------------------------------------------------- */
+
+/* Decides a connection from `in` to `out` whose first packet has `key`: by the source's zone, and
+ * again by the destination's where that is another pair.  Under RCU; any thread. */
+void verdict_decide(const struct endpoint_map *endpoints, const struct port *in,
+	const struct port *out, const struct conn_key *key, uint8_t icmp_type,
+	struct verdict *verdict);
+
+/* --- reject.c
+ * ---------------------------------------------------------------------------------------- */
+
+/* Answers a rejected packet to its sender: RST, or ICMP administratively prohibited (RFC 1812,
+ * 5.2.7.1; RFC 4443, 3.1).  Leaves the frame alone. */
+void reject_answer(struct packet_context *context);
+
+/* --- event.c: from the packet path to the log thread
+ * ---------------------------------------------- */
+
+/* Events never block and never wait: a full ring loses the event and counts it. */
+void event_connection(struct log_ring *ring, struct cordon_switch *sw, uint32_t conn,
+	enum log_kind kind, unsigned int reason, uint64_t now_ns);
+void event_packet(struct packet_context *context, enum log_kind kind, enum drop_reason reason,
+	const struct verdict *verdict, uint16_t out_port); /* Capped per rule and source. */
+
+/* Writes records for denials that were held back and followed by no more. */
+void event_overdue(struct worker *worker);
+
+int log_ring_open(struct log_ring *ring, const char *name, unsigned int size);
+void log_ring_close(struct log_ring *ring);
+
+/* --- sweep.c: time-outs and ageing
+ * ------------------------------------------------------------------- */
+
+struct sweep;
+struct sweep *sweep_start(struct cordon_switch *sw);
+void sweep_join(struct sweep *sweep); /* Accepts NULL. */
+
+/* --- log_thread.c
+ * -------------------------------------------------------------------------------------- */
+
+struct log_thread_stats {
+	uint64_t stored, lost;
+	char error[256]; /* "" if all is well. */
+};
+
+/* Where and how long to keep the log.  Strings are copied. */
+struct log_settings {
+	char *directory;
+	unsigned int bucket_seconds, retention_days;
+	uint64_t retention_bytes;
+};
+
+struct log_thread *log_thread_start(struct cordon_switch *sw, const struct log_settings *settings);
+void log_thread_join(struct log_thread *log); /* Writes what is in the rings, then ends. */
+void log_thread_stats(struct log_thread *log, struct log_thread_stats *stats);
+
+/* Takes effect with the next batch.  Main thread. */
+void log_thread_configure(struct log_thread *log, const struct log_settings *settings);
+
+/* --- config.c: the database's wish made real
+ * ------------------------------------------------------------- */
+
+/* One port of the database. */
+struct config_port {
+	char *name;
+	uint16_t number;
+	char *type;
+	struct smap options; /* What it was opened with. */
+	struct port *port;   /* NULL if it could not be opened; `error` says why. */
+	char *error;
+	long long int retry_at; /* time_msec() of the next attempt. */
+	char *endpoint; /* What the log and the zones know of it, as text, to see changes. */
+};
+
+struct config {
+	struct cordon_switch *sw;
+	struct ovsdb_idl *idl;
+	unsigned int seen;	   /* IDL sequence number of what is in force. */
+	struct shash ports;	   /* Of struct config_port, by name. */
+	char *endpoints;	   /* The endpoint map's entries as text. */
+	uint32_t revision;	   /* Of the policy in force. */
+	char *policy_error;	   /* Why the revision wanted is not in force. */
+	int64_t policy_failed;	   /* That revision. */
+	struct ovsdb_idl_txn *txn; /* In progress, or NULL. */
+	long long int next_status, next_statistics, next_retry;
+	bool status_changed;
+};
+
+struct config *config_create(struct cordon_switch *sw, const char *remote);
+void config_run(struct config *config);
+void config_wait(struct config *config);
+void config_destroy(struct config *config);
+
+/* This host's row; NULL until there is one. */
+const struct cordonrec_host *config_host(const struct config *config);
+
+/* --- config_port.c: ports opened, changed and closed
+ * ------------------------------------------------------ */
+
+/* Makes the ports of this host match their rows.  Returns true if any came, went or changed. */
+bool config_ports(struct config *config, const struct cordonrec_host *host);
+void config_ports_close(struct config *config);
+
+/* Gives the queues of all ports to the workers' poll lists, after ports have come or gone. */
+void config_assign_queues(struct cordon_switch *sw);
+
+/* The settings that the row asks for; NULL with a sentence in *error. */
+struct port_settings *config_port_settings(
+	const struct cordonrec_port *row, uint32_t capacity, char **error);
+
+/* --- config_zones.c: the policy and who is in which zone
+ * -------------------------------------------------- */
+
+/* Puts the revision wanted into force, and rebuilds the map of endpoints if either changed. */
+void config_zones(struct config *config, const struct cordonrec_host *host);
+
+/* The compiled policy of a revision not long gone, or NULL.  Any thread, under RCU. */
+const struct zone_policy *policy_of_revision(const struct cordon_switch *sw, uint32_t revision);
+
+/* --- status.c: what was observed, written back
+ * ------------------------------------------------------------ */
+
+void status_run(struct config *config);
+void status_wait(struct config *config);
+
+/* --- control.c: answers to `cordon` and ovs-appctl
+ * ---------------------------------------------------------- */
+
+void control_register(struct config *config);
+
+/* --- telemetry.c
+ * -----------------------------------------------------------------------------------------------
+ */
+
+void telemetry_register(struct cordon_switch *sw);
+
+/* --- options.c
+ * ---------------------------------------------------------------------------------------------------
+ */
+
+struct switch_options {
+	char *run_directory, *state_directory, *host, *database;
+	bool huge_pages;
+	unsigned int n_workers, n_cpus;
+	int cpus[WORKERS_MAX]; /* cpus[i] of worker i; -1: not pinned. */
+	uint32_t max_connections, buffers;
+};
+
+/* Reads the command line; ends the process with a message on a mistake. */
+void options_parse(int argc, char *argv[], struct switch_options *options);
+
+#endif

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The database's wish made real: follows the replica, and when it changes makes the switch match.
+ * Main thread.
+ *
+ * The database may go away: the switch then goes on as it is, and takes up whatever has changed
+ * when it is back.  An empty replica (the database is there, but this host's row is not) is not
+ * taken for a wish either.
+ */
+#include <config.h>
+
+#include "datapath/switch.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cordon-idl.h"
+#include "openvswitch/poll-loop.h"
+#include "openvswitch/vlog.h"
+#include "ovs-rcu.h"
+#include "ovsdb-idl.h"
+#include "timeval.h"
+#include "util.h"
+
+VLOG_DEFINE_THIS_MODULE(config);
+
+enum { RETRY_MS = 1000, MAC_AGE_DEFAULT = 300 };
+
+const struct cordonrec_host *config_host(const struct config *config)
+{
+	const struct cordonrec_host *host;
+
+	CORDONREC_HOST_FOR_EACH (host, config->idl) {
+		if (!strcmp(host->name, config->sw->options->host))
+			return host;
+	}
+	return NULL;
+}
+
+/* --- settings of the whole switch ---------------------------------------------------------------
+ */
+
+/* This host's other_config, else the fleet's. */
+static unsigned int setting(const struct config *config, const struct cordonrec_host *host,
+	const char *key, unsigned int otherwise)
+{
+	const struct cordonrec_cordon *root = cordonrec_cordon_first(config->idl);
+
+	if (root != NULL)
+		otherwise = smap_get_uint(&root->other_config, key, otherwise);
+	return smap_get_uint(&host->other_config, key, otherwise);
+}
+
+static void config_timeouts(struct config *config, const struct cordonrec_host *host)
+{
+	struct timeouts *timeouts = xmemdup(&timeouts_default, sizeof(timeouts_default)), *old;
+	const struct {
+		const char *key;
+		uint32_t *seconds;
+	} keys[] = {
+		{"timeout-tcp-syn-sent", &timeouts->tcp[TCP_SYN_SENT]},
+		{"timeout-tcp-syn-received", &timeouts->tcp[TCP_SYN_RECEIVED]},
+		{"timeout-tcp-established", &timeouts->tcp[TCP_ESTABLISHED]},
+		{"timeout-tcp-fin-wait", &timeouts->tcp[TCP_FIN_WAIT]},
+		{"timeout-tcp-closing", &timeouts->tcp[TCP_CLOSING]},
+		{"timeout-tcp-time-wait", &timeouts->tcp[TCP_TIME_WAIT]},
+		{"timeout-tcp-closed", &timeouts->tcp[TCP_CLOSED]},
+		{"timeout-udp-unanswered", &timeouts->udp_unanswered},
+		{"timeout-udp", &timeouts->udp},
+		{"timeout-icmp", &timeouts->icmp},
+		{"timeout-other", &timeouts->other},
+		{"timeout-denied", &timeouts->denied},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+		*keys[i].seconds = setting(config, host, keys[i].key, *keys[i].seconds);
+	old = atomic_exchange(&config->sw->timeouts, timeouts);
+	ovsrcu_postpone(free, old);
+	atomic_store(
+		&config->sw->mac_age_seconds, setting(config, host, "mac-age", MAC_AGE_DEFAULT));
+}
+
+static void config_log(struct config *config)
+{
+	const struct cordonrec_log_sink *row;
+	char *standard = xasprintf("%s/log", config->sw->options->state_directory);
+	struct log_settings settings = {.directory = standard};
+
+	CORDONREC_LOG_SINK_FOR_EACH (row, config->idl) {
+		if (strcmp(row->type, "sqlite"))
+			continue;
+		settings.directory =
+			CONST_CAST(char *, smap_get_def(&row->options, "directory", standard));
+		settings.bucket_seconds = smap_get_uint(&row->options, "bucket-seconds", 0);
+		settings.retention_days = smap_get_uint(&row->options, "retention-days", 0);
+		settings.retention_bytes = smap_get_ullong(&row->options, "retention-bytes", 0);
+	}
+	log_thread_configure(config->sw->log, &settings);
+	free(standard);
+}
+
+/* --- the loop
+ * -------------------------------------------------------------------------------------- */
+
+static void reconfigure(struct config *config)
+{
+	const struct cordonrec_host *host = config_host(config);
+
+	if (host == NULL) {
+		VLOG_WARN_ONCE("the database has no host %s; `cordon up` adds it",
+			config->sw->options->host);
+		return;
+	}
+	config_timeouts(config, host);
+	config_log(config);
+	config_zones(config, host); /* Before the first port is polled: nothing passes unjudged. */
+	if (config_ports(config, host))
+		config->status_changed = true;
+}
+
+static bool any_port_failed(const struct config *config)
+{
+	const struct shash_node *node;
+
+	SHASH_FOR_EACH (node, &config->ports) {
+		const struct config_port *port = node->data;
+
+		if (port->error != NULL)
+			return true;
+	}
+	return false;
+}
+
+void config_run(struct config *config)
+{
+	ovsdb_idl_run(config->idl);
+	unsigned int now = ovsdb_idl_get_seqno(config->idl);
+
+	if (ovsdb_idl_has_ever_connected(config->idl) &&
+		(now != config->seen || time_msec() >= config->next_retry)) {
+		config->seen = now;
+		reconfigure(config);
+		config->next_retry = any_port_failed(config) ? time_msec() + RETRY_MS : LLONG_MAX;
+	}
+	status_run(config);
+}
+
+void config_wait(struct config *config)
+{
+	ovsdb_idl_wait(config->idl);
+	if (config->next_retry != LLONG_MAX)
+		poll_timer_wait_until(config->next_retry);
+	status_wait(config);
+}
+
+struct config *config_create(struct cordon_switch *sw, const char *remote)
+{
+	struct config *config = xzalloc(sizeof(*config));
+	struct ovsdb_idl *idl = ovsdb_idl_create(remote, &cordonrec_idl_class, true, true);
+
+	/* What this process writes itself is no news to it. */
+	ovsdb_idl_omit_alert(idl, &cordonrec_cordon_col_policy_reached);
+	ovsdb_idl_omit_alert(idl, &cordonrec_host_col_policy_reached);
+	ovsdb_idl_omit_alert(idl, &cordonrec_host_col_policy_error);
+	ovsdb_idl_omit_alert(idl, &cordonrec_host_col_version);
+	ovsdb_idl_omit_alert(idl, &cordonrec_host_col_status);
+	ovsdb_idl_omit_alert(idl, &cordonrec_host_col_statistics);
+	ovsdb_idl_omit_alert(idl, &cordonrec_port_col_error);
+	ovsdb_idl_omit_alert(idl, &cordonrec_port_col_link_state);
+	ovsdb_idl_omit_alert(idl, &cordonrec_port_col_status);
+	ovsdb_idl_omit_alert(idl, &cordonrec_port_col_statistics);
+	ovsdb_idl_omit_alert(idl, &cordonrec_log_sink_col_status);
+	ovsdb_idl_omit_alert(idl, &cordonrec_log_sink_col_statistics);
+	config->sw = sw;
+	config->idl = idl;
+	config->next_retry = LLONG_MAX;
+	shash_init(&config->ports);
+	return config;
+}
+
+void config_destroy(struct config *config)
+{
+	if (config == NULL)
+		return;
+	config_ports_close(config);
+	shash_destroy(&config->ports);
+	if (config->txn != NULL)
+		ovsdb_idl_txn_destroy(config->txn);
+	ovsdb_idl_destroy(config->idl);
+	free(config->endpoints);
+	free(config->policy_error);
+	free(config);
+}

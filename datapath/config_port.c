@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Ports as the database wants them: opened, changed and closed while the others go on.  Main
+ * thread.
+ *
+ * A port that cannot be opened keeps its error, which status.c writes back, and is tried again
+ * every RETRY_MS.  What the back end was opened with (type, number, options) makes a new port when
+ * it changes; everything else is a new snapshot of settings.
+ */
+#include <config.h>
+
+#include "datapath/switch.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cordon-idl.h"
+#include "openvswitch/dynamic-string.h"
+#include "openvswitch/vlog.h"
+#include "ovs-rcu.h"
+#include "ovsdb-idl.h"
+#include "timeval.h"
+#include "util.h"
+
+VLOG_DEFINE_THIS_MODULE(config_port);
+
+enum {
+	RETRY_MS = 5000,
+	STORM_LIMIT_DEFAULT = 10000, /* Flooded frames/s. */
+	MAC_LIMIT_DEFAULT = 4096,    /* Learned behind one vNIC; uplinks have none. */
+};
+
+/* --- settings -------------------------------------------------------------------------------- */
+
+static char *join(char *const *words, size_t n)
+{
+	struct ds text = DS_EMPTY_INITIALIZER;
+
+	for (size_t i = 0; i < n; i++)
+		ds_put_format(&text, "%s%s", i ? " " : "", words[i]);
+	return ds_steal_cstr(&text);
+}
+
+static uint64_t limit(const struct cordonrec_port *row, const char *key, uint64_t otherwise)
+{
+	for (size_t i = 0; i < row->n_limits; i++) {
+		if (!strcmp(row->key_limits[i], key))
+			return (uint64_t)row->value_limits[i];
+	}
+	return otherwise;
+}
+
+static bool read_macs(
+	const struct cordonrec_port *row, struct port_settings *settings, char **error)
+{
+	settings->macs = xcalloc(row->n_macs ? row->n_macs : 1, sizeof(*settings->macs));
+	for (size_t i = 0; i < row->n_macs; i++) {
+		if (!mac_parse(row->macs[i], settings->macs[i])) {
+			*error = xasprintf("\"%s\" is not a MAC address; mend it with `cordon port "
+					   "set %s --mac ...`",
+				row->macs[i], row->name);
+			return false;
+		}
+	}
+	settings->n_macs = row->n_macs;
+	return true;
+}
+
+static bool read_addresses(
+	const struct cordonrec_port *row, struct port_settings *settings, char **error)
+{
+	settings->addresses =
+		xcalloc(row->n_addresses ? row->n_addresses : 1, sizeof(*settings->addresses));
+	for (size_t i = 0; i < row->n_addresses; i++) {
+		if (!ip_address_parse(row->addresses[i], &settings->addresses[i])) {
+			*error = xasprintf("\"%s\" is not an IP address; mend it with `cordon port "
+					   "set %s --address ...`",
+				row->addresses[i], row->name);
+			return false;
+		}
+	}
+	settings->n_addresses = row->n_addresses;
+	return true;
+}
+
+/* A trunk carries the VLANs that it names, or all if it names none. */
+static void read_vlans(const struct cordonrec_port *row, struct port_settings *settings)
+{
+	settings->vlan_mode = strcmp(row->vlan_mode, "trunk") ? PORT_ACCESS : PORT_TRUNK;
+	settings->vlan = row->network && row->network->n_vlan ? (uint16_t)row->network->vlan[0] : 0;
+	if (row->n_trunks == 0 && settings->vlan_mode == PORT_TRUNK)
+		memset(settings->trunks, 0xff, sizeof(settings->trunks));
+	for (size_t i = 0; i < row->n_trunks; i++)
+		settings->trunks[row->trunks[i] / 64] |= UINT64_C(1) << row->trunks[i] % 64;
+}
+
+struct port_settings *config_port_settings(
+	const struct cordonrec_port *row, uint32_t capacity, char **error)
+{
+	struct port_settings *settings = xzalloc(sizeof(*settings));
+	bool uplink = !strcmp(row->role, "uplink");
+
+	settings->role = uplink				  ? PORT_UPLINK
+			 : !strcmp(row->role, "internal") ? PORT_INTERNAL
+							  : PORT_VNIC;
+	settings->spoof_guard = row->n_spoof_guard ? row->spoof_guard[0] : !uplink;
+	settings->mac_limit = (uint32_t)limit(row, "macs", uplink ? 0 : MAC_LIMIT_DEFAULT);
+	settings->storm_limit = (uint32_t)limit(row, "storm-pps", STORM_LIMIT_DEFAULT);
+	settings->connection_limit = (uint32_t)limit(row, "connections", 0);
+	settings->half_open_limit = (uint32_t)limit(row, "half-open", capacity / 4);
+	settings->ingress_rate_bps = limit(row, "ingress-kbps", 0) * 1000;
+	settings->vm_id = xstrdup(row->vm_id);
+	settings->vm_name = xstrdup(row->vm_name);
+	settings->tags = join(row->tags, row->n_tags);
+	read_vlans(row, settings);
+	if (row->network && row->network->n_vni)
+		*error = xasprintf("network %s is a VNI, and overlay networks are not supported "
+				   "yet; put the port on a network with a VLAN",
+			row->network->name);
+	if (*error || !read_macs(row, settings, error) || !read_addresses(row, settings, error)) {
+		port_settings_free(settings);
+		return NULL;
+	}
+	return settings;
+}
+
+/* All that a settings snapshot depends on, to see whether anything changed. */
+static char *describe(const struct cordonrec_port *row)
+{
+	struct ds text = DS_EMPTY_INITIALIZER;
+
+	ds_put_format(&text, "%s %s %d %s|%s", row->role, row->vlan_mode,
+		row->n_spoof_guard ? row->spoof_guard[0] : -1, row->vm_id, row->vm_name);
+	ds_put_format(&text, "|%d",
+		row->network && row->network->n_vlan ? (int)row->network->vlan[0] : 0);
+	for (size_t i = 0; i < row->n_trunks; i++)
+		ds_put_format(&text, " %d", (int)row->trunks[i]);
+	for (size_t i = 0; i < row->n_macs; i++)
+		ds_put_format(&text, "|%s", row->macs[i]);
+	for (size_t i = 0; i < row->n_addresses; i++)
+		ds_put_format(&text, "|%s", row->addresses[i]);
+	for (size_t i = 0; i < row->n_tags; i++)
+		ds_put_format(&text, "|%s", row->tags[i]);
+	for (size_t i = 0; i < row->n_limits; i++)
+		ds_put_format(
+			&text, "|%s=%lld", row->key_limits[i], (long long int)row->value_limits[i]);
+	return ds_steal_cstr(&text);
+}
+
+/* --- in the switch -----------------------------------------------------------------------------
+ */
+
+static void identity_free(struct port_identity *identity)
+{
+	free(identity->vm_id);
+	free(identity->vm_name);
+	free(identity->tags);
+	free(identity);
+}
+
+static void set_identity(
+	struct cordon_switch *sw, const struct port *port, const struct port_settings *settings)
+{
+	struct port_identity *identity = xzalloc(sizeof(*identity)), *old;
+
+	ovs_strlcpy(identity->name, port->name, sizeof(identity->name));
+	identity->vm_id = xstrdup(settings->vm_id);
+	identity->vm_name = xstrdup(settings->vm_name);
+	identity->tags = xstrdup(settings->tags);
+	old = atomic_exchange(&sw->identities[port->number], identity);
+	if (old != NULL)
+		ovsrcu_postpone(identity_free, old);
+}
+
+/* A vNIC's configured MACs are where it is, whatever frames say. */
+static void set_static_macs(
+	struct cordon_switch *sw, uint16_t number, const struct port_settings *settings)
+{
+	if (settings->vlan_mode != PORT_ACCESS)
+		return;
+	for (size_t i = 0; i < settings->n_macs; i++) {
+		if (!mac_add_static(sw->macs, settings->vlan, settings->macs[i], number))
+			VLOG_WARN("port %u: a configured MAC could not be entered; another port of "
+				  "VLAN %u has it, or the table is full",
+				number, settings->vlan);
+	}
+}
+
+static void update_ports_end(struct cordon_switch *sw)
+{
+	uint16_t end = PORTS_MAX;
+
+	while (end > 1 && atomic_load(&sw->ports[end - 1]) == NULL)
+		end--;
+	atomic_store(&sw->ports_end, end);
+}
+
+static void close_connection_of_port(struct conn_table *table, uint32_t number, void *port_)
+{
+	const uint16_t *port = port_;
+	struct conn *conn = conn_of_flow(table, 2 * number);
+
+	if (conn_flow(table, 2 * number)->key.in_port == *port ||
+		atomic_load(&conn->out_port) == *port)
+		atomic_fetch_or(&conn->flags, CONN_CLOSE_NOW);
+}
+
+/* Takes the port out of everybody's sight, and closes it when nobody can hold it any more. */
+static void remove_port(struct cordon_switch *sw, struct config_port *config_port)
+{
+	struct port *port = config_port->port;
+	uint16_t number = config_port->number;
+
+	if (port == NULL)
+		return;
+	atomic_store(&sw->ports[number], NULL);
+	update_ports_end(sw);
+	config_assign_queues(sw);
+	atomic_fetch_add(&sw->forwarding_revision, 1);
+	ovsrcu_synchronize();
+	conn_for_each(sw->connections, 0, conn_high_water(sw->connections),
+		close_connection_of_port, &number);
+	mac_flush_port(sw->macs, number);
+	for (unsigned int q = 0; q < port->n_rx_queues; q++) {
+		for (unsigned int r = 0; r < DROP_N_REASONS; r++)
+			atomic_fetch_add(&sw->closed_drops[r], atomic_load(&port->drops[q][r]));
+	}
+	VLOG_INFO("port %s closed", config_port->name);
+	port_close(port);
+	config_port->port = NULL;
+}
+
+static void config_port_free(struct config_port *config_port)
+{
+	smap_destroy(&config_port->options);
+	free(config_port->name);
+	free(config_port->type);
+	free(config_port->error);
+	free(config_port->endpoint);
+	free(config_port);
+}
+
+/* --- from rows to ports --------------------------------------------------------------------------
+ */
+
+static void set_error(struct config_port *config_port, char *error)
+{
+	if (error && (!config_port->error || strcmp(error, config_port->error)))
+		VLOG_WARN("port %s: %s", config_port->name, error);
+	free(config_port->error);
+	config_port->error = error;
+	config_port->retry_at = time_msec() + RETRY_MS;
+}
+
+/* Another port of this host that has the number already, or NULL. */
+static const char *number_taken(const struct config *config, const struct config_port *self)
+{
+	const struct port *port = switch_port(config->sw, self->number);
+
+	return port != NULL ? port->name : NULL;
+}
+
+static void open_port(
+	struct config *config, struct config_port *config_port, const struct cordonrec_port *row)
+{
+	struct cordon_switch *sw = config->sw;
+	char *error = NULL, why[256];
+	const char *other = number_taken(config, config_port);
+
+	if (other != NULL) {
+		set_error(config_port,
+			xasprintf("its number %u is port %s's; delete one of them and add it again",
+				config_port->number, other));
+		return;
+	}
+	struct port_settings *settings =
+		config_port_settings(row, conn_capacity(sw->connections), &error);
+	if (settings == NULL) {
+		set_error(config_port, error);
+		return;
+	}
+	struct smap *options = xmalloc(sizeof(*options));
+	smap_clone(options, &row->options);
+	config_port->port = port_open(&sw->environment, config_port->number, row->name, row->type,
+		options, settings, why, sizeof(why));
+	if (config_port->port == NULL) {
+		set_error(config_port, xstrdup(why));
+		return;
+	}
+	set_error(config_port, NULL);
+	VLOG_INFO("port %s opened: number %u, %s", row->name, config_port->number, row->type);
+	set_identity(sw, config_port->port, settings);
+	set_static_macs(sw, config_port->number, settings);
+	atomic_store_explicit(
+		&sw->ports[config_port->number], config_port->port, memory_order_release);
+	update_ports_end(sw);
+	atomic_fetch_add(&sw->forwarding_revision, 1);
+}
+
+static void change_settings(
+	struct config *config, struct config_port *config_port, const struct cordonrec_port *row)
+{
+	struct cordon_switch *sw = config->sw;
+	char *error = NULL;
+	struct port_settings *settings =
+		config_port_settings(row, conn_capacity(sw->connections), &error);
+	struct port_settings *old;
+
+	if (settings == NULL) { /* The port goes on as it was. */
+		set_error(config_port, error);
+		return;
+	}
+	set_error(config_port, NULL);
+	set_identity(sw, config_port->port, settings);
+	old = atomic_exchange(&config_port->port->settings, settings);
+	ovsrcu_postpone(port_settings_free, old);
+	mac_flush_port(sw->macs, config_port->number);
+	set_static_macs(sw, config_port->number, settings);
+	atomic_fetch_add(&sw->forwarding_revision, 1);
+}
+
+static bool needs_reopening(const struct config_port *config_port, const struct cordonrec_port *row)
+{
+	return strcmp(config_port->type, row->type) || config_port->number != row->number[0] ||
+	       !smap_equal(&config_port->options, &row->options);
+}
+
+static void begin_port(struct config_port *config_port, const struct cordonrec_port *row)
+{
+	free(config_port->type);
+	config_port->type = xstrdup(row->type);
+	smap_destroy(&config_port->options);
+	smap_clone(&config_port->options, &row->options);
+	config_port->number = row->n_number ? (uint16_t)row->number[0] : 0;
+}
+
+/* Returns true if anything about the port changed. */
+static bool match_port(struct config *config, const struct cordonrec_port *row)
+{
+	struct config_port *config_port = shash_find_data(&config->ports, row->name);
+	char *endpoint = describe(row);
+	bool changed = false;
+
+	if (config_port == NULL) {
+		config_port = xzalloc(sizeof(*config_port));
+		config_port->name = xstrdup(row->name);
+		smap_init(&config_port->options);
+		shash_add(&config->ports, row->name, config_port);
+		begin_port(config_port, row);
+	} else if (needs_reopening(config_port, row)) {
+		remove_port(config->sw, config_port);
+		begin_port(config_port, row);
+		config_port->retry_at = 0;
+		changed = true;
+	}
+	bool other_settings =
+		config_port->endpoint == NULL || strcmp(config_port->endpoint, endpoint);
+	if (config_port->port != NULL && other_settings) {
+		change_settings(config, config_port, row);
+		changed = true;
+	} else if (config_port->port == NULL &&
+		   (other_settings || time_msec() >= config_port->retry_at)) {
+		open_port(config, config_port, row);
+		changed = true;
+	}
+	free(config_port->endpoint);
+	config_port->endpoint = endpoint;
+	return changed;
+}
+
+bool config_ports(struct config *config, const struct cordonrec_host *host)
+{
+	struct shash wanted = SHASH_INITIALIZER(&wanted);
+	const struct cordonrec_port *row;
+	struct shash_node *node;
+	bool changed = false;
+
+	CORDONREC_PORT_FOR_EACH (row, config->idl) {
+		if (row->host == host && row->n_number)
+			shash_add_once(&wanted, row->name, row);
+	}
+	SHASH_FOR_EACH_SAFE (node, &config->ports) {
+		if (shash_find(&wanted, node->name) == NULL) {
+			remove_port(config->sw, node->data);
+			config_port_free(node->data);
+			shash_delete(&config->ports, node);
+			changed = true;
+		}
+	}
+	SHASH_FOR_EACH (node, &wanted)
+		changed |= match_port(config, node->data);
+	shash_destroy(&wanted);
+	if (changed)
+		config_assign_queues(config->sw);
+	return changed;
+}
+
+void config_ports_close(struct config *config)
+{
+	struct shash_node *node;
+
+	SHASH_FOR_EACH_SAFE (node, &config->ports) {
+		struct config_port *config_port = node->data;
+
+		if (config_port->port != NULL)
+			port_close(config_port->port);
+		config_port_free(config_port);
+		shash_delete(&config->ports, node);
+	}
+}
+
+/* --- queues
+ * ------------------------------------------------------------------------------------------ */
+
+/* A queue always belongs to the same worker, so it is never polled by two while lists change. */
+static unsigned int worker_of(const struct cordon_switch *sw, uint16_t port, uint16_t queue)
+{
+	return (port + queue) % sw->n_workers;
+}
+
+static struct poll_list *make_poll_list(struct cordon_switch *sw, unsigned int worker)
+{
+	struct poll_list *list =
+		xmalloc(sizeof(*list) + sizeof(list->at[0]) * PORTS_MAX * PORT_QUEUES_MAX);
+
+	list->n = 0;
+	for (uint16_t number = 1; number < PORTS_MAX; number++) {
+		struct port *port = switch_port(sw, number);
+
+		for (uint16_t q = 0; port != NULL && q < port->n_rx_queues; q++) {
+			if (worker_of(sw, number, q) == worker)
+				list->at[list->n++] = (struct poll_entry){.port = port, .queue = q};
+		}
+	}
+	return xrealloc(list, sizeof(*list) + sizeof(list->at[0]) * list->n);
+}
+
+void config_assign_queues(struct cordon_switch *sw)
+{
+	for (unsigned int i = 0; i < sw->n_workers; i++) {
+		struct poll_list *old =
+			atomic_exchange(&sw->workers[i]->polls, make_poll_list(sw, i));
+
+		if (old != NULL)
+			ovsrcu_postpone(free, old);
+	}
+}

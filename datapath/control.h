@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files that answer commands share.  Main thread only.
+ */
+#ifndef DATAPATH_CONTROL_H
+#define DATAPATH_CONTROL_H
+
+#include "datapath/switch.h"
+
+struct json;
+struct unixctl_conn;
+
+/* Replies with `json`, which is consumed. */
+void control_reply(struct unixctl_conn *conn, struct json *json);
+
+/* The port's name, "" if the number never had one.  Valid until the main thread's next loop. */
+const char *control_port_name(const struct cordon_switch *sw, uint16_t number);
+
+/* All drops since the start, by reason. */
+void control_sum_drops(struct cordon_switch *sw, uint64_t drops[DROP_N_REASONS]);
+
+void control_conn_register(struct config *config);
+
+#endif

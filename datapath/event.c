@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Events: how the packet path and the sweep tell the log thread what happened.  Each producer has a
+ * ring of its own to the log thread; a full ring loses the event and counts it, and the log thread
+ * writes a gap record for what was lost.
+ */
+#include <config.h>
+
+#include "datapath/switch.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <string.h>
+
+#include <rte_errno.h>
+#include <rte_lcore.h>
+
+#include "zones/log_cap.h"
+
+int log_ring_open(struct log_ring *ring, const char *name, unsigned int size)
+{
+	ring->ring = rte_ring_create_elem(
+		name, sizeof(struct log_event), size, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
+	return ring->ring != NULL ? 0 : -rte_errno;
+}
+
+void log_ring_close(struct log_ring *ring)
+{
+	rte_ring_free(ring->ring);
+	ring->ring = NULL;
+}
+
+static void push(struct log_ring *ring, struct log_event *event)
+{
+	if (rte_ring_sp_enqueue_elem(ring->ring, event, sizeof(*event)) != 0)
+		atomic_store_explicit(&ring->lost,
+			atomic_load_explicit(&ring->lost, memory_order_relaxed) + 1,
+			memory_order_relaxed);
+}
+
+void event_connection(struct log_ring *ring, struct cordon_switch *sw, uint32_t number,
+	enum log_kind kind, unsigned int reason, uint64_t now_ns)
+{
+	const struct conn *conn = conn_of_flow(sw->connections, 2 * number);
+	const struct flow *flow = conn_flow(sw->connections, 2 * number);
+	const struct program *program = program_get(
+		sw->programs, atomic_load_explicit(&flow->program, memory_order_acquire));
+	struct log_event event = {
+		.time_ns = now_ns,
+		.start_ns = conn->start_ns,
+		.key = flow->key,
+		.rule = atomic_load(&conn->rule),
+		.policy_revision = atomic_load(&conn->policy_revision),
+		.out_port = atomic_load(&conn->out_port),
+		.source_zone = atomic_load(&conn->source_zone),
+		.destination_zone = atomic_load(&conn->destination_zone),
+		.kind = kind,
+		.verdict = atomic_load(&conn->verdict) == CONN_ALLOWED ? ZONE_ALLOW : ZONE_DENY,
+		.reason = (uint8_t)reason,
+		.reason_is_end = kind == LOG_END,
+		.icmp_type = conn->icmp_type,
+		.ethertype = flow->key.kind == CONN_KEY_ETHERNET ? ntohs(flow->key.source_port) : 0,
+	};
+
+	for (unsigned int i = 0; i < 2; i++) {
+		event.packets[i] = atomic_load(&conn->dir[i].packets);
+		event.bytes[i] = atomic_load(&conn->dir[i].bytes);
+		if (atomic_load(&conn->flags) & CONN_TCP)
+			event.tcp_flags |= atomic_load(&conn->dir[i].tcp.flags_seen);
+	}
+	memcpy(event.source_mac, program->source_mac, 6);
+	memcpy(event.destination_mac, program->destination_mac, 6);
+	push(ring, &event);
+}
+
+/* Records are capped by kind as well as by rule.  Rule numbers need fewer than 28 bits. */
+enum { CAP_KIND_SHIFT = 28 };
+_Static_assert(LOG_N_KINDS <= 16, "a kind fits above the rule");
+
+static uint32_t cap_key(enum log_kind kind, uint32_t rule)
+{
+	return (uint32_t)kind << CAP_KIND_SHIFT | rule;
+}
+
+void event_overdue(struct worker *worker)
+{
+	struct log_cap_overdue overdue;
+
+	if (!log_cap_overdue(worker->log_cap, worker->clock_ns, &overdue))
+		return;
+	const struct endpoint_map *endpoints =
+		atomic_load_explicit(&worker->sw->endpoints, memory_order_acquire);
+	unsigned int kind = overdue.rule >> CAP_KIND_SHIFT;
+	struct log_event event = {
+		.time_ns = worker->now_ns,
+		.start_ns = worker->now_ns,
+		.key = {.source = overdue.source, .kind = CONN_KEY_IPV6},
+		.rule = overdue.rule & ((1u << CAP_KIND_SHIFT) - 1),
+		.policy_revision = zone_policy_revision(endpoint_map_policy(endpoints)),
+		.suppressed =
+			overdue.suppressed < UINT32_MAX ? (uint32_t)overdue.suppressed : UINT32_MAX,
+		.kind = kind != 0 ? (uint8_t)kind : LOG_DENIED,
+		.verdict = ZONE_DENY,
+	};
+	push(&worker->events, &event);
+}
+
+void event_packet(struct packet_context *context, enum log_kind kind, enum drop_reason reason,
+	const struct verdict *verdict, uint16_t out_port)
+{
+	struct worker *worker = context->worker;
+	const struct packet *packet = context->packet;
+	uint32_t rule = verdict != NULL ? verdict->rule : RULE_NONE;
+	struct log_event event = {
+		.time_ns = worker->now_ns,
+		.start_ns = worker->now_ns,
+		.key = packet->key,
+		.rule = rule,
+		.out_port = out_port,
+		.ethertype = packet->protocol == 0 ? packet->ethertype : 0,
+		.kind = kind,
+		.verdict = kind == LOG_START ? ZONE_ALLOW : ZONE_DENY,
+		.reason = reason,
+		.icmp_type = packet->icmp_type,
+		.icmp_code = packet->icmp_code,
+		.tcp_flags = packet->tcp_flags,
+		.packets = {1, 0},
+		.bytes = {rte_pktmbuf_pkt_len(context->frame), 0},
+	};
+
+	if (kind != LOG_START && !log_cap_admit(worker->log_cap, cap_key(kind, rule),
+					 &packet->key.source, worker->clock_ns, &event.suppressed))
+		return;
+	if (verdict != NULL) {
+		event.policy_revision = verdict->policy_revision;
+		event.source_zone = verdict->source_zone;
+		event.destination_zone = verdict->destination_zone;
+		event.verdict = verdict->action;
+	}
+	memcpy(event.destination_mac, context->data, 6);
+	memcpy(event.source_mac, context->data + 6, 6);
+	push(&worker->events, &event);
+}

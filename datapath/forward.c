@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Forwarding without a controller: a MAC-learning VLAN switch.  Called on the miss path, by
+ * workers.
+ *
+ * A frame to an unknown unicast address floods only to ports that learn: the MACs of a vNIC whose
+ * MACs are configured are all known, so none of its neighbours' traffic is shown to it.
+ */
+#include <config.h>
+
+#include "datapath/switch.h"
+
+#include <string.h>
+
+#include "datapath/storm.h"
+
+/* 01:80:c2:00:00:00 to 0f: link-local protocols of bridges (IEEE 802.1D, 7.12.6). */
+static bool is_reserved_multicast(const uint8_t *mac)
+{
+	return memcmp(mac, "\x01\x80\xc2\x00\x00", 5) == 0 && mac[5] < 0x10;
+}
+
+bool forward_port_carries(const struct port_settings *settings, uint16_t vlan, bool *tagged)
+{
+	*tagged = vlan != settings->vlan;
+	if (vlan == settings->vlan)
+		return true;
+	return settings->vlan_mode == PORT_TRUNK &&
+	       settings->trunks[vlan / 64] & UINT64_C(1) << vlan % 64;
+}
+
+size_t forward_output_actions(
+	const struct port *port, uint16_t vlan, bool *tagged, struct action actions[2])
+{
+	const struct port_settings *settings =
+		atomic_load_explicit(&port->settings, memory_order_acquire);
+	bool want_tag;
+	size_t n = 0;
+
+	forward_port_carries(settings, vlan, &want_tag);
+	if (want_tag && !*tagged)
+		actions[n++] = (struct action){.type = ACTION_PUSH_VLAN, .argument = vlan};
+	else if (!want_tag && *tagged)
+		actions[n++] = (struct action){.type = ACTION_POP_VLAN};
+	*tagged = want_tag;
+	actions[n++] = (struct action){.type = ACTION_OUTPUT, .argument = port->number};
+	return n;
+}
+
+static enum drop_reason learn(struct packet_context *context, uint16_t vlan)
+{
+	struct cordon_switch *sw = context->worker->sw;
+
+	switch (mac_learn(sw->macs, vlan, context->data + 6, context->in->number,
+		context->settings->mac_limit, context->worker->now)) {
+	case MAC_MOVED:
+		atomic_fetch_add_explicit(&sw->forwarding_revision, 1, memory_order_acq_rel);
+		return DROP_NONE;
+	case MAC_STATIC: return DROP_SPOOFED_MAC;
+	case MAC_LIMIT: return DROP_MAC_LIMIT;
+	case MAC_FULL: /* It goes on flooding, which the storm limit bounds. */
+	case MAC_KNOWN:
+	case MAC_LEARNED: break;
+	}
+	return DROP_NONE;
+}
+
+static enum drop_reason flood(
+	struct packet_context *context, uint16_t vlan, struct forwarding *result)
+{
+	struct cordon_switch *sw = context->worker->sw;
+	uint32_t limit = context->settings->storm_limit;
+	uint16_t end = atomic_load_explicit(&sw->ports_end, memory_order_acquire);
+	bool group = context->packet->flags & PACKET_GROUP;
+
+	if (limit != 0 && !storm_admit(&context->in->storm_bucket, limit, limit, 1,
+				  context->worker->clock_ns))
+		return DROP_STORM;
+	result->flood = true;
+	for (uint16_t number = 1; number < end; number++) {
+		const struct port *port = switch_port(sw, number);
+		bool tagged;
+
+		if (port == NULL || port == context->in)
+			continue;
+		const struct port_settings *settings =
+			atomic_load_explicit(&port->settings, memory_order_acquire);
+		if (!forward_port_carries(settings, vlan, &tagged) ||
+			(!group && settings->n_macs != 0 && settings->vlan_mode == PORT_ACCESS))
+			continue;
+		result->outputs[result->n_outputs++] = number;
+	}
+	return result->n_outputs == 0 ? DROP_NO_OUTPUT : DROP_NONE;
+}
+
+enum drop_reason forward_normal(struct packet_context *context, struct forwarding *result)
+{
+	struct cordon_switch *sw = context->worker->sw;
+	uint16_t vlan = context->packet->key.net & 0xfff;
+	bool tagged;
+
+	result->flood = false;
+	result->n_outputs = 0;
+	if (is_reserved_multicast(context->data))
+		return DROP_RESERVED_MULTICAST;
+	enum drop_reason reason = learn(context, vlan);
+	if (reason != DROP_NONE)
+		return reason;
+	if (context->packet->flags & PACKET_GROUP)
+		return flood(context, vlan, result);
+	uint16_t number = mac_lookup(sw->macs, vlan, context->data);
+	if (number == 0)
+		return flood(context, vlan, result);
+	const struct port *port = switch_port(sw, number);
+	if (port == NULL || port == context->in ||
+		!forward_port_carries(
+			atomic_load_explicit(&port->settings, memory_order_acquire), vlan, &tagged))
+		return DROP_NO_OUTPUT;
+	result->outputs[result->n_outputs++] = number;
+	return DROP_NONE;
+}

@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The log thread: takes the events of all workers and of the sweep from their rings, gives them
+ * names, and writes them to the store.
+ *
+ * Names are those of the moment at which the event is read, which is at most BATCH_MS later than it
+ * happened.  Rules are named by the policy of the event's revision: the one in force or one of the
+ * few before it, which the main thread keeps for this purpose.
+ *
+ * What could not be stored is never silent.  Events lost to a full ring are counted by their
+ * producer, records that the store refused are counted here, and as soon as a record can be written
+ * again a gap record with the number comes first.
+ */
+#include <config.h>
+
+#include "datapath/switch.h"
+
+#include <arpa/inet.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "openvswitch/vlog.h"
+#include "ovs-rcu.h"
+#include "ovs-thread.h"
+#include "util.h"
+#include "zones/log_store.h"
+
+VLOG_DEFINE_THIS_MODULE(log_thread);
+
+enum {
+	BATCH_MS = 100, /* Between two looks at the rings. */
+	COMMIT_RECORDS = 20000,
+	BURST = 64,
+	RETRY_MS = 2000, /* Between two attempts to open a store that failed. */
+};
+
+struct log_thread {
+	struct cordon_switch *sw;
+	pthread_t thread;
+
+	struct ovs_mutex mutex; /* Guards what follows up to the blank line. */
+	struct log_settings settings;
+	bool reconfigure;
+	struct log_thread_stats stats;
+
+	/* The thread's own. */
+	struct log_store *store;
+	char error[256];
+	uint64_t sequence, retry_ns;
+	uint64_t lost;	       /* Not stored, in all. */
+	uint64_t lost_told;    /* Of those, named by a gap record that is stored for good... */
+	uint64_t lost_telling; /* ...or by one in the transaction in progress. */
+	uint64_t ring_lost;    /* Of those, lost by the rings. */
+	uint64_t stored, pending, pending_gaps;
+};
+
+static uint64_t wall_clock_ns(void)
+{
+	struct timespec wall;
+
+	clock_gettime(CLOCK_REALTIME, &wall);
+	return (uint64_t)wall.tv_sec * 1000000000u + (uint64_t)wall.tv_nsec;
+}
+
+/* --- names -------------------------------------------------------------------------------- */
+
+static void name_party(struct log_thread *log, struct log_party *party, uint16_t number,
+	const char *zone, const struct in6_addr *address, uint16_t transport_port,
+	const uint8_t mac[6])
+{
+	const struct port_identity *identity =
+		number < PORTS_MAX
+			? atomic_load_explicit(&log->sw->identities[number], memory_order_acquire)
+			: NULL;
+
+	*party = (struct log_party){
+		.address = *address,
+		.transport_port = transport_port,
+		.port = identity != NULL ? identity->name : "",
+		.vm_id = identity != NULL ? identity->vm_id : "",
+		.vm_name = identity != NULL ? identity->vm_name : "",
+		.tags = identity != NULL ? identity->tags : "",
+		.zone = zone,
+	};
+	memcpy(party->mac, mac, 6);
+}
+
+static const char *zone_name(const struct zone_policy *policy, uint16_t zone)
+{
+	return policy != NULL && zone < zone_count(policy) ? zone_info(policy, zone).name : "";
+}
+
+/* The text parts of a record that are made, not found. */
+struct record_text {
+	char rule[160];
+	char unknown[40];
+};
+
+static void name_rule(const struct zone_policy *policy, const struct log_event *event,
+	struct log_record *record, struct record_text *text)
+{
+	struct zone_rule_info info;
+
+	record->tier = record->policy = record->rule = record->label = "";
+	if (event->rule == RULE_NONE)
+		return;
+	if (policy == NULL || !zone_rule_info(policy, event->rule, &info, text->rule)) {
+		snprintf(text->unknown, sizeof(text->unknown), "#%u", event->rule);
+		record->rule = text->unknown;
+		return;
+	}
+	record->tier = info.tier != NULL ? info.tier : "";
+	record->policy = info.policy;
+	record->rule = info.rule;
+	record->label = info.label != NULL ? info.label : "";
+}
+
+static const char *const end_reason_names[] = {
+#define X(enumerator, name) name,
+	END_REASONS(X)
+#undef X
+};
+
+static void make_record(struct log_thread *log, const struct log_event *event,
+	struct log_record *record, struct record_text *text)
+{
+	static const struct in6_addr no_address;
+	const struct conn_key *key = &event->key;
+	const struct zone_policy *policy = policy_of_revision(log->sw, event->policy_revision);
+	bool ip = key->kind != CONN_KEY_ETHERNET,
+	     has_ports = ip && key->protocol != IPPROTO_ICMP && key->protocol != IPPROTO_ICMPV6;
+
+	*record = (struct log_record){
+		.time_ns = event->time_ns,
+		.start_ns = event->start_ns,
+		.sequence = ++log->sequence,
+		.host = log->sw->options->host,
+		.kind = event->kind,
+		.protocol = key->protocol,
+		.icmp_type = event->icmp_type,
+		.icmp_code = event->icmp_code,
+		.tcp_flags = event->tcp_flags,
+		.verdict = event->verdict,
+		.ethertype = event->ethertype,
+		.vlan = key->net & 0xfff,
+		.reason = event->reason_is_end
+				  ? end_reason_names[event->reason < END_N_REASONS ? event->reason
+										   : 0]
+			  : event->reason != DROP_NONE ? drop_name(event->reason)
+						       : "",
+		.policy_revision = event->policy_revision,
+		.suppressed = event->suppressed,
+		.packets_forward = event->packets[0],
+		.bytes_forward = event->bytes[0],
+		.packets_reverse = event->packets[1],
+		.bytes_reverse = event->bytes[1],
+	};
+	name_party(log, &record->source, key->in_port, zone_name(policy, event->source_zone),
+		ip ? &key->source : &no_address, has_ports ? ntohs(key->source_port) : 0,
+		event->source_mac);
+	name_party(log, &record->destination, event->out_port,
+		zone_name(policy, event->destination_zone), ip ? &key->destination : &no_address,
+		has_ports ? ntohs(key->destination_port) : 0, event->destination_mac);
+	name_rule(policy, event, record, text);
+}
+
+/* --- the store ------------------------------------------------------------------------------ */
+
+static void set_error(struct log_thread *log, const char *error)
+{
+	if (strcmp(log->error, error) != 0) {
+		ovs_strlcpy(log->error, error, sizeof(log->error));
+		if (error[0] != '\0')
+			VLOG_WARN("traffic log: %s; records are lost, and counted, until this is "
+				  "mended",
+				error);
+		else
+			VLOG_INFO("traffic log: writing again");
+	}
+}
+
+/* Makes sure that there is a store, trying again now and then. */
+static bool have_store(struct log_thread *log, uint64_t now_ns)
+{
+	struct log_store_options options;
+	char error[256];
+
+	if (log->store != NULL)
+		return true;
+	if (now_ns < log->retry_ns)
+		return false;
+	ovs_mutex_lock(&log->mutex);
+	options = (struct log_store_options){
+		.directory = log->settings.directory,
+		.bucket_seconds = log->settings.bucket_seconds,
+		.retention_days = log->settings.retention_days,
+		.retention_bytes = log->settings.retention_bytes,
+	};
+	int result = log_store_open(&options, &log->store, error, sizeof(error));
+	ovs_mutex_unlock(&log->mutex);
+	if (result != 0) {
+		log->store = NULL;
+		log->retry_ns = now_ns + RETRY_MS * UINT64_C(1000000);
+		set_error(log, error);
+		return false;
+	}
+	if (log_store_last_sequence(log->store) > log->sequence)
+		log->sequence = log_store_last_sequence(log->store);
+	return true;
+}
+
+/* The store cannot be written to: begins anew with it later. */
+static void give_up_store(struct log_thread *log, uint64_t now_ns)
+{
+	set_error(log, log_store_error(log->store));
+	log_store_close(log->store);
+	log->store = NULL;
+	log->retry_ns = now_ns + RETRY_MS * UINT64_C(1000000);
+}
+
+static bool write_record(struct log_thread *log, const struct log_record *record)
+{
+	if (log_store_write(log->store, record) != 0) {
+		log->lost++;
+		return false;
+	}
+	log->pending++;
+	return true;
+}
+
+/* Says what was lost before the records that follow. */
+static void write_gap(struct log_thread *log, uint64_t now_ns)
+{
+	uint64_t lost = log->lost - log->lost_told - log->lost_telling;
+	if (lost == 0)
+		return;
+	struct log_record record = {
+		.time_ns = now_ns,
+		.start_ns = now_ns,
+		.sequence = ++log->sequence,
+		.host = log->sw->options->host,
+		.kind = LOG_GAP,
+		.reason = "lost",
+		.packets_forward = lost,
+		.tier = "",
+		.policy = "",
+		.rule = "",
+		.label = "",
+		.source = {.port = "", .vm_id = "", .vm_name = "", .zone = "", .tags = ""},
+		.destination = {.port = "", .vm_id = "", .vm_name = "", .zone = "", .tags = ""},
+	};
+
+	if (log_store_write(log->store, &record) == 0) {
+		log->pending++;
+		log->pending_gaps++;
+		log->lost_telling += lost;
+	}
+}
+
+static void commit(struct log_thread *log, uint64_t now_ns)
+{
+	size_t n_lost = 0;
+
+	if (log->store == NULL)
+		return;
+	if (log_store_commit(log->store, now_ns, &n_lost) != 0) {
+		log->lost += n_lost - (n_lost < log->pending_gaps ? n_lost : log->pending_gaps);
+		log->pending = log->pending_gaps = log->lost_telling = 0;
+		give_up_store(log, now_ns);
+		return;
+	}
+	log->stored += log->pending;
+	log->lost_told += log->lost_telling;
+	log->pending = log->pending_gaps = log->lost_telling = 0;
+	set_error(log, "");
+}
+
+/* --- the rings -------------------------------------------------------------------------------- */
+
+static void handle_events(struct log_thread *log, const struct log_event *events, unsigned int n)
+{
+	struct log_record record;
+	struct record_text text;
+
+	for (unsigned int i = 0; i < n; i++) {
+		if (log->store == NULL) {
+			log->lost++;
+			continue;
+		}
+		make_record(log, &events[i], &record, &text);
+		write_record(log, &record);
+	}
+}
+
+static unsigned int drain(struct log_thread *log, struct log_ring *ring)
+{
+	struct log_event events[BURST];
+	unsigned int n =
+		rte_ring_sc_dequeue_burst_elem(ring->ring, events, sizeof(events[0]), BURST, NULL);
+
+	handle_events(log, events, n);
+	return n;
+}
+
+static uint64_t count_ring_losses(struct log_thread *log)
+{
+	struct cordon_switch *sw = log->sw;
+	uint64_t lost = atomic_load_explicit(&sw->sweep_events.lost, memory_order_relaxed);
+
+	for (unsigned int i = 0; i < sw->n_workers; i++)
+		lost += atomic_load_explicit(&sw->workers[i]->events.lost, memory_order_relaxed);
+	return lost;
+}
+
+/* Takes events until the rings are empty or the transaction is large.  True if there are more. */
+static bool run_once(struct log_thread *log)
+{
+	struct cordon_switch *sw = log->sw;
+	uint64_t now_ns = wall_clock_ns(), ring_lost = count_ring_losses(log);
+	bool more = true;
+
+	log->lost += ring_lost - log->ring_lost;
+	log->ring_lost = ring_lost;
+	if (have_store(log, now_ns))
+		write_gap(log, now_ns);
+	while (more && log->pending < COMMIT_RECORDS) {
+		more = drain(log, &sw->sweep_events) == BURST;
+		for (unsigned int i = 0; i < sw->n_workers; i++)
+			more |= drain(log, &sw->workers[i]->events) == BURST;
+	}
+	commit(log, now_ns);
+	ovs_mutex_lock(&log->mutex);
+	log->stats.stored = log->stored;
+	log->stats.lost = log->lost;
+	ovs_strlcpy(log->stats.error, log->error, sizeof(log->stats.error));
+	if (log->reconfigure) {
+		log_store_close(log->store);
+		log->store = NULL;
+		log->retry_ns = 0;
+		log->reconfigure = false;
+	}
+	ovs_mutex_unlock(&log->mutex);
+	return more;
+}
+
+static void *log_main(void *log_)
+{
+	struct log_thread *log = log_;
+
+	while (!atomic_load(&log->sw->stop)) {
+		if (run_once(log)) {
+			ovsrcu_quiesce();
+			continue;
+		}
+		ovsrcu_quiesce_start();
+		nanosleep(&(struct timespec){.tv_nsec = BATCH_MS * 1000000L}, NULL);
+		ovsrcu_quiesce_end();
+	}
+	return NULL;
+}
+
+static void copy_settings(struct log_thread *log, const struct log_settings *settings)
+{
+	free(log->settings.directory);
+	log->settings = *settings;
+	log->settings.directory = xstrdup(settings->directory);
+}
+
+struct log_thread *log_thread_start(struct cordon_switch *sw, const struct log_settings *settings)
+{
+	struct log_thread *log = calloc(1, sizeof(*log));
+
+	if (log == NULL)
+		return NULL;
+	log->sw = sw;
+	ovs_mutex_init(&log->mutex);
+	copy_settings(log, settings);
+	log->thread = ovs_thread_create("log", log_main, log);
+	return log;
+}
+
+/* The workers and the sweep have ended, so the rings can be emptied for good. */
+void log_thread_join(struct log_thread *log)
+{
+	if (log == NULL)
+		return;
+	pthread_join(log->thread, NULL);
+	while (run_once(log))
+		continue;
+	log_store_close(log->store);
+	free(log->settings.directory);
+	ovs_mutex_destroy(&log->mutex);
+	free(log);
+}
+
+void log_thread_stats(struct log_thread *log, struct log_thread_stats *stats)
+{
+	ovs_mutex_lock(&log->mutex);
+	*stats = log->stats;
+	ovs_mutex_unlock(&log->mutex);
+}
+
+void log_thread_configure(struct log_thread *log, const struct log_settings *settings)
+{
+	ovs_mutex_lock(&log->mutex);
+	if (strcmp(log->settings.directory, settings->directory) != 0 ||
+		log->settings.bucket_seconds != settings->bucket_seconds ||
+		log->settings.retention_days != settings->retention_days ||
+		log->settings.retention_bytes != settings->retention_bytes) {
+		copy_settings(log, settings);
+		log->reconfigure = true;
+	}
+	ovs_mutex_unlock(&log->mutex);
+}

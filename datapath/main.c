@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cordon-switchd: starts everything in order, runs the main loop, and ends everything in the
+ * opposite order.
+ *
+ * The order matters twice.  The lock on the run directory comes before anything is touched that
+ * another cordon-switchd could be using; and workers start before ports are opened, with empty poll
+ * lists, so that a port has its poller from its first frame.  Connections are left in their file
+ * for the next process.
+ */
+#include <config.h>
+
+#include "datapath/switch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <rte_eal.h>
+#include <rte_errno.h>
+#include <rte_log.h>
+#include <rte_mempool.h>
+
+#include "command-line.h"
+#include "daemon.h"
+#include "fatal-signal.h"
+#include "openvswitch/dynamic-string.h"
+#include "openvswitch/poll-loop.h"
+#include "openvswitch/vlog.h"
+#include "ovs-rcu.h"
+#include "svec.h"
+#include "unixctl.h"
+#include "util.h"
+
+VLOG_DEFINE_THIS_MODULE(main);
+
+enum {
+	PROGRAMS_MAX = 1 << 16,
+	MACS_MAX = 1 << 16,
+	SWEEP_EVENTS = 1 << 16,
+	BUFFER_CACHE = 512,
+	INDIRECT_BUFFERS = 8192,
+	HUGEPAGE_MAGIC = 0x958458f6,
+};
+
+/* --- the run directory ------------------------------------------------------------------------ */
+
+/* Held for the life of the process: a second one on the same directory is refused. */
+static void lock_run_directory(const char *directory)
+{
+	char *path = xasprintf("%s/cordon-switchd.lock", directory);
+
+	if (mkdir(directory, 0750) != 0 && errno != EEXIST)
+		ovs_fatal(errno, "%s: cannot make the run directory", directory);
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		ovs_fatal(errno, "%s: cannot open", path);
+	if (flock(fd, LOCK_EX | LOCK_NB) != 0)
+		ovs_fatal(0,
+			"another cordon-switchd runs in %s; stop it with `cordon down`, or "
+			"give this one a --rundir of its own",
+			directory);
+	free(path);
+}
+
+/* --- DPDK
+ * -------------------------------------------------------------------------------------------- */
+
+static ssize_t write_dpdk_log(void *cookie OVS_UNUSED, const char *text, size_t size)
+{
+	static const enum vlog_level levels[] = {[RTE_LOG_EMERG] = VLL_EMER,
+		[RTE_LOG_ALERT] = VLL_ERR,
+		[RTE_LOG_CRIT] = VLL_ERR,
+		[RTE_LOG_ERR] = VLL_ERR,
+		[RTE_LOG_WARNING] = VLL_WARN,
+		[RTE_LOG_NOTICE] = VLL_INFO,
+		[RTE_LOG_INFO] = VLL_INFO,
+		[RTE_LOG_DEBUG] = VLL_DBG};
+	int level = rte_log_cur_msg_loglevel();
+	size_t length = size;
+
+	while (length > 0 && text[length - 1] == '\n')
+		length--;
+	if (level < 0 || (size_t)level >= ARRAY_SIZE(levels))
+		level = RTE_LOG_INFO;
+	vlog(&this_module, levels[level], "DPDK: %.*s", (int)length, text);
+	return (ssize_t)size;
+}
+
+static void redirect_dpdk_log(void)
+{
+	static const cookie_io_functions_t functions = {.write = write_dpdk_log};
+	FILE *stream = fopencookie(NULL, "w", functions);
+
+	if (stream != NULL)
+		rte_openlog_stream(stream);
+}
+
+/* The main thread keeps the CPUs that it has: DPDK would pin it to the first. */
+static char *main_lcore(void)
+{
+	struct ds text = DS_EMPTY_INITIALIZER;
+	cpu_set_t cpus;
+
+	ds_put_cstr(&text, "0@(");
+	CPU_ZERO(&cpus);
+	sched_getaffinity(0, sizeof(cpus), &cpus);
+	for (int cpu = 0, n = 0; cpu < CPU_SETSIZE; cpu++) {
+		if (CPU_ISSET(cpu, &cpus))
+			ds_put_format(&text, "%s%d", n++ ? "," : "", cpu);
+	}
+	ds_put_char(&text, ')');
+	return ds_steal_cstr(&text);
+}
+
+static bool start_dpdk(const struct switch_options *options, bool huge_pages)
+{
+	struct svec arguments = SVEC_EMPTY_INITIALIZER;
+	char *lcores = main_lcore();
+	/* Without huge pages all memory is taken at the start, so its size must be said. */
+	char *megabytes = xasprintf("%u", 64 + options->buffers / 1024 * 3);
+
+	setenv("RUNTIME_DIRECTORY", options->run_directory, 1);
+	svec_add(&arguments, "cordon-switchd");
+	svec_add(&arguments, "--lcores");
+	svec_add_nocopy(&arguments, lcores);
+	svec_add(&arguments, "--file-prefix");
+	svec_add(&arguments, "cordon");
+	svec_add(&arguments, "-a"); /* Take no device but those that ports name. */
+	svec_add(&arguments, "0000:00:00.0");
+	svec_add(&arguments, "--in-memory");
+	if (!huge_pages) {
+		svec_add(&arguments, "--no-huge");
+		svec_add(&arguments, "-m");
+		svec_add(&arguments, megabytes);
+	}
+	svec_terminate(&arguments);
+	free(megabytes);
+	/* DPDK keeps pointers into its arguments. */
+	return rte_eal_init((int)arguments.n, arguments.names) >= 0;
+}
+
+static unsigned long int free_huge_pages(void)
+{
+	FILE *file = fopen("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", "re");
+	unsigned long int n = 0;
+
+	if (file != NULL) {
+		if (fscanf(file, "%lu", &n) != 1)
+			n = 0;
+		fclose(file);
+	}
+	return n;
+}
+
+/* Huge pages if they are wanted and there are enough of them; else ordinary ones, and says what
+ * that costs. */
+static void start_memory(struct cordon_switch *sw, const struct switch_options *options)
+{
+	unsigned long int need = 32 + options->buffers / 1024 * 3 / 2, have = free_huge_pages();
+	bool huge_pages = options->huge_pages && have >= need;
+
+	if (options->huge_pages && !huge_pages)
+		VLOG_WARN("running without huge pages: %lu of 2 MiB are free and %lu are needed; "
+			  "forwarding is slower by up to a third.  Reserve them with `sysctl "
+			  "vm.nr_hugepages=%lu` and restart",
+			have, need, need + 128);
+	if (!start_dpdk(options, huge_pages))
+		ovs_fatal(0, "DPDK could not be started: %s; its messages are above",
+			rte_strerror(rte_errno));
+	sw->environment = (struct port_environment){
+		.huge_pages = huge_pages,
+		.run_directory = options->run_directory,
+		.n_workers = (uint16_t)options->n_workers,
+		.pool = rte_pktmbuf_pool_create("buffers", options->buffers, BUFFER_CACHE, 0,
+			RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY),
+		.indirect = rte_pktmbuf_pool_create(
+			"indirect", INDIRECT_BUFFERS, BUFFER_CACHE, 0, 0, SOCKET_ID_ANY),
+	};
+	if (sw->environment.pool == NULL || sw->environment.indirect == NULL)
+		ovs_fatal(0, "no memory for %u packet buffers; use fewer with --buffers",
+			options->buffers);
+}
+
+/* --- the connection table
+ * -------------------------------------------------------------------------------- */
+
+static void read_boot_id(uint8_t boot_id[16])
+{
+	FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
+	size_t n = 0;
+	int c;
+
+	memset(boot_id, 0, 16);
+	while (file != NULL && (c = fgetc(file)) != EOF && n < 32) {
+		if (hexit_value(c) < 0)
+			continue;
+		boot_id[n / 2] = (uint8_t)(boot_id[n / 2] << 4 | hexit_value(c));
+		n++;
+	}
+	if (file != NULL)
+		fclose(file);
+}
+
+/* Prefers a hugetlbfs of its own under the run directory: with a million connections most lookups
+ * miss the TLB of small pages. */
+static char *connection_file(const struct switch_options *options, bool huge_pages)
+{
+	char *directory = xasprintf("%s/huge", options->run_directory);
+	struct statfs fs;
+
+	if (huge_pages && (mkdir(directory, 0700) == 0 || errno == EEXIST)) {
+		if (statfs(directory, &fs) == 0 && fs.f_type != HUGEPAGE_MAGIC)
+			mount("cordon", directory, "hugetlbfs", 0, "mode=0700");
+		if (statfs(directory, &fs) == 0 && fs.f_type == HUGEPAGE_MAGIC) {
+			char *path = xasprintf("%s/connections", directory);
+
+			free(directory);
+			return path;
+		}
+	}
+	free(directory);
+	return xasprintf("%s/connections", options->run_directory);
+}
+
+static void start_connections(struct cordon_switch *sw, const struct switch_options *options)
+{
+	struct conn_open_report *report = &sw->connections_opened;
+	char *path = connection_file(options, sw->environment.huge_pages);
+	uint8_t boot_id[16];
+
+	read_boot_id(boot_id);
+	sw->connections = conn_table_open(path, options->max_connections, boot_id, report);
+	if (sw->connections == NULL && sw->environment.huge_pages) {
+		VLOG_WARN("%s; trying small pages", report->why);
+		free(path);
+		path = connection_file(options, false);
+		sw->connections = conn_table_open(path, options->max_connections, boot_id, report);
+	}
+	if (sw->connections == NULL)
+		ovs_fatal(0, "no connection table: %s", report->why);
+	if (report->result == CONN_OPEN_REFUSED)
+		VLOG_WARN("the connection file is not usable and was begun anew: %s", report->why);
+	else if (report->result == CONN_OPEN_ADOPTED)
+		VLOG_INFO("%u connections of the last run go on", report->adopted);
+	connection_adopt_all(sw);
+	free(path);
+}
+
+/* --- start
+ * -------------------------------------------------------------------------------------------------
+ */
+
+static void start_policy(struct cordon_switch *sw)
+{
+	struct zone_policy *empty = zone_policy_create_empty();
+
+	if (empty == NULL)
+		out_of_memory();
+	atomic_store(&sw->policies[0], empty);
+	atomic_store(&sw->endpoints, endpoint_map_create(empty, NULL, 0));
+	atomic_store(&sw->timeouts, xmemdup(&timeouts_default, sizeof(timeouts_default)));
+	atomic_store(&sw->forwarding_revision, 1);
+	atomic_store(&sw->policy_epoch, 1);
+}
+
+static void start_threads(struct cordon_switch *sw, const struct switch_options *options)
+{
+	char *directory = xasprintf("%s/log", options->state_directory);
+	struct log_settings log = {.directory = directory};
+
+	if (log_ring_open(&sw->sweep_events, "sweep_events", SWEEP_EVENTS) != 0)
+		ovs_fatal(0, "no memory for the sweep's log ring");
+	for (unsigned int i = 0; i < options->n_workers; i++) {
+		sw->workers[i] = worker_start(sw, i, options->cpus[i]);
+		if (sw->workers[i] == NULL)
+			ovs_fatal(0, "worker %u could not be started for want of memory", i);
+		sw->n_workers = i + 1;
+	}
+	sw->log = log_thread_start(sw, &log);
+	struct sweep *sweep = sweep_start(sw);
+	if (sw->log == NULL || sweep == NULL)
+		out_of_memory();
+	sw->sweep = sweep;
+	free(directory);
+}
+
+static void start(struct cordon_switch *sw, const struct switch_options *options)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	sw->options = options;
+	sw->started_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	start_memory(sw, options);
+	start_connections(sw, options);
+	sw->programs = program_table_create(PROGRAMS_MAX);
+	sw->macs = mac_table_create(MACS_MAX);
+	if (sw->programs == NULL || sw->macs == NULL)
+		out_of_memory();
+	start_policy(sw);
+	start_threads(sw, options);
+	telemetry_register(sw);
+}
+
+/* --- stop
+ * ---------------------------------------------------------------------------------------------------
+ */
+
+/* Ends everything in the opposite order; runs on SIGTERM too. */
+static void stop(void *config_)
+{
+	struct config *config = config_;
+	struct cordon_switch *sw = config->sw;
+
+	VLOG_INFO("ending");
+	atomic_store(&sw->stop, true);
+	ovsrcu_quiesce_start();
+	for (unsigned int i = 0; i < sw->n_workers; i++)
+		worker_join(sw->workers[i]);
+	sweep_join(sw->sweep);
+	log_thread_join(sw->log);
+	ovsrcu_quiesce_end();
+	config_destroy(config);
+	for (unsigned int i = 0; i < sw->n_workers; i++)
+		worker_destroy(sw->workers[i]);
+	log_ring_close(&sw->sweep_events);
+	conn_table_close(sw->connections);
+	program_table_destroy(sw->programs);
+	mac_table_destroy(sw->macs);
+	rte_eal_cleanup();
+}
+
+int main(int argc, char *argv[])
+{
+	struct switch_options options;
+	struct unixctl_server *unixctl;
+
+	set_program_name(argv[0]);
+	ovs_cmdl_proctitle_init(argc, argv);
+	options_parse(argc, argv, &options);
+	setenv("OVS_RUNDIR", options.run_directory, 1);
+	lock_run_directory(options.run_directory);
+	fatal_ignore_sigpipe();
+	prctl(PR_SET_TIMERSLACK, 1000UL); /* Threads inherit it: a worker's naps are short. */
+	set_pidfile(NULL);
+	daemonize_start(true);
+	redirect_dpdk_log();
+	int error = unixctl_server_create(NULL, &unixctl);
+	if (error != 0)
+		exit(EXIT_FAILURE);
+
+	struct cordon_switch *sw = aligned_alloc(64, ROUND_UP(sizeof(*sw), 64));
+	if (sw == NULL)
+		out_of_memory();
+	memset(sw, 0, sizeof(*sw));
+	start(sw, &options);
+	struct config *config = config_create(sw, options.database);
+	control_register(config);
+	fatal_signal_add_hook(stop, NULL, config, false);
+	daemonize_complete();
+	VLOG_INFO("cordon-switchd %s is ready on host %s", CORDON_VERSION, options.host);
+	while (!atomic_load(&sw->quit)) {
+		unixctl_server_run(unixctl);
+		config_run(config);
+		unixctl_server_wait(unixctl);
+		config_wait(config);
+		if (atomic_load(&sw->quit))
+			poll_immediate_wake();
+		poll_block();
+	}
+	stop(config);
+	unixctl_server_destroy(unixctl);
+	free(sw);
+	return EXIT_SUCCESS;
+}

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What was observed, written back to the database: acknowledged revisions, ports' errors, links and
+ * counters.  Main thread.
+ *
+ * One transaction at a time, never waited for.  Errors, links and revisions are written as soon as
+ * they change; counters every STATISTICS_MS, and only those that changed.
+ */
+#include <config.h>
+
+#include "datapath/switch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "cordon-idl.h"
+#include "openvswitch/poll-loop.h"
+#include "openvswitch/vlog.h"
+#include "ovsdb-idl.h"
+#include "timeval.h"
+#include "util.h"
+
+VLOG_DEFINE_THIS_MODULE(status);
+
+enum { STATUS_MS = 1000, STATISTICS_MS = 5000 };
+
+static bool same_text(const char *a, const char *b)
+{
+	return a == b || (a != NULL && b != NULL && !strcmp(a, b));
+}
+
+/* --- ports -------------------------------------------------------------------------------------
+ */
+
+static void write_port_statistics(const struct cordonrec_port *row, const struct port *port)
+{
+	struct port_queue_stats stats = port_stats(port);
+	uint64_t dropped = 0;
+
+	for (unsigned int q = 0; q < port->n_rx_queues; q++) {
+		for (unsigned int r = 0; r < DROP_N_REASONS; r++)
+			dropped += atomic_load_explicit(&port->drops[q][r], memory_order_relaxed);
+	}
+	const char *keys[] = {
+		"rx_packets", "rx_bytes", "rx_dropped", "tx_packets", "tx_bytes", "tx_dropped"};
+	const int64_t values[] = {(int64_t)stats.rx_packets, (int64_t)stats.rx_bytes,
+		(int64_t)dropped, (int64_t)stats.tx_packets, (int64_t)stats.tx_bytes,
+		(int64_t)stats.tx_dropped};
+
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+		bool known = false;
+
+		for (size_t j = 0; j < row->n_statistics && !known; j++)
+			known = !strcmp(row->key_statistics[j], keys[i]) &&
+				row->value_statistics[j] == values[i];
+		if (!known) {
+			cordonrec_port_set_statistics(row, keys, values, ARRAY_SIZE(keys));
+			return;
+		}
+	}
+}
+
+static void write_port(
+	const struct cordonrec_port *row, struct config_port *config_port, bool statistics)
+{
+	struct port *port = config_port->port;
+	const char *error = config_port->error;
+
+	if (!same_text(row->error, error))
+		cordonrec_port_set_error(row, error);
+	const char *link = port != NULL && atomic_load(&port->link_up) ? "up" : "down";
+	if (!same_text(row->link_state, link))
+		cordonrec_port_set_link_state(row, link);
+	const char *detail = port != NULL ? port->status : "";
+	if (!same_text(smap_get(&row->status, "detail"), detail)) {
+		const struct smap status = SMAP_CONST1(&status, "detail", detail);
+
+		cordonrec_port_set_status(row, &status);
+	}
+	if (port != NULL && statistics)
+		write_port_statistics(row, port);
+}
+
+static void write_ports(struct config *config, const struct cordonrec_host *host, bool statistics)
+{
+	const struct cordonrec_port *row;
+
+	CORDONREC_PORT_FOR_EACH (row, config->idl) {
+		struct config_port *config_port = shash_find_data(&config->ports, row->name);
+
+		if (row->host == host && config_port != NULL)
+			write_port(row, config_port, statistics);
+	}
+}
+
+/* --- the host and the fleet
+ * ------------------------------------------------------------------------ */
+
+static void write_host(struct config *config, const struct cordonrec_host *host)
+{
+	const char *error = config->policy_error;
+
+	if (host->policy_reached != config->revision)
+		cordonrec_host_set_policy_reached(host, config->revision);
+	if (!same_text(host->policy_error, error))
+		cordonrec_host_set_policy_error(host, error);
+	if (strcmp(host->version, CORDON_VERSION))
+		cordonrec_host_set_version(host, CORDON_VERSION);
+}
+
+/* The fleet has reached a revision when its last host has. */
+static void write_root(struct config *config)
+{
+	const struct cordonrec_cordon *root = cordonrec_cordon_first(config->idl);
+	const struct cordonrec_host *host;
+	int64_t reached = INT64_MAX;
+
+	CORDONREC_HOST_FOR_EACH (host, config->idl)
+		reached = MIN(reached, host->policy_reached);
+	if (root != NULL && reached != INT64_MAX && root->policy_reached != reached)
+		cordonrec_cordon_set_policy_reached(root, reached);
+}
+
+static void write_log_sinks(struct config *config)
+{
+	const struct cordonrec_log_sink *row;
+	struct log_thread_stats stats;
+
+	log_thread_stats(config->sw->log, &stats);
+	CORDONREC_LOG_SINK_FOR_EACH (row, config->idl) {
+		const struct smap status = SMAP_CONST1(&status, "error", stats.error);
+
+		if (!same_text(smap_get(&row->status, "error"), stats.error))
+			cordonrec_log_sink_set_status(row, &status);
+	}
+}
+
+/* --- the transaction
+ * ---------------------------------------------------------------------------------- */
+
+static void begin(struct config *config, const struct cordonrec_host *host, bool statistics)
+{
+	config->txn = ovsdb_idl_txn_create(config->idl);
+	write_host(config, host);
+	write_ports(config, host, statistics);
+	write_root(config);
+	write_log_sinks(config);
+}
+
+/* True once no transaction is in progress. */
+static bool finish(struct config *config)
+{
+	if (config->txn == NULL)
+		return true;
+	enum ovsdb_idl_txn_status status = ovsdb_idl_txn_commit(config->txn);
+	if (status == TXN_INCOMPLETE)
+		return false;
+	if (status != TXN_SUCCESS && status != TXN_UNCHANGED && status != TXN_TRY_AGAIN)
+		VLOG_WARN("status could not be written to the database: %s",
+			ovsdb_idl_txn_get_error(config->txn));
+	ovsdb_idl_txn_destroy(config->txn);
+	config->txn = NULL;
+	return true;
+}
+
+void status_run(struct config *config)
+{
+	const struct cordonrec_host *host;
+	struct shash_node *node;
+
+	if (!finish(config) || (!config->status_changed && time_msec() < config->next_status))
+		return;
+	SHASH_FOR_EACH (node, &config->ports) {
+		struct config_port *config_port = node->data;
+
+		if (config_port->port != NULL)
+			port_poll_status(config_port->port);
+	}
+	config->next_status = time_msec() + STATUS_MS;
+	config->status_changed = false;
+	host = config_host(config);
+	if (host == NULL || !ovsdb_idl_is_connected(config->idl))
+		return;
+	bool statistics = time_msec() >= config->next_statistics;
+	if (statistics)
+		config->next_statistics = time_msec() + STATISTICS_MS;
+	begin(config, host, statistics);
+	finish(config);
+}
+
+void status_wait(struct config *config)
+{
+	if (config->txn != NULL)
+		ovsdb_idl_txn_wait(config->txn);
+	if (config->status_changed)
+		poll_immediate_wake();
+	else
+		poll_timer_wait_until(config->next_status);
+}

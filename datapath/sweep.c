@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The sweep: a thread that walks the connection table and ends what has timed out, writes the end
+ * records, closes connections that a new policy denies though no packet came, keeps the MACs of
+ * busy flows fresh, and frees action programs that no flow names any more.
+ *
+ * A pass goes through the table in steps, a fraction of a second apart, so that a table of any size
+ * costs about the same share of a CPU.  Ended connections are unlinked at once and freed after a
+ * grace period, a batch at a time.
+ */
+#include <config.h>
+
+#include "datapath/switch.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+#include "openvswitch/vlog.h"
+#include "ovs-rcu.h"
+#include "ovs-thread.h"
+#include "timeval.h"
+
+VLOG_DEFINE_THIS_MODULE(sweep);
+
+enum {
+	STEP_MS = 200,
+	STEP_CONNECTIONS = 1 << 17, /* Looked at in one step at most. */
+	PASS_MS = 1000,		    /* A pass takes at least so long. */
+	BATCH = 8192,		    /* Connections freed by one grace period. */
+};
+
+struct sweep {
+	struct cordon_switch *sw;
+	pthread_t thread;
+	uint32_t now;
+	uint64_t now_ns;
+	uint32_t policy_epoch;	/* Of this step. */
+	uint32_t pass_epoch;	/* When this pass began. */
+	uint32_t settled_epoch; /* All idle connections were judged under it. */
+	const struct timeouts *timeouts;
+	const struct endpoint_map *endpoints;
+	uint32_t n_ended;
+	uint32_t ended[BATCH]; /* Unlinked, waiting for a grace period. */
+};
+
+static void free_ended(struct sweep *sweep)
+{
+	if (sweep->n_ended == 0)
+		return;
+	ovsrcu_synchronize();
+	conn_free(sweep->sw->connections, sweep->ended, sweep->n_ended);
+	sweep->n_ended = 0;
+}
+
+static void end(struct sweep *sweep, struct conn *conn, uint32_t number, enum end_reason reason)
+{
+	if (!conn_unlink(sweep->sw->connections, number))
+		return;
+	if (atomic_load(&conn->flags) & CONN_LOGGED)
+		event_connection(&sweep->sw->sweep_events, sweep->sw, number, LOG_END, reason,
+			sweep->now_ns);
+	connection_release(sweep->sw, conn);
+	sweep->ended[sweep->n_ended++] = number;
+}
+
+static enum end_reason timeout_reason(const struct conn *conn)
+{
+	uint8_t flags = atomic_load(&conn->flags);
+
+	if (flags & CONN_TCP) {
+		switch (tcp_state(&conn->dir[0].tcp, &conn->dir[1].tcp)) {
+		case TCP_CLOSED: return END_RESET;
+		case TCP_CLOSING:
+		case TCP_TIME_WAIT: return END_FIN;
+		default: break;
+		}
+	}
+	return flags & CONN_CONFIRMED ? END_TIMEOUT : END_UNANSWERED;
+}
+
+/* True if the policy in force denies a connection that was made under another one and has had no
+ * packet since.  An allowed one takes over the new rule and revision. */
+static bool is_denied_now(struct sweep *sweep, struct conn *conn, const struct flow *flow)
+{
+	struct verdict verdict = {.action = ZONE_DENY};
+	const struct port *in = switch_port(sweep->sw, flow->key.in_port);
+	const struct port *out = switch_port(sweep->sw, atomic_load(&conn->out_port));
+
+	if (atomic_load(&conn->verdict) != CONN_ALLOWED || in == NULL || out == NULL)
+		return false;
+	verdict_decide(sweep->endpoints, in, out, &flow->key, conn->icmp_type, &verdict);
+	connection_set_verdict(conn, &verdict);
+	return verdict.action != ZONE_ALLOW;
+}
+
+/* The addresses and the program of a flow with traffic stay in use. */
+static void refresh(struct sweep *sweep, const struct flow *flow)
+{
+	uint32_t number = atomic_load_explicit(&flow->program, memory_order_acquire);
+
+	if (number == PROGRAM_NONE)
+		return;
+	program_mark(sweep->sw->programs, number);
+	mac_refresh(sweep->sw->macs, flow->key.net & 0xfff,
+		program_get(sweep->sw->programs, number)->source_mac, flow->key.in_port,
+		atomic_load_explicit(&flow->last_seen, memory_order_relaxed));
+}
+
+static uint32_t idle_seconds(const struct sweep *sweep, const struct flow *a, const struct flow *b)
+{
+	uint32_t seen_a = atomic_load_explicit(&a->last_seen, memory_order_relaxed);
+	uint32_t seen_b = atomic_load_explicit(&b->last_seen, memory_order_relaxed);
+	int32_t idle = (int32_t)(sweep->now - (seen_a > seen_b ? seen_a : seen_b));
+
+	return idle > 0 ? (uint32_t)idle : 0;
+}
+
+static void look_at(struct conn_table *table, uint32_t number, void *sweep_)
+{
+	struct sweep *sweep = sweep_;
+	struct conn *conn = conn_of_flow(table, 2 * number);
+	const struct flow *forward = conn_flow(table, 2 * number);
+	const struct flow *reverse = conn_flow(table, 2 * number + 1);
+
+	if (atomic_load(&conn->flags) & CONN_CLOSE_NOW) {
+		bool gone = switch_port(sweep->sw, forward->key.in_port) == NULL;
+
+		end(sweep, conn, number, gone ? END_PORT_REMOVED : END_FLUSHED);
+	} else if (idle_seconds(sweep, forward, reverse) >=
+		   connection_timeout(sweep->timeouts, table, conn, forward->key.protocol)) {
+		end(sweep, conn, number, timeout_reason(conn));
+	} else if (sweep->policy_epoch != sweep->settled_epoch &&
+		   atomic_load(&forward->policy_epoch) != sweep->policy_epoch &&
+		   is_denied_now(sweep, conn, forward)) {
+		end(sweep, conn, number, END_POLICY);
+	} else {
+		refresh(sweep, forward);
+		refresh(sweep, reverse);
+	}
+}
+
+static void read_clocks(struct sweep *sweep)
+{
+	struct timespec wall;
+
+	clock_gettime(CLOCK_REALTIME, &wall);
+	sweep->now_ns = (uint64_t)wall.tv_sec * 1000000000u + (uint64_t)wall.tv_nsec;
+	sweep->now = conn_clock();
+}
+
+/* Looks at the connections from `first` on.  Returns where to go on. */
+static uint32_t step(struct sweep *sweep, uint32_t first)
+{
+	struct cordon_switch *sw = sweep->sw;
+	uint32_t limit = conn_high_water(sw->connections);
+
+	if (limit - first > STEP_CONNECTIONS && limit > first)
+		limit = first + STEP_CONNECTIONS;
+	read_clocks(sweep);
+	sweep->policy_epoch = atomic_load_explicit(&sw->policy_epoch, memory_order_acquire);
+	sweep->timeouts = atomic_load_explicit(&sw->timeouts, memory_order_acquire);
+	sweep->endpoints = atomic_load_explicit(&sw->endpoints, memory_order_acquire);
+	for (uint32_t at = first; at < limit; at += BATCH) {
+		uint32_t end_of_batch = limit - at > BATCH ? at + BATCH : limit;
+
+		conn_for_each(sw->connections, at, end_of_batch, look_at, sweep);
+		if (sweep->n_ended != 0) {
+			free_ended(sweep);
+			sweep->timeouts = atomic_load_explicit(&sw->timeouts, memory_order_acquire);
+			sweep->endpoints =
+				atomic_load_explicit(&sw->endpoints, memory_order_acquire);
+		}
+	}
+	return limit;
+}
+
+static void finish_pass(struct sweep *sweep)
+{
+	struct cordon_switch *sw = sweep->sw;
+	size_t aged = mac_expire(sw->macs, sweep->now, atomic_load(&sw->mac_age_seconds));
+
+	program_sweep(sw->programs);
+	if (atomic_load(&sw->policy_epoch) == sweep->pass_epoch)
+		sweep->settled_epoch = sweep->pass_epoch;
+	if (aged != 0)
+		VLOG_DBG("%zu MAC addresses aged out", aged);
+}
+
+static void *sweep_main(void *sweep_)
+{
+	struct sweep *sweep = sweep_;
+	uint32_t at = 0;
+	long long int pass_began = time_msec();
+
+	while (!atomic_load(&sweep->sw->stop)) {
+		if (at == 0)
+			sweep->pass_epoch = atomic_load(&sweep->sw->policy_epoch);
+		at = step(sweep, at);
+		if (at >= conn_high_water(sweep->sw->connections) &&
+			time_msec() - pass_began >= PASS_MS) {
+			finish_pass(sweep);
+			at = 0;
+			pass_began = time_msec();
+		}
+		ovsrcu_quiesce_start();
+		nanosleep(&(struct timespec){.tv_nsec = STEP_MS * 1000000L}, NULL);
+		ovsrcu_quiesce_end();
+	}
+	free_ended(sweep);
+	return NULL;
+}
+
+struct sweep *sweep_start(struct cordon_switch *sw)
+{
+	struct sweep *sweep = calloc(1, sizeof(*sweep));
+
+	if (sweep == NULL)
+		return NULL;
+	sweep->sw = sw;
+	sweep->thread = ovs_thread_create("sweep", sweep_main, sweep);
+	return sweep;
+}
+
+void sweep_join(struct sweep *sweep)
+{
+	if (sweep == NULL)
+		return;
+	pthread_join(sweep->thread, NULL);
+	free(sweep);
+}

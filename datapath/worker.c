@@ -1,0 +1,408 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The packet path.  Each worker is one thread that polls its receive queues, a burst at a time, and
+ * takes every frame from rx to tx by itself:
+ *
+ *      rx -> parse -> lookup -> [hit] ----------------------> actions -> tx
+ *                        |                                       ^
+ *                        +-> [no flow, or a stale one] -> miss --+
+ *
+ * A burst goes through the stages together, so that while one frame's cache lines are on their way
+ * the next frame is worked on.  Frames stay in order.
+ *
+ * On a hit a worker takes no lock, allocates nothing, and makes no system call.  It reads the
+ * configuration under RCU: a snapshot or a flow number is good until the worker's next quiescent
+ * state, which is never within a burst.
+ */
+#include <config.h>
+
+#include "datapath/switch.h"
+
+#include <sched.h>
+#include <string.h>
+#include <time.h>
+
+#include <rte_cycles.h>
+#include <rte_lcore.h>
+#include <rte_malloc.h>
+#include <rte_pause.h>
+#include <rte_prefetch.h>
+
+#include "datapath/fragment.h"
+#include "datapath/storm.h"
+#include "openvswitch/vlog.h"
+#include "ovs-rcu.h"
+#include "ovs-thread.h"
+#include "zones/log_cap.h"
+
+VLOG_DEFINE_THIS_MODULE(worker);
+
+enum {
+	QUIESCE_EVERY = 256, /* Polls of the whole list between two quiescent states. */
+	FRAGMENTED_DATAGRAMS = 4096,
+	SPIN_US = 200, /* Without a frame for so long, a worker begins to sleep. */
+	SLEEP_MIN_US = 20,
+	SLEEP_MAX_US = 500, /* Bounds the delay of the first frame after silence. */
+	EVENTS_PER_WORKER = 1 << 15,
+};
+
+/* Counters with one writer: a plain add that other threads may read at any time. */
+static inline void counter_add(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+		memory_order_relaxed);
+}
+
+void packet_drop(struct worker *worker, struct rte_mbuf *frame, enum drop_reason reason)
+{
+	counter_add(&worker->drops[reason], 1);
+	rte_pktmbuf_free(frame);
+}
+
+/* --- parse -------------------------------------------------------------------------------- */
+
+static enum drop_reason parse_frame(struct rte_mbuf *frame, struct packet *packet)
+{
+	return packet_parse(rte_pktmbuf_mtod(frame, const uint8_t *), rte_pktmbuf_data_len(frame),
+		rte_pktmbuf_pkt_len(frame), packet);
+}
+
+/* Takes a tag out that says no more than the port's own VLAN does, so that within the switch a
+ * frame of one port and VLAN either always has a tag or never. */
+static enum drop_reason strip_redundant_tag(struct rte_mbuf *frame, struct packet *packet)
+{
+	uint8_t *data = rte_pktmbuf_mtod(frame, uint8_t *);
+
+	memmove(data + 4, data, 12);
+	rte_pktmbuf_adj(frame, 4);
+	if (frame->l2_len >= 18)
+		frame->l2_len -= 4;
+	return parse_frame(frame, packet);
+}
+
+/* Finds the frame's VLAN by the port's mode and the tag. */
+static inline enum drop_reason classify_vlan(
+	const struct port_settings *settings, struct rte_mbuf *frame, struct packet *packet)
+{
+	uint16_t vlan = packet->vlan_tci & 0xfff;
+
+	if (likely(!(packet->flags & PACKET_TAGGED))) {
+		packet->key.net = settings->vlan;
+		return DROP_NONE;
+	}
+	if (vlan != 0 && vlan != settings->vlan) {
+		if (settings->vlan_mode != PORT_TRUNK ||
+			!(settings->trunks[vlan / 64] & UINT64_C(1) << vlan % 64))
+			return DROP_VLAN_NOT_ALLOWED;
+		packet->key.net = vlan;
+		return DROP_NONE;
+	}
+	if (vlan != 0 && settings->vlan_mode == PORT_ACCESS)
+		return DROP_VLAN_NOT_ALLOWED;
+	enum drop_reason reason = strip_redundant_tag(frame, packet);
+	packet->key.net = settings->vlan;
+	return reason == DROP_NONE && packet->flags & PACKET_TAGGED ? DROP_VLAN_NOT_ALLOWED
+								    : reason;
+}
+
+/* From the frame's bytes to its key. */
+static inline enum drop_reason parse(struct worker *worker, struct port *in,
+	const struct port_settings *settings, struct rte_mbuf *frame, struct packet *packet)
+{
+	enum drop_reason reason = parse_frame(frame, packet);
+
+	if (unlikely(reason != DROP_NONE))
+		return reason;
+	reason = classify_vlan(settings, frame, packet);
+	if (unlikely(reason != DROP_NONE))
+		return reason;
+	packet->key.in_port = in->number;
+	if (in->fills_checksums && offload_note_partial_checksum(frame, packet))
+		packet->flags |= PACKET_CHECKSUM_PARTIAL;
+	if (unlikely(packet->flags & PACKET_FRAGMENT_FIRST))
+		return fragment_note_first(worker->fragments, packet, worker->now);
+	if (unlikely(packet->flags & PACKET_FRAGMENT_LATER))
+		return fragment_find(worker->fragments, packet, worker->now);
+	return DROP_NONE;
+}
+
+/* --- one packet ----------------------------------------------------------------------------- */
+
+/* The MACs that the program was made for, compared in two loads. */
+static inline bool same_ethernet_header(const struct program *program, const uint8_t *data)
+{
+	uint64_t a, b;
+	uint32_t c, d;
+
+	memcpy(&a, data, sizeof(a));
+	memcpy(&b, program->destination_mac, sizeof(b));
+	memcpy(&c, data + 8, sizeof(c));
+	memcpy(&d, program->destination_mac + 8, sizeof(d));
+	return ((a ^ b) | (c ^ d)) == 0;
+}
+
+static inline void count_packet(
+	struct worker *worker, struct flow *flow, struct conn_direction *dir, uint32_t bytes)
+{
+	counter_add(&dir->packets, 1);
+	counter_add(&dir->bytes, bytes);
+	if (atomic_load_explicit(&flow->last_seen, memory_order_relaxed) != worker->now)
+		atomic_store_explicit(&flow->last_seen, worker->now, memory_order_relaxed);
+}
+
+/* The revisions that a flow must have been made under to be current. */
+struct revisions {
+	uint32_t forwarding, policy;
+};
+
+static inline bool flow_is_current(const struct flow *flow, const struct revisions *now)
+{
+	return atomic_load_explicit(&flow->forwarding_revision, memory_order_relaxed) ==
+		       now->forwarding &&
+	       atomic_load_explicit(&flow->policy_epoch, memory_order_relaxed) == now->policy;
+}
+
+/* One packet from lookup's answer to its output. */
+static inline void switch_packet(
+	struct packet_context *context, uint32_t number, const struct revisions *now)
+{
+	struct worker *worker = context->worker;
+	struct cordon_switch *sw = worker->sw;
+	bool reopen = false;
+
+	if (unlikely(number == CONN_FLOW_NONE))
+		goto miss;
+	struct flow *flow = conn_flow(sw->connections, number);
+	if (unlikely(!flow_is_current(flow, now)))
+		goto miss;
+	const struct program *program = program_get(
+		sw->programs, atomic_load_explicit(&flow->program, memory_order_acquire));
+	if (unlikely(!same_ethernet_header(program, context->data)))
+		goto miss;
+
+	struct conn *conn = conn_of_flow(sw->connections, number);
+	unsigned int direction = number & 1;
+	enum drop_reason reason =
+		connection_step(worker, conn, direction, context->packet, context->data, &reopen);
+	if (unlikely(reason != DROP_NONE)) {
+		packet_drop(worker, context->frame, reason);
+		return;
+	}
+	if (unlikely(reopen))
+		goto miss;
+	count_packet(worker, flow, &conn->dir[direction], rte_pktmbuf_pkt_len(context->frame));
+	if (likely(program->output_only))
+		output_add(worker, program->output, context->frame);
+	else
+		actions_run(worker, program->actions, program->n_actions, context->frame);
+	return;
+
+miss:
+	counter_add(&worker->stats.misses, 1);
+	miss_handle(context, number);
+}
+
+/* --- one burst -------------------------------------------------------------------------------- */
+
+static void switch_burst(
+	struct worker *worker, struct port *in, struct rte_mbuf **frames, uint16_t n_received)
+{
+	struct cordon_switch *sw = worker->sw;
+	const struct port_settings *settings =
+		atomic_load_explicit(&in->settings, memory_order_acquire);
+	const struct revisions now = {
+		.forwarding = atomic_load_explicit(&sw->forwarding_revision, memory_order_acquire),
+		.policy = atomic_load_explicit(&sw->policy_epoch, memory_order_acquire),
+	};
+	struct packet packets[BURST_MAX];
+	uint32_t flows[BURST_MAX];
+	uint16_t n = 0;
+
+	for (uint16_t i = 0; i < n_received && i < 4; i++)
+		rte_prefetch0(rte_pktmbuf_mtod(frames[i], void *));
+	for (uint16_t i = 0; i < n_received; i++) {
+		struct rte_mbuf *frame = frames[i];
+
+		if (i + 4 < n_received)
+			rte_prefetch0(rte_pktmbuf_mtod(frames[i + 4], void *));
+		if (settings->ingress_rate_bps != 0 &&
+			!storm_admit(&in->rate_bucket, settings->ingress_rate_bps,
+				settings->ingress_rate_bps / 10, 8ull * rte_pktmbuf_pkt_len(frame),
+				worker->clock_ns)) {
+			packet_drop(worker, frame, DROP_RATE_LIMIT);
+			continue;
+		}
+		enum drop_reason reason = parse(worker, in, settings, frame, &packets[n]);
+		if (unlikely(reason != DROP_NONE)) {
+			packet_drop(worker, frame, reason);
+			continue;
+		}
+		packets[n].hash = conn_hash(sw->connections, &packets[n].key);
+		conn_prefetch_bucket(sw->connections, packets[n].hash);
+		frames[n++] = frame;
+	}
+	for (uint16_t i = 0; i < n; i++)
+		flows[i] = conn_prefetch_flow(sw->connections, packets[i].hash);
+	for (uint16_t i = 0; i < n; i++) {
+		flows[i] = conn_lookup_hinted(
+			sw->connections, &packets[i].key, packets[i].hash, flows[i]);
+		if (likely(flows[i] != CONN_FLOW_NONE))
+			rte_prefetch0(conn_of_flow(sw->connections, flows[i]));
+	}
+	for (uint16_t i = 0; i < n; i++) {
+		struct packet_context context = {
+			.worker = worker,
+			.in = in,
+			.settings = settings,
+			.frame = frames[i],
+			.data = rte_pktmbuf_mtod(frames[i], const uint8_t *),
+			.packet = &packets[i],
+		};
+		switch_packet(&context, flows[i], &now);
+	}
+	output_flush(worker);
+}
+
+/* --- the thread ------------------------------------------------------------------------------- */
+
+static void read_clocks(struct worker *worker)
+{
+	struct timespec wall, boot;
+
+	clock_gettime(CLOCK_REALTIME, &wall);
+	clock_gettime(CLOCK_BOOTTIME, &boot);
+	worker->now_ns = (uint64_t)wall.tv_sec * 1000000000u + (uint64_t)wall.tv_nsec;
+	worker->clock_ns = (uint64_t)boot.tv_sec * 1000000000u + (uint64_t)boot.tv_nsec;
+	worker->now = (uint32_t)boot.tv_sec;
+}
+
+/* Polls every queue once.  Returns the number of frames received. */
+static unsigned int poll_queues(struct worker *worker)
+{
+	const struct poll_list *list = atomic_load_explicit(&worker->polls, memory_order_acquire);
+	struct rte_mbuf *frames[BURST_MAX];
+	unsigned int received = 0;
+
+	for (size_t i = 0; list != NULL && i < list->n; i++) {
+		struct port *port = list->at[i].port;
+		uint16_t n = port_rx(port, list->at[i].queue, frames, BURST_MAX);
+
+		if (n == 0)
+			continue;
+		if (received == 0)
+			read_clocks(worker);
+		worker->drops = port->drops[list->at[i].queue];
+		switch_burst(worker, port, frames, n);
+		received += n;
+	}
+	return received;
+}
+
+/* Nothing came.  Spins for a while, since the next frame is most often near; then sleeps, longer
+ * each time, in a quiescent state. */
+static void idle(struct worker *worker, uint64_t idle_cycles, unsigned int *sleep_us)
+{
+	if (idle_cycles < rte_get_tsc_hz() / 1000000 * SPIN_US) {
+		rte_pause();
+		return;
+	}
+	read_clocks(worker);
+	event_overdue(worker);
+	ovsrcu_quiesce_start();
+	nanosleep(&(struct timespec){.tv_nsec = *sleep_us * 1000L}, NULL);
+	ovsrcu_quiesce_end();
+	*sleep_us = *sleep_us * 2 < SLEEP_MAX_US ? *sleep_us * 2 : SLEEP_MAX_US;
+	counter_add(&worker->stats.sleeps, 1);
+	atomic_store_explicit(&worker->stats.asleep, true, memory_order_relaxed);
+}
+
+static void poll_forever(struct worker *worker)
+{
+	uint64_t before = rte_rdtsc(), last_frame = before;
+	unsigned int sleep_us = SLEEP_MIN_US;
+
+	for (unsigned int polls = 1; !atomic_load_explicit(&worker->sw->stop, memory_order_relaxed);
+		polls++) {
+		unsigned int received = poll_queues(worker);
+		uint64_t now = rte_rdtsc();
+
+		counter_add(&worker->stats.polls, 1);
+		counter_add(&worker->stats.total_cycles, now - before);
+		if (received != 0) {
+			counter_add(&worker->stats.packets, received);
+			counter_add(&worker->stats.busy_cycles, now - before);
+			last_frame = now;
+			sleep_us = SLEEP_MIN_US;
+			atomic_store_explicit(&worker->stats.asleep, false, memory_order_relaxed);
+		} else {
+			idle(worker, now - last_frame, &sleep_us);
+		}
+		before = now;
+		if (polls % QUIESCE_EVERY == 0) {
+			event_overdue(worker);
+			ovsrcu_try_quiesce();
+		}
+	}
+}
+
+static void *worker_main(void *worker_)
+{
+	struct worker *worker = worker_;
+
+	if (worker->cpu >= 0) {
+		cpu_set_t cpus;
+
+		CPU_ZERO(&cpus);
+		CPU_SET(worker->cpu, &cpus);
+		if (pthread_setaffinity_np(pthread_self(), sizeof(cpus), &cpus) != 0)
+			VLOG_WARN("worker %u cannot be pinned to CPU %d and runs on any; name "
+				  "CPUs that this host has with --cores",
+				worker->id, worker->cpu);
+	}
+	if (rte_thread_register() != 0)
+		VLOG_WARN("worker %u has no place in DPDK's thread table: its buffers are "
+			  "allocated without a cache, and slower",
+			worker->id);
+	read_clocks(worker);
+	poll_forever(worker);
+	rte_thread_unregister();
+	return NULL;
+}
+
+void worker_destroy(struct worker *worker)
+{
+	log_ring_close(&worker->events);
+	fragment_table_destroy(worker->fragments);
+	log_cap_destroy(worker->log_cap);
+	free(atomic_load(&worker->polls));
+	rte_free(worker);
+}
+
+struct worker *worker_start(struct cordon_switch *sw, unsigned int id, int cpu)
+{
+	struct worker *worker = rte_zmalloc("worker", sizeof(*worker), CONN_CACHE_LINE);
+	char name[16];
+
+	if (worker == NULL)
+		return NULL;
+	worker->sw = sw;
+	worker->id = id;
+	worker->cpu = cpu;
+	worker->log_cap = log_cap_create();
+	worker->fragments = fragment_table_create(FRAGMENTED_DATAGRAMS);
+	snprintf(name, sizeof(name), "events%u", id);
+	if (worker->log_cap == NULL || worker->fragments == NULL ||
+		log_ring_open(&worker->events, name, EVENTS_PER_WORKER) != 0) {
+		worker_destroy(worker);
+		return NULL;
+	}
+	snprintf(name, sizeof(name), "worker%u", id);
+	worker->thread = ovs_thread_create(name, worker_main, worker);
+	return worker;
+}
+
+void worker_join(struct worker *worker)
+{
+	pthread_join(worker->thread, NULL);
+	conn_cache_flush(worker->sw->connections, &worker->conn_cache);
+}
