@@ -48,8 +48,6 @@ static int read_link(struct ofpbuf *reply, struct kernel_device *device)
 		[IFLA_ADDRESS] = {.type = NL_A_UNSPEC, .min_len = 1, .optional = true},
 		[IFLA_CARRIER] = {.type = NL_A_U8, .optional = true},
 		[IFLA_LINKINFO] = {.type = NL_A_NESTED, .optional = true},
-		[IFLA_LINK] = {.type = NL_A_U32, .optional = true},
-		[IFLA_LINK_NETNSID] = {.type = NL_A_U32, .optional = true},
 		[IFLA_XDP] = {.type = NL_A_NESTED, .optional = true},
 	};
 	struct nlattr *at[ARRAY_SIZE(policy)];
@@ -73,10 +71,6 @@ static int read_link(struct ofpbuf *reply, struct kernel_device *device)
 			snprintf(device->kind, sizeof(device->kind), "%.*s",
 				(int)nl_attr_get_size(kind), (const char *)nl_attr_get(kind));
 	}
-	device->peer = at[IFLA_LINK] != NULL ? nl_attr_get_u32(at[IFLA_LINK]) : 0;
-	device->peer_namespace = at[IFLA_LINK_NETNSID] != NULL ?
-		(int32_t)nl_attr_get_u32(at[IFLA_LINK_NETNSID]) :
-		-1;
 	if (at[IFLA_XDP] != NULL)
 		read_xdp(at[IFLA_XDP], device);
 	return 0;
@@ -141,20 +135,6 @@ int kernel_device_set_up(const struct kernel_device *device)
 	struct ofpbuf request;
 
 	begin_set_link(&request, &header);
-	return set_link(&request);
-}
-
-int kernel_device_stop_peer_gso(const struct kernel_device *device)
-{
-	const struct ifinfomsg header = {.ifi_family = AF_UNSPEC, .ifi_index = device->peer};
-	struct ofpbuf request;
-
-	if (strcmp(device->kind, "veth") != 0 || device->peer == 0)
-		return -EOPNOTSUPP;
-	begin_set_link(&request, &header);
-	if (device->peer_namespace >= 0)
-		nl_msg_put_u32(&request, IFLA_TARGET_NETNSID, device->peer_namespace);
-	nl_msg_put_u32(&request, IFLA_GSO_MAX_SEGS, 1);
 	return set_link(&request);
 }
 

@@ -23,8 +23,6 @@ struct kernel_device {
 	bool has_carrier; /* Up, and so is what it is connected to. */
 	enum kernel_device_xdp xdp;
 	uint32_t xdp_program; /* Its id. */
-	unsigned int peer;    /* A veth's other end, by its index; 0 if there is none. */
-	int32_t peer_namespace; /* Where that is, as a number known here; -1: here. */
 };
 
 /* Reads what the device is now.  -ENODEV if it is not there, in this network namespace. */
@@ -36,10 +34,6 @@ int kernel_device_set_up(const struct kernel_device *device);
 
 /* Keeps the kernel from merging received packets into larger ones than were sent (GRO, LRO). */
 int kernel_device_stop_merging(const struct kernel_device *device);
-
-/* Makes the other end of a veth send no packet that is still to be cut (GSO), in whatever namespace
- * it is.  -EOPNOTSUPP if the device has no other end. */
-int kernel_device_stop_peer_gso(const struct kernel_device *device);
 
 /* The number of receive channels that are in use; 1 if the driver has no notion of them. */
 unsigned int kernel_device_channels(const struct kernel_device *device);

@@ -211,7 +211,6 @@ static int start_packet(struct port *port, struct port_kernel *kernel, char *why
 		return -EOPNOTSUPP;
 	}
 	(void)kernel_device_stop_merging(&kernel->device);
-	(void)kernel_device_stop_peer_gso(&kernel->device);
 	kernel->pool = make_pool(port, PACKET_BUFFERS, frame);
 	if (kernel->pool == NULL) {
 		snprintf(why, why_size, "there is not enough memory for buffers");
