@@ -140,7 +140,8 @@ struct cli_table *cli_table_create(
 void cli_table_add(struct cli_table *table, struct json *row);
 
 /* For output that goes on for ever: prints the rows added since the last time, under a heading the
- * first time, with --json as one object a line.  Call it after each batch. */
+ * first time, with --json as one object a line.  Call it after each batch.  Ends the process if
+ * nobody reads the output any more. */
 void cli_table_flush(struct cli_table *table);
 
 /* Prints all rows (with --json: an array, unless rows were flushed before) and frees the table.
@@ -151,11 +152,20 @@ enum cli_status cli_table_finish(struct cli_table *table, const char *none);
 enum cli_status cli_print_table(struct cli *cli, const struct cli_column *columns, size_t n_columns,
 	struct json *rows, const char *none);
 
+/* For what is shown as "title  value", a line each: prints member `key` of an object, or nothing if
+ * it is missing or empty. */
+void cli_print_member(struct cli *cli, const struct json *object, const char *title,
+	const char *key, enum cli_format format);
+
 /* Members of JSON objects, with a default for what is not there or of another type. */
 const char *cli_json_text(const struct json *object, const char *name); /* "" */
 int64_t cli_json_number(const struct json *object, const char *name);	/* 0 */
 bool cli_json_true(const struct json *object, const char *name);
 const struct json *cli_json_member(const struct json *object, const char *name); /* NULL */
+
+/* Sorts an array of objects by a member, numbers by value and texts as people count ("p2", "p10").
+ */
+void cli_json_sort(struct json *array, const char *name);
 
 /* --- Text for people ----------------------------------------------------------------------- */
 

@@ -52,12 +52,12 @@ enum model_result model_initialize(
 	struct model *model, const char *host, struct model_error *error);
 
 /* What `cordon port add|set` may say.  A NULL string or a negative number leaves the column as it
- * is (its default, on adding).  Lists are comma-separated ("\," is a comma within an option's
- * value);
- * "" empties them, and a limit of 0 is none.  Defaults: role by type (dpdk and vxlan: uplink;
- * internal: internal; else vnic); VLAN mode trunk for an uplink or where trunks are given, else
- * access.  A trunk without trunks carries all VLANs.  The port's number is the lowest free one on
- * its host, and stays. */
+ * is (its default, on adding).  Lists are comma-separated; "" empties them, and a limit of 0 is
+ * none.  Within an option's value, a comma is written "\,".
+ *
+ * Defaults: role by type (dpdk and vxlan: uplink; internal: internal; else vnic); VLAN mode trunk
+ * for an uplink or where trunks are given, else access.  A trunk without trunks carries all VLANs.
+ * The port's number is the lowest free one on its host, and stays. */
 struct model_port_change {
 	const char *name, *host, *type, *role;
 	const char *options; /* "key=value,..." */

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The table of commands, and the options that all of them take.  Read by parse.c, help.c and
+ * complete.c; nothing else knows which commands there are.
+ */
+#include "cli/cordon.h"
+
+const struct cli_option cli_global_options[] = {
+	{"rundir", 0, "DIR", "sockets and process ids (CORDON_RUNDIR; /run/cordon)"},
+	{"statedir", 0, "DIR", "database and log (CORDON_STATEDIR; /var/lib/cordon)"},
+	{"db", 0, "REMOTE", "the database (CORDON_DB; unix:RUNDIR/db.sock)"},
+	{"host", 0, "NAME", "whose ports are meant (this host)"},
+	{"json", 'j', NULL, "the answer as JSON"},
+	{"color", 0, "auto|always|never", "colour (auto: on a terminal; NO_COLOR is heeded)"},
+	{"timeout", 0, "SECONDS", "how long to wait for an answer (10)"},
+	{"help", 'h', NULL, "help on the command"},
+	{0},
+};
+
+#define CONN_FILTER                                                                                \
+	"Filters must all hold: --zone, --address and --port look at either end.\n\n"              \
+	"  cordon conn list --zone web --verdict deny\n"                                           \
+	"  cordon conn list --protocol tcp --address 10.0.0.7"
+
+const struct cli_command cli_commands[] = {
+	{"up", NULL, NULL, cli_up, cli_up_options, "start the database and the switch",
+		"Makes the run and state directories and the database if they are missing, starts\n"
+		"ovsdb-server and cordon-switchd, and waits until the switch answers.  What runs\n"
+		"already is left alone, so it can be repeated.\n\n"
+		"  cordon up\n"
+		"  cordon up --no-huge --workers 1"},
+	{"down", NULL, NULL, cli_down, NULL, "stop the switch and the database",
+		"Ends the processes that the run directory names, after making sure that they are\n"
+		"those.  What is configured stays; traffic stops until the next `cordon up`."},
+	{"status", NULL, NULL, cli_show_status, NULL, "the switch on one screen", NULL},
+
+	{"port", "add", "NAME", cli_port_add, cli_port_add_options, "plug a port in",
+		"Waits until the switch has opened the port or says why it cannot.\n\n"
+		"Types: vhost (a guest, by its vhost-user socket), kernel (a network device of "
+		"this\n"
+		"host: veth, tap, NIC), internal (the host itself), dpdk (any DPDK device).\n"
+		"Roles: vnic (an endpoint: tags choose its zone; spoof guard), uplink (the "
+		"outside),\n"
+		"internal (the host itself).  Lists take commas, or the option once more.\n\n"
+		"  cordon port add web1 --type vhost --network lan --mac 52:54:00:00:00:01 \\\n"
+		"      --address 10.0.0.11 --tag tier=web --vm-name web1\n"
+		"  cordon port add veth0 --type kernel --device veth0 --tag tier=db\n"
+		"  cordon port add up0 --type dpdk --devargs 0000:03:00.0 --role uplink"},
+	{"port", "set", "NAME", cli_port_set, cli_port_set_options, "change a port",
+		"Only what is named changes.  \"\" empties a list; 0 removes a limit.\n\n"
+		"  cordon port set web1 --tag tier=web,stage=test --connection-limit 10000"},
+	{"port", "del", "NAME", cli_port_delete, NULL, "unplug a port",
+		"Its connections end, and are logged as ended."},
+	{"port", "list", NULL, cli_port_list, cli_port_list_options, "all ports of the host", NULL},
+	{"port", "show", "NAME", cli_port_show, NULL, "everything about one port", NULL},
+
+	{"network", "add", "NAME", cli_network_add, cli_network_add_options, "name a VLAN or a VNI",
+		"  cordon network add lan --vlan 10\n"
+		"  cordon network add overlay --vni 5000 --comment \"tenant 7\""},
+	{"network", "del", "NAME", cli_network_delete, NULL, "remove a network",
+		"Refused while ports use it."},
+	{"network", "list", NULL, cli_network_list, NULL, "all networks", NULL},
+
+	{"zone", "list", NULL, cli_zone_list, NULL, "the zones and who is in them", NULL},
+	{"zone", "show", "ZONE", cli_zone_show, NULL, "everything about one zone", NULL},
+
+	{"policy", "check", "FILE", cli_policy_check, NULL, "read a policy, and change nothing",
+		"Names every error with line and column.  Needs neither switch nor database."},
+	{"policy", "apply", "FILE", cli_policy_apply, cli_policy_apply_options,
+		"put a policy into force",
+		"Makes a new revision of it, and waits until every host has put it into force.\n"
+		"With errors in the file nothing is changed.  --expect N refuses if somebody else "
+		"has\n"
+		"applied another revision since N.\n\n"
+		"  cordon policy apply policy.yaml -m \"open the shop\""},
+	{"policy", "show", "[N]", cli_policy_show, NULL, "a revision's text, the newest by default",
+		NULL},
+	{"policy", "history", NULL, cli_policy_history, NULL, "all revisions", NULL},
+
+	{"conn", "list", NULL, cli_conn_list, cli_conn_list_options, "the live connections",
+		CONN_FILTER},
+	{"conn", "show", "ID", cli_conn_show, NULL, "everything about one connection", NULL},
+	{"conn", "flush", NULL, cli_conn_flush, cli_conn_flush_options, "end connections",
+		"Their next packets are judged anew.  Without a filter, --all must be given.\n\n"
+		"  cordon conn flush --port web1"},
+
+	{"log", "list", NULL, cli_log_list, cli_log_list_options, "records of the traffic log",
+		"  cordon log list --since 1h --verdict deny --zone db"},
+	{"log", "follow", NULL, cli_log_follow, cli_log_follow_options,
+		"records as they are written, until Ctrl-C", NULL},
+	{"log", "summary", NULL, cli_log_summary, cli_log_summary_options,
+		"who talked to whom, and by which rule", NULL},
+
+	{"mac", "list", NULL, cli_mac_list, NULL, "which MAC is behind which port", NULL},
+	{"drops", NULL, "[PORT]", cli_drops, cli_drops_options, "why packets were dropped",
+		"Every reason for which the switch drops packets has a name; those that have not\n"
+		"occurred are left out unless --all is given."},
+	{"worker", "list", NULL, cli_worker_list, NULL, "the workers, and the queues they poll",
+		NULL},
+	{"version", NULL, NULL, cli_version, NULL, "versions of this program and of the switch",
+		NULL},
+	{"help", NULL, "[COMMAND...]", cli_help, NULL, "help on a command, or on all", NULL},
+	{0},
+};

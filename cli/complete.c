@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `cordon --complete WORD...`: what may stand in place of the last word, one a line.  Called by the
+ * shell's completion (cordon.bash-completion); made from the table of commands, and for names of
+ * ports, networks and zones from what is there, if it answers quickly.
+ */
+#include "cli/cordon.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "svec.h"
+#include "util.h"
+
+enum { COMPLETE_TIMEOUT_MS = 300 };
+
+/* What the words before the last one say. */
+struct place {
+	const char *noun, *verb;
+	const struct cli_command *command;
+	const struct cli_option *awaited; /* The option whose value the last word is. */
+	size_t n_arguments;
+};
+
+static void offer(const struct cli *cli, const char *candidate, const char *start)
+{
+	if (!strncmp(candidate, start, strlen(start)))
+		fprintf(cli->out, "%s\n", candidate);
+}
+
+static const struct cli_option *find_option(const struct cli_option *options, const char *word)
+{
+	for (; options && options->name; options++) {
+		if ((word[1] == '-' && !strcmp(word + 2, options->name)) ||
+			(word[1] && !word[2] && word[1] == options->letter))
+			return options;
+	}
+	return NULL;
+}
+
+static const struct cli_command *find_command(const char *noun, const char *verb)
+{
+	for (const struct cli_command *c = cli_commands; noun && c->noun; c++) {
+		if (!strcmp(c->noun, noun) && (!c->verb || (verb && !strcmp(c->verb, verb))))
+			return c;
+	}
+	return NULL;
+}
+
+static void take_word(struct place *place, const char *word)
+{
+	if (place->awaited) {
+		place->awaited = NULL;
+	} else if (word[0] == '-') {
+		const struct cli_option *option = find_option(cli_global_options, word);
+
+		if (!option && place->command)
+			option = find_option(place->command->options, word);
+		place->awaited = option && option->argument ? option : NULL;
+	} else if (place->command) {
+		place->n_arguments++;
+	} else if (!place->noun) {
+		place->noun = word;
+		place->command = find_command(word, NULL);
+	} else {
+		place->verb = word;
+		place->command = find_command(place->noun, word);
+	}
+}
+
+static void offer_members(
+	const struct cli *cli, struct json *rows, const char *name, const char *start)
+{
+	for (size_t i = 0; rows && rows->type == JSON_ARRAY && i < rows->array.n; i++)
+		offer(cli, cli_json_text(rows->array.elems[i], name), start);
+	json_destroy(rows);
+}
+
+static void offer_from_database(struct cli *cli, const char *kind, const char *start)
+{
+	struct model_error error;
+	struct model *model = model_open(cli->database, cli->timeout_ms, &error);
+	const struct cordonrec_network *network;
+	const struct cordonrec_port *port;
+
+	if (!model)
+		return;
+	if (!strcmp(kind, "NETWORK")) {
+		CORDONREC_NETWORK_FOR_EACH (network, model_idl(model))
+			offer(cli, network->name, start);
+	} else {
+		CORDONREC_PORT_FOR_EACH (port, model_idl(model)) {
+			if (port->host && !strcmp(port->host->name, cli->host))
+				offer(cli, port->name, start);
+		}
+	}
+	model_close(model);
+}
+
+/* Names of a kind that an option or an argument stands for. */
+static void offer_names(struct cli *cli, const char *kind, const char *start)
+{
+	enum cli_status status;
+
+	if (!strcmp(kind, "ZONE"))
+		offer_members(cli, cli_ask_switch(cli, true, &status, "zone/list", 0, NULL), "zone",
+			start);
+	else if (!strcmp(kind, "PORT") || !strcmp(kind, "NETWORK"))
+		offer_from_database(cli, kind, start);
+	else if (!strcmp(kind, "FILE") || !strcmp(kind, "DIR"))
+		fprintf(cli->out, "<%s>\n", kind); /* The shell knows better. */
+}
+
+static void offer_choices(const struct cli *cli, const char *choices, const char *start)
+{
+	char *copy = xstrdup(choices), *save = NULL;
+
+	for (char *choice = strtok_r(copy, "|", &save); choice; choice = strtok_r(NULL, "|", &save))
+		offer(cli, choice, start);
+	free(copy);
+}
+
+static void offer_options(
+	const struct cli *cli, const struct cli_option *options, const char *start)
+{
+	for (; options && options->name; options++) {
+		char *option = xasprintf("--%s", options->name);
+
+		offer(cli, option, start);
+		free(option);
+	}
+}
+
+static void offer_words(const struct cli *cli, const struct place *place, const char *start)
+{
+	struct svec words = SVEC_EMPTY_INITIALIZER;
+	const char *word;
+	size_t i;
+
+	for (const struct cli_command *c = cli_commands; c->noun; c++) {
+		if (!place->noun)
+			svec_add(&words, c->noun);
+		else if (!strcmp(c->noun, place->noun) && c->verb)
+			svec_add(&words, c->verb);
+	}
+	svec_sort_unique(&words);
+	SVEC_FOR_EACH (i, word, &words)
+		offer(cli, word, start);
+	svec_destroy(&words);
+}
+
+/* A command's first argument.  Its name is what it is completed by, but for the ports of `port`. */
+static void offer_argument(struct cli *cli, const struct place *place, const char *start)
+{
+	const struct cli_command *command = place->command;
+	const char *kind = command->arguments ? command->arguments : "";
+	char *name;
+
+	if (place->n_arguments)
+		return;
+	if (!strcmp(kind, "NAME") && (!command->verb || strcmp(command->verb, "add")))
+		kind = !strcmp(command->noun, "port") ? "PORT" : "NETWORK";
+	name = xmemdup0(kind + (*kind == '['), strcspn(kind + (*kind == '['), " ]."));
+	offer_names(cli, name, start);
+	if (!strcmp(name, "COMMAND"))
+		offer_words(cli, &(struct place){0}, start);
+	free(name);
+}
+
+/* Where the run directory is, as far as the environment says. */
+static void read_environment(struct cli *cli)
+{
+	static char *no_words[] = {"cordon", "version", NULL};
+	enum cli_status status = cli_parse(cli, 2, no_words);
+
+	if (status == CLI_OK)
+		cli->timeout_ms = COMPLETE_TIMEOUT_MS;
+}
+
+enum cli_status cli_complete(struct cli *cli, int argc, char **argv)
+{
+	const char *start = argc ? argv[argc - 1] : "";
+	struct place place = {0};
+
+	read_environment(cli);
+	for (int i = 0; i + 1 < argc; i++)
+		take_word(&place, argv[i]);
+	if (place.awaited && strchr(place.awaited->argument, '|')) {
+		offer_choices(cli, place.awaited->argument, start);
+	} else if (place.awaited) {
+		offer_names(cli, place.awaited->argument, start);
+	} else if (*start == '-') {
+		offer_options(cli, cli_global_options, start);
+		if (place.command)
+			offer_options(cli, place.command->options, start);
+	} else if (place.command) {
+		offer_argument(cli, &place, start);
+	} else {
+		offer_words(cli, &place, start);
+	}
+	return CLI_OK;
+}

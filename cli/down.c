@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `cordon down`: ends the switch, then the database, each after making sure that the process is
+ * really that program.
+ */
+#include "cli/process.h"
+
+#include <errno.h>
+#include <signal.h>
+
+#include "openvswitch/util.h"
+
+/* Ends one program.  *pid gets what it was, 0 if it did not run. */
+static enum cli_status end(struct cli *cli, const char *program, pid_t *pid)
+{
+	*pid = cli_process_find(cli->run_directory, program);
+	if (!*pid)
+		return CLI_OK;
+	if (kill(*pid, SIGTERM) && errno != ESRCH)
+		return cli_fail(cli, CLI_FAILED, "%s, process %ld, cannot be ended: %s%s", program,
+			(long int)*pid, ovs_strerror(errno),
+			errno == EPERM ? "; run this as root" : "");
+	if (!cli_process_wait_end(*pid, program, cli->timeout_ms))
+		return cli_fail(cli, CLI_TIMEOUT,
+			"%s, process %ld, has not ended within %u s; wait longer with --timeout, "
+			"or look "
+			"at its log before you kill it",
+			program, (long int)*pid, cli->timeout_ms / 1000);
+	return CLI_OK;
+}
+
+static void say(const struct cli *cli, const char *what, pid_t pid)
+{
+	if (pid)
+		fprintf(cli->out, "%s process %ld, stopped\n", what, (long int)pid);
+	else
+		fprintf(cli->out, "%s not running\n", what);
+}
+
+enum cli_status cli_down(struct cli *cli)
+{
+	pid_t switch_pid = 0, database_pid = 0;
+	enum cli_status status = end(cli, CLI_SWITCH, &switch_pid);
+
+	if (status == CLI_OK)
+		status = end(cli, CLI_DATABASE, &database_pid);
+	if (status != CLI_OK)
+		return status;
+	if (cli->json) {
+		struct json *answer = json_object_create();
+
+		json_object_put(answer, "switch_stopped", json_boolean_create(switch_pid != 0));
+		json_object_put(answer, "database_stopped", json_boolean_create(database_pid != 0));
+		return cli_print_json(cli, answer);
+	}
+	say(cli, "Switch:  ", switch_pid);
+	say(cli, "Database:", database_pid);
+	return CLI_OK;
+}
