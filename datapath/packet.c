@@ -77,7 +77,7 @@ static enum drop_reason parse_sctp(struct cursor *cursor, struct packet *packet)
 	return DROP_NONE;
 }
 
-void packet_set_icmp(struct packet *packet, const uint8_t *icmp)
+void packet_note_icmp(struct packet *packet, const uint8_t *icmp)
 {
 	bool v4 = packet->key.kind == CONN_KEY_IPV4;
 	uint8_t type = icmp[0];
@@ -108,7 +108,7 @@ static enum drop_reason parse_icmp(struct cursor *cursor, struct packet *packet)
 	if (icmp == NULL)
 		return packet_cut_short(packet, DROP_ICMP_SHORT);
 	packet->payload_offset = (uint16_t)cursor->at;
-	packet_set_icmp(packet, icmp);
+	packet_note_icmp(packet, icmp);
 	return DROP_NONE;
 }
 
@@ -366,13 +366,17 @@ static enum drop_reason parse_tags(
 			return DROP_VLAN_SHORT;
 		if (n == 0)
 			packet->vlan_tci = load_be16(tag);
+		else
+			packet->inner_tci = load_be16(tag);
 		*ethertype = load_be16(tag + 2);
 	}
 	packet->flags |= PACKET_TAGGED;
+	if (cursor->at > ETHERNET_BYTES + TAG_BYTES)
+		packet->flags |= PACKET_DOUBLE_TAGGED;
 	if ((packet->vlan_tci & 0xfff) != 0)
 		return DROP_NONE;
 	packet->flags |= PACKET_PRIORITY_TAGGED;
-	return cursor->at > ETHERNET_BYTES + TAG_BYTES ? DROP_VLAN_PRIORITY : DROP_NONE;
+	return packet->flags & PACKET_DOUBLE_TAGGED ? DROP_VLAN_PRIORITY : DROP_NONE;
 }
 
 enum drop_reason packet_parse(

@@ -24,7 +24,9 @@ enum packet_flags {
 	PACKET_GROUP = 1 << 6,		  /* Destination MAC is a group address. */
 	PACKET_TAGGED = 1 << 7,		  /* A VLAN tag is in the frame. */
 	PACKET_PRIORITY_TAGGED = 1 << 8,  /* With VLAN id 0: counts as untagged. */
-	PACKET_FRAGMENT_LAST = 1 << 9,	  /* With _LATER: no more to come. */
+	PACKET_DOUBLE_TAGGED = 1 << 9,	  /* And another one behind it: whoever removes the first
+					   * one sends the frame into the VLAN of the second. */
+	PACKET_FRAGMENT_LAST = 1 << 10,	  /* With _LATER: no more to come. */
 };
 
 /* The headers of one frame.  Offsets are from the frame's first byte. */
@@ -42,7 +44,8 @@ struct packet {
 	uint16_t fragment_offset; /* In bytes. */
 	uint8_t tcp_flags;
 	uint8_t icmp_type, icmp_code;
-	uint8_t protocol; /* IANA protocol number; 0 if not IP. */
+	uint8_t protocol;   /* IANA protocol number; 0 if not IP. */
+	uint16_t inner_tci; /* Inner tag's, host byte order; 0 without PACKET_DOUBLE_TAGGED. */
 };
 
 /* Parses a frame of `frame_bytes`, of which `header_bytes` (<= frame_bytes) lie contiguous at

@@ -111,7 +111,7 @@ static inline enum drop_reason packet_cut_short(
 }
 
 /* Enters what an ICMP or ICMPv6 header of ICMP_BYTES says; key.kind is filled in. */
-void packet_set_icmp(struct packet *packet, const uint8_t *icmp);
+void packet_note_icmp(struct packet *packet, const uint8_t *icmp);
 
 /* Enters what fragment fields say; l4_bytes holds the fragment's payload.  `limit` is how far a
  * datagram may reach. */

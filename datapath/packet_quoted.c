@@ -22,7 +22,7 @@ static bool parse_quoted_transport(
 	quoted->l4_offset = (uint16_t)(cursor->at - 8);
 	quoted->payload_offset = quoted->l4_offset;
 	if (protocol == own_icmp)
-		packet_set_icmp(quoted, start);
+		packet_note_icmp(quoted, start);
 	else if (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP)
 		memcpy(&quoted->key.source_port, start, 4);
 	return !(quoted->flags & PACKET_ICMP_ERROR);

@@ -296,8 +296,9 @@ static void test_tags(void **state)
 	assert_int_equal(packet.flags, PACKET_TAGGED | PACKET_PRIORITY_TAGGED);
 	make_double_tagged6(&f);
 	packet = parse(&f);
-	assert_int_equal(packet.flags, PACKET_TAGGED);
+	assert_int_equal(packet.flags, PACKET_TAGGED | PACKET_DOUBLE_TAGGED);
 	assert_int_equal(packet.vlan_tci, 0x0064);
+	assert_int_equal(packet.inner_tci, 0x000a);
 	assert_int_equal(packet.ethertype, 0x86dd);
 	assert_offsets(&packet, 22, 62, 70);
 }
