@@ -58,8 +58,8 @@ static bool conn_valid(const struct conn_table *table, uint32_t number)
 	return flow_valid(table, &flow[1]) && conn_key_equal(&reverse, &flow[1].key);
 }
 
-/* Takes from a flow what only the former process knew.  A time in the future would never run out.
- */
+/* Takes from a flow what only the former process knew.  A time in the future would never be long
+ * ago. */
 static void flow_adopt(struct flow *flow, uint32_t now)
 {
 	atomic_store_explicit(&flow->program, 0, memory_order_relaxed);
@@ -67,6 +67,15 @@ static void flow_adopt(struct flow *flow, uint32_t now)
 	atomic_store_explicit(&flow->policy_epoch, 0, memory_order_relaxed);
 	if (atomic_load_explicit(&flow->last_seen, memory_order_relaxed) > now)
 		atomic_store_explicit(&flow->last_seen, now, memory_order_relaxed);
+}
+
+static bool reverse_enter(struct conn_table *table, uint32_t flow)
+{
+	const struct flow *reverse = conn_flow(table, flow);
+	uint32_t bucket = conn_bucket_of(table, reverse->hash);
+
+	return conn_index_find(table, bucket, &reverse->key, reverse->hash) == CONN_FLOW_NONE &&
+	       conn_index_insert(table, bucket, flow);
 }
 
 /* Enters a live connection into the index.  False if its key is there already: two connections
@@ -82,14 +91,10 @@ static bool conn_enter(struct conn_table *table, uint32_t number, uint32_t now)
 		!conn_index_insert(table, bucket, flow))
 		return false;
 	flow_adopt(&pair[0], now);
-	atomic_store_explicit(&conn->lock, 0, memory_order_relaxed);
-	if (!(conn->flags & CONN_REVERSE))
-		return true;
-	bucket = conn_bucket_of(table, pair[1].hash);
-	if (conn_index_find(table, bucket, &pair[1].key, pair[1].hash) != CONN_FLOW_NONE ||
-		!conn_index_insert(table, bucket, flow + 1))
-		atomic_fetch_and_explicit(&conn->flags, ~CONN_REVERSE, memory_order_relaxed);
 	flow_adopt(&pair[1], now);
+	atomic_store_explicit(&conn->lock, 0, memory_order_relaxed);
+	if (conn->flags & CONN_REVERSE && !reverse_enter(table, flow + 1))
+		atomic_fetch_and_explicit(&conn->flags, ~CONN_REVERSE, memory_order_relaxed);
 	return true;
 }
 

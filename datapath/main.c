@@ -127,8 +127,9 @@ static bool start_dpdk(const struct switch_options *options, bool huge_pages)
 {
 	struct svec arguments = SVEC_EMPTY_INITIALIZER;
 	char *lcores = main_lcore();
-	/* Without huge pages all memory is taken at the start, so its size must be said. */
-	char *megabytes = xasprintf("%u", 64 + options->buffers / 1024 * 3);
+	/* Without huge pages all memory is mapped at the start, so its size must be said.  Pages that
+	 * nothing touches cost nothing. */
+	char *megabytes = xasprintf("%u", 1024 + options->buffers / 1024 * 8);
 
 	setenv("RUNTIME_DIRECTORY", options->run_directory, 1);
 	svec_add(&arguments, "cordon-switchd");
@@ -138,8 +139,10 @@ static bool start_dpdk(const struct switch_options *options, bool huge_pages)
 	svec_add(&arguments, "cordon");
 	svec_add(&arguments, "-a"); /* Take no device but those that ports name. */
 	svec_add(&arguments, "0000:00:00.0");
-	svec_add(&arguments, "--in-memory");
-	if (!huge_pages) {
+	if (huge_pages) {
+		svec_add(&arguments, "--in-memory");
+	} else {
+		svec_add(&arguments, "--no-shconf");
 		svec_add(&arguments, "--no-huge");
 		svec_add(&arguments, "-m");
 		svec_add(&arguments, megabytes);
@@ -188,8 +191,8 @@ static void start_memory(struct cordon_switch *sw, const struct switch_options *
 			"indirect", INDIRECT_BUFFERS, BUFFER_CACHE, 0, 0, SOCKET_ID_ANY),
 	};
 	if (sw->environment.pool == NULL || sw->environment.indirect == NULL)
-		ovs_fatal(0, "no memory for %u packet buffers; use fewer with --buffers",
-			options->buffers);
+		ovs_fatal(0, "no memory for %u packet buffers (%s); use fewer with --buffers",
+			options->buffers, rte_strerror(rte_errno));
 }
 
 /* --- the connection table
