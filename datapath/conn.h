@@ -139,8 +139,7 @@ uint32_t conn_clock(void);
 
 /* --- The fast path: any worker, no lock ------------------------------------------------------ */
 
-/* The keyed hash (multilinear, Lemire and Kaser, "Strongly universal string hashing is fast",
- * 2014); its secret is drawn when the file is made. */
+/* The keyed hash (keyed_hash.h); its secret is drawn when the file is made. */
 static inline uint32_t conn_hash(const struct conn_table *table, const struct conn_key *key);
 
 /* Fetches the bucket, then the flow's and the connection's lines, ahead of the lookup: call them a

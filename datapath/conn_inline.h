@@ -8,6 +8,8 @@
 
 #include <emmintrin.h>
 
+#include "datapath/keyed_hash.h"
+
 enum { CONN_BUCKET_SLOTS = 12, CONN_KEY_WORDS = 11 };
 
 /* One line of the index.  A tag of 0 is a free slot; its flow number is then without meaning.  All
@@ -54,7 +56,7 @@ static inline uint32_t conn_hash(const struct conn_table *table, const struct co
 	}
 	sum += secret[3] * words[3] + secret[7] * words[7] + secret[8] * words[8] +
 	       secret[9] * words[9] + secret[10] * words[10];
-	return sum >> 32;
+	return keyed_hash_finish(sum);
 }
 
 /* The bucket takes the hash's high bits (fastrange), the tag its low ones. */

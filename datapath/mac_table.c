@@ -19,6 +19,7 @@
 #include <sys/random.h>
 
 #include "datapath/conn_key.h"
+#include "datapath/keyed_hash.h"
 
 enum { BUCKET_SLOTS = 3 };
 
@@ -102,9 +103,10 @@ void mac_table_destroy(struct mac_table *table)
 static struct mac_bucket *bucket_of(
 	const struct mac_table *table, const uint64_t secrets[3], uint64_t address)
 {
-	uint64_t sum = secrets[0] + secrets[1] * (uint32_t)address + secrets[2] * (address >> 32);
+	const uint32_t words[2] = {(uint32_t)address, (uint32_t)(address >> 32)};
+	uint64_t hash = keyed_hash(secrets, words, 2);
 
-	return &table->buckets[((sum >> 32) * table->n_buckets) >> 32];
+	return &table->buckets[(hash * table->n_buckets) >> 32];
 }
 
 static struct mac_home home_of(const struct mac_table *table, uint16_t vlan, const uint8_t mac[6])

@@ -16,6 +16,8 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "datapath/keyed_hash.h"
+
 enum { PROGRAM_WORDS = sizeof(struct program) / sizeof(uint32_t) };
 
 /* A slot that is out of the index waits as RETIRED, then as RESTING, for a sweep each. */
@@ -122,16 +124,13 @@ void program_table_destroy(struct program_table *table)
 
 /* --- Interning -------------------------------------------------------------------------------- */
 
-/* Multilinear, keyed, as in conn_hash(): a guest chooses the MACs that go in. */
+/* Keyed, because a guest chooses the MACs that go in. */
 static uint32_t program_hash(const struct program_store *store, const struct program *program)
 {
 	uint32_t words[PROGRAM_WORDS];
-	uint64_t sum = store->secrets[0];
 
 	memcpy(words, program, sizeof(words));
-	for (size_t i = 0; i < PROGRAM_WORDS; i++)
-		sum += store->secrets[1 + i] * words[i];
-	return sum >> 32;
+	return keyed_hash(store->secrets, words, PROGRAM_WORDS);
 }
 
 /* The one form that all equal programs have: unused actions zero, derived fields filled in. */

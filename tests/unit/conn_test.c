@@ -8,16 +8,9 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <arpa/inet.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
-
-#include "datapath/conn.h"
+#include "tests/unit/conn_fixture.h"
 
 enum { CAPACITY = 1024 };
-
-static const uint8_t boot_id[16] = {1, 2, 3};
 
 struct fixture {
 	char path[64];
@@ -30,8 +23,7 @@ static int open_table(void **state)
 	struct fixture *fixture = calloc(1, sizeof(*fixture));
 	struct conn_open_report report;
 
-	strcpy(fixture->path, "/dev/shm/cordon-conn-test-XXXXXX");
-	close(mkstemp(fixture->path));
+	make_path(fixture->path);
 	fixture->table = conn_table_open(fixture->path, CAPACITY, boot_id, &report);
 	*state = fixture;
 	return fixture->table ? 0 : -1;
@@ -47,47 +39,14 @@ static int close_table(void **state)
 	return 0;
 }
 
-/* A TCP connection from 10.x.y.z:1000 to 192.0.2.1:443, in by port 1. */
-static struct conn_key key_ipv4(uint32_t i)
-{
-	struct conn_key key = {
-		.net = 7,
-		.source_port = htons(1000),
-		.destination_port = htons(443),
-		.in_port = 1,
-		.protocol = IPPROTO_TCP,
-		.kind = CONN_KEY_IPV4,
-	};
-	uint32_t source = htonl(0x0a000000 + i), destination = htonl(0xc0000201);
-
-	key.source.s6_addr16[5] = key.destination.s6_addr16[5] = 0xffff;
-	memcpy(&key.source.s6_addr[12], &source, 4);
-	memcpy(&key.destination.s6_addr[12], &destination, 4);
-	return key;
-}
-
-static struct conn_key key_ipv6(uint32_t i)
-{
-	struct conn_key key = key_ipv4(i);
-
-	key.kind = CONN_KEY_IPV6;
-	key.source.s6_addr32[0] = key.destination.s6_addr32[0] = htonl(0x20010db8);
-	return key;
-}
-
-/* Makes and publishes a connection, with its reverse in by `out_port` unless that is 0. */
 static uint32_t add(struct fixture *fixture, const struct conn_key *key, uint16_t out_port)
 {
-	struct conn_key reverse = conn_key_reverse(key, out_port);
-	uint32_t flow = conn_alloc(fixture->table, &fixture->cache, key,
-		conn_hash(fixture->table, key), out_port ? &reverse : NULL);
-
-	return flow == CONN_FLOW_NONE ? flow : conn_publish(fixture->table, &fixture->cache, flow);
+	return add_to(fixture->table, &fixture->cache, key, out_port);
 }
 
 static uint32_t find(const struct fixture *fixture, const struct conn_key *key)
 {
-	return conn_lookup(fixture->table, key, conn_hash(fixture->table, key));
+	return find_in(fixture->table, key);
 }
 
 static void end(struct fixture *fixture, uint32_t flow)
@@ -379,32 +338,53 @@ static void test_for_each_visits_the_live_ones(void **state)
 	assert_int_equal(conn_count(fixture->table), 0);
 }
 
-/* The IPv4 shortcut is the same function as the whole multilinear sum. */
+/* The IPv4 shortcut is the same function as the whole sum. */
 static void test_the_hash_is_multilinear(void **state)
 {
 	struct fixture *fixture = *state;
 	struct conn_key keys[] = {key_ipv4(5), key_ipv6(5), key_ipv4(0x00ffffff)};
 
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
-		const uint64_t *secrets = fixture->table->secrets;
-		uint64_t sum = secrets[0];
 		uint32_t words[CONN_KEY_WORDS];
 
 		memcpy(words, &keys[i], sizeof(words));
-		for (size_t word = 0; word < CONN_KEY_WORDS; word++)
-			sum += secrets[1 + word] * words[word];
-		assert_int_equal(conn_hash(fixture->table, &keys[i]), sum >> 32);
+		assert_int_equal(conn_hash(fixture->table, &keys[i]),
+			keyed_hash(fixture->table->secrets, words, CONN_KEY_WORDS));
+	}
+}
+
+/* Whatever the secret, keys that count up in any one field fill the table to the last. */
+static void test_counting_keys_find_room(void **state)
+{
+	struct fixture *fixture = *state;
+	struct conn_open_report report;
+
+	for (uint32_t round = 0; round < 300; round++) {
+		conn_table_close(fixture->table);
+		unlink(fixture->path);
+		fixture->table = conn_table_open(fixture->path, CAPACITY, boot_id, &report);
+		fixture->cache.n = 0;
+		for (uint32_t i = 0; i < CAPACITY; i++) {
+			struct conn_key key = round & 1 ? key_ipv4(1) : key_ipv6(1);
+
+			switch (round % 3) {
+			case 0: key.source_port = htons(i); break;
+			case 1: key.destination.s6_addr32[3] += htonl(i); break;
+			case 2: key.source.s6_addr32[3] += i; break;
+			}
+			assert_int_not_equal(add(fixture, &key, 2), CONN_FLOW_NONE);
+		}
 	}
 }
 
 static void test_the_price_of_a_connection(void **state)
 {
-	char path[] = "/dev/shm/cordon-conn-test-XXXXXX";
+	char path[64];
 	struct conn_open_report report;
 	struct conn_table *table;
 
 	(void)state;
-	close(mkstemp(path));
+	make_path(path);
 	table = conn_table_open(path, 65536, boot_id, &report);
 	assert_non_null(table);
 	print_message("%.1f bytes per connection\n", conn_bytes_per_connection(table));
@@ -444,6 +424,7 @@ int main(void)
 		TEST(test_a_cache_gives_back),
 		TEST(test_for_each_visits_the_live_ones),
 		TEST(test_the_hash_is_multilinear),
+		TEST(test_counting_keys_find_room),
 		cmocka_unit_test(test_the_price_of_a_connection),
 		cmocka_unit_test(test_the_locks_lock),
 	};
