@@ -114,7 +114,8 @@ static void read_zone(struct policy_reader *reader, const struct document_name *
 		return;
 	}
 	policy_read_mapping(reader, "a zone", keys, COUNT(keys), &zone);
-	if (!zone.match && !zone.n_prefixes && reader->errors->n_total == errors)
+	if (!reader->stopped && !zone.match && !zone.n_prefixes &&
+		reader->errors->n_total == errors)
 		policy_error_add(reader->errors, name->at,
 			"zone '%s' can have no member: give it 'match' (tags), 'cidrs' or both",
 			name->text);

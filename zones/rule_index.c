@@ -40,10 +40,11 @@ static inline struct rule_pair *pair_slot(const struct rule_index *index, uint32
 static inline uint32_t slice_find(
 	const struct rule_index *index, struct rule_slice slice, uint32_t point)
 {
-	const struct rule_span *span = index->spans + slice.offset;
+	const struct rule_span *span;
 
 	if (!slice.n)
 		return RULE_NO_VERDICT;
+	span = index->spans + slice.offset;
 	while (slice.n > 1) {
 		uint32_t half = slice.n / 2;
 
