@@ -39,7 +39,7 @@ static const struct {
 	const char *name;
 	int number;
 } protocols[] = {{"icmp", IPPROTO_ICMP}, {"tcp", IPPROTO_TCP}, {"udp", IPPROTO_UDP},
-	{"icmpv6", IPPROTO_ICMPV6}, {"sctp", IPPROTO_SCTP}};
+	{"icmpv6", IPPROTO_ICMPV6}, {"icmp6", IPPROTO_ICMPV6}, {"sctp", IPPROTO_SCTP}};
 
 static int parse_protocol(const char *text)
 {
@@ -156,7 +156,7 @@ static void put_addresses(struct json *object, const struct conn_key *key)
 		const char *name = NULL;
 
 		for (size_t i = 0; i < ARRAY_SIZE(protocols); i++) {
-			if (protocols[i].number == key->protocol)
+			if (protocols[i].number == key->protocol && name == NULL)
 				name = protocols[i].name;
 		}
 		json_object_put_string(object, "source", ip_format(&key->source, text));

@@ -187,6 +187,7 @@ struct worker {
 	int cpu; /* -1: not pinned. */
 	pthread_t thread;
 	struct log_ring events;
+	uint64_t cycles_per_us;
 
 	_Atomic(struct poll_list *) polls; /* RCU: the main thread writes. */
 

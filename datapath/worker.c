@@ -40,9 +40,9 @@ VLOG_DEFINE_THIS_MODULE(worker);
 enum {
 	QUIESCE_EVERY = 256, /* Polls of the whole list between two quiescent states. */
 	FRAGMENTED_DATAGRAMS = 4096,
-	SPIN_US = 200, /* Without a frame for so long, a worker begins to sleep. */
-	SLEEP_MIN_US = 20,
-	SLEEP_MAX_US = 500, /* Bounds the delay of the first frame after silence. */
+	SPIN_US = 200,	     /* Without a frame for so long, a worker begins to sleep, */
+	SLEEP_SHARE = 200,   /* each time for this part of the silence so far, */
+	SLEEP_MAX_US = 2000, /* which bounds the delay of the first frame after it. */
 	EVENTS_PER_WORKER = 1 << 15,
 };
 
@@ -298,28 +298,30 @@ static unsigned int poll_queues(struct worker *worker)
 	return received;
 }
 
-/* Nothing came.  Spins for a while, since the next frame is most often near; then sleeps, longer
- * each time, in a quiescent state. */
-static void idle(struct worker *worker, uint64_t idle_cycles, unsigned int *sleep_us)
+/* Nothing came.  Spins for a while, since the next frame is most often near; then sleeps, longer as
+ * the silence lasts, in a quiescent state. */
+static void idle(struct worker *worker, uint64_t idle_cycles)
 {
-	if (idle_cycles < rte_get_tsc_hz() / 1000000 * SPIN_US) {
+	uint64_t idle_us = idle_cycles / worker->cycles_per_us;
+
+	if (idle_us < SPIN_US) {
 		rte_pause();
 		return;
 	}
+	uint64_t sleep_us =
+		idle_us / SLEEP_SHARE < SLEEP_MAX_US ? idle_us / SLEEP_SHARE : SLEEP_MAX_US;
 	read_clocks(worker);
 	event_overdue(worker);
-	ovsrcu_quiesce_start();
-	nanosleep(&(struct timespec){.tv_nsec = *sleep_us * 1000L}, NULL);
-	ovsrcu_quiesce_end();
-	*sleep_us = *sleep_us * 2 < SLEEP_MAX_US ? *sleep_us * 2 : SLEEP_MAX_US;
-	counter_add(&worker->stats.sleeps, 1);
 	atomic_store_explicit(&worker->stats.asleep, true, memory_order_relaxed);
+	counter_add(&worker->stats.sleeps, 1);
+	ovsrcu_quiesce_start();
+	nanosleep(&(struct timespec){.tv_nsec = (long)sleep_us * 1000}, NULL);
+	ovsrcu_quiesce_end();
 }
 
 static void poll_forever(struct worker *worker)
 {
 	uint64_t before = rte_rdtsc(), last_frame = before;
-	unsigned int sleep_us = SLEEP_MIN_US;
 
 	for (unsigned int polls = 1; !atomic_load_explicit(&worker->sw->stop, memory_order_relaxed);
 		polls++) {
@@ -332,10 +334,9 @@ static void poll_forever(struct worker *worker)
 			counter_add(&worker->stats.packets, received);
 			counter_add(&worker->stats.busy_cycles, now - before);
 			last_frame = now;
-			sleep_us = SLEEP_MIN_US;
 			atomic_store_explicit(&worker->stats.asleep, false, memory_order_relaxed);
 		} else {
-			idle(worker, now - last_frame, &sleep_us);
+			idle(worker, now - last_frame);
 		}
 		before = now;
 		if (polls % QUIESCE_EVERY == 0) {
@@ -388,6 +389,7 @@ struct worker *worker_start(struct cordon_switch *sw, unsigned int id, int cpu)
 	worker->sw = sw;
 	worker->id = id;
 	worker->cpu = cpu;
+	worker->cycles_per_us = rte_get_tsc_hz() / 1000000;
 	worker->log_cap = log_cap_create();
 	worker->fragments = fragment_table_create(FRAGMENTED_DATAGRAMS);
 	snprintf(name, sizeof(name), "events%u", id);
