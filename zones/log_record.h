@@ -12,14 +12,14 @@
 
 /* The kinds of record.  X(enumerator, text). */
 #define LOG_KINDS(X)                                                                               \
-	X(LOG_START, "start")     /* A connection was allowed. */                                  \
-	X(LOG_UPDATE, "update")   /* A long connection is still there. */                          \
-	X(LOG_END, "end")         /* It is over; `reason` says how. */                             \
-	X(LOG_DENIED, "denied")   /* A rule, or the lack of one, refused it. */                    \
+	X(LOG_START, "start")		/* A connection was allowed. */                            \
+	X(LOG_UPDATE, "update")		/* A long connection is still there. */                    \
+	X(LOG_END, "end")		/* It is over; `reason` says how. */                       \
+	X(LOG_DENIED, "denied")		/* A rule, or the lack of one, refused it. */              \
 	X(LOG_WOULD_DENY, "would-deny") /* A simulated rule would have. */                         \
-	X(LOG_SPOOFED, "spoofed") /* A vNIC spoke for an address that is not its own. */           \
-	X(LOG_LIMIT, "limit")     /* Table full, or a quota reached: `reason` says which. */       \
-	X(LOG_GAP, "gap")         /* `packets` records before this one were lost. */
+	X(LOG_SPOOFED, "spoofed")	/* A vNIC spoke for an address that is not its own. */     \
+	X(LOG_LIMIT, "limit")		/* Table full, or a quota reached: `reason` says which. */ \
+	X(LOG_GAP, "gap")		/* `packets` records before this one were lost. */
 
 #define X(enumerator, text) enumerator,
 enum log_kind { LOG_KINDS(X) LOG_N_KINDS };
@@ -36,7 +36,7 @@ struct log_party {
 	struct in6_addr address; /* All zero where there is none (ARP, other non-IP). */
 	uint8_t mac[6];
 	uint16_t transport_port; /* Host byte order. */
-	const char *port;        /* Name of the switch port. */
+	const char *port;	 /* Name of the switch port. */
 	const char *vm_id, *vm_name;
 	const char *zone;
 	const char *tags; /* "app=shop tier=web" */
@@ -48,15 +48,15 @@ struct log_record {
 	uint64_t start_ns; /* Of the connection's first packet. */
 	uint64_t sequence; /* Counts up by one per record on one host: a hole is a loss. */
 	const char *host;
-	uint8_t kind;      /* enum log_kind. */
-	uint8_t protocol;  /* IANA protocol number; 0 with a non-IP ethertype. */
+	uint8_t kind;	  /* enum log_kind. */
+	uint8_t protocol; /* IANA protocol number; 0 with a non-IP ethertype. */
 	uint8_t icmp_type, icmp_code;
 	uint8_t tcp_flags; /* Union of all seen. */
 	uint8_t verdict;   /* enum zone_action. */
 	uint16_t ethertype, vlan;
 	uint32_t vni;
 	struct log_party source, destination; /* Of the connection's first packet. */
-	const char *reason;                   /* End reason or drop reason. */
+	const char *reason;		      /* End reason or drop reason. */
 	const char *tier, *policy, *rule, *label;
 	uint32_t policy_revision;
 	uint32_t suppressed; /* Records like this one that the cap held back since the last. */

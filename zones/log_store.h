@@ -89,7 +89,7 @@ int log_query(const char *directory, const struct log_filter *filter,
 struct log_summary_row {
 	const char *source_zone, *destination_zone, *policy, *rule;
 	uint8_t protocol, verdict;
-	uint16_t destination_port; /* 0 for a protocol without ports. */
+	uint16_t destination_port; /* 0: none, or (past 32,768 rows) any. */
 	/* Connections that began within the span or were open at its start, and attempts that were
 	 * refused, those that the cap held back included. */
 	uint64_t connections;
