@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Memory of the policy reader and of compiled policies.  Each arena is used by one thread at a time.
+ * Memory of the policy reader and of compiled policies.  Each arena is used by one thread at a
+ * time.
  */
 #include "zones/arena.h"
 
@@ -17,7 +18,7 @@ struct arena_chunk {
 	_Alignas(ARENA_ALIGNMENT) unsigned char data[];
 };
 
-static void *no_memory(size_t bytes)
+static _Noreturn void no_memory(size_t bytes)
 {
 	fprintf(stderr, "out of memory: %zu bytes for the policy cannot be had\n", bytes);
 	abort();
@@ -27,7 +28,9 @@ void *zone_allocate(size_t n, size_t size)
 {
 	void *memory = calloc(n ? n : 1, size);
 
-	return memory ? memory : no_memory(n * size);
+	if (!memory)
+		no_memory(n * size);
+	return memory;
 }
 
 void *zone_grow(void *elements, size_t n, size_t *allocated, size_t size)
@@ -38,7 +41,9 @@ void *zone_grow(void *elements, size_t n, size_t *allocated, size_t size)
 		return elements;
 	*allocated = *allocated ? *allocated * 2 : 8;
 	memory = reallocarray(elements, *allocated, size);
-	return memory ? memory : no_memory(*allocated * size);
+	if (!memory)
+		no_memory(*allocated * size);
+	return memory;
 }
 
 static struct arena_chunk *arena_add_chunk(struct arena *arena, size_t size)
@@ -66,8 +71,7 @@ static void *arena_take(struct arena *arena, size_t size, size_t alignment)
 	if (chunk)
 		start = (chunk->used + alignment - 1) & ~(alignment - 1);
 	if (!chunk || start > chunk->size || size > chunk->size - start) {
-		chunk = arena_add_chunk(
-			arena, size > ARENA_CHUNK_BYTES ? size : ARENA_CHUNK_BYTES);
+		chunk = arena_add_chunk(arena, size > ARENA_CHUNK_BYTES ? size : ARENA_CHUNK_BYTES);
 		start = 0;
 	}
 	chunk->used = start + size;

@@ -2,8 +2,9 @@
 /*
  * Memory for things that live and die together: many small allocations, freed all at once.
  *
- * Memory that cannot be had ends the process with a sentence on stderr: what is asked for is bounded
- * by the size of the documents that are read, and there is nothing sensible to do without it.
+ * Memory that cannot be had ends the process with a sentence on stderr: what is asked for is
+ * bounded by the size of the documents that are read, and there is nothing sensible to do without
+ * it.
  */
 #ifndef ZONES_ARENA_H
 #define ZONES_ARENA_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The verdict on a connection.  Called by every worker on the miss path, once per vNIC that the first
- * packet leaves or enters; takes no lock and allocates nothing.
+ * The verdict on a connection.  Called by every worker on the miss path, once per vNIC that the
+ * first packet leaves or enters; takes no lock and allocates nothing.
  */
 #include "zones/policy.h"
 
@@ -23,8 +23,8 @@ void zone_decide(const struct zone_policy *policy, const struct zone_question *q
 	struct zone_verdict *verdict)
 {
 	uint16_t source = question->source_zone, destination = question->destination_zone;
-	uint32_t point = service_point(question->protocol, question->type, question->code,
-		question->destination_port);
+	uint32_t point = service_point(
+		question->protocol, question->type, question->code, question->destination_port);
 	int level = 0;
 
 	if (source == ZONE_QUARANTINE || destination == ZONE_QUARANTINE ||

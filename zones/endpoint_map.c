@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Addresses to their owners, by open addressing with linear probing, at most half full.  Built by the
- * control plane; looked up by every worker on the miss path.
+ * Addresses to their owners, by open addressing with linear probing, at most half full.  Built by
+ * the control plane; looked up by every worker on the miss path.
  */
 #include "zones/endpoint_map.h"
 

@@ -23,8 +23,8 @@ struct name_table {
 
 enum { NAME_NONE = -1 };
 
-/* Enters `name`, which is not copied, with `value`, at most INT32_MAX.  Returns NAME_NONE, or, changing
- * nothing, the value that the name already has in this scope. */
+/* Enters `name`, which is not copied, with `value`, at most INT32_MAX.  Returns NAME_NONE, or,
+ * changing nothing, the value that the name already has in this scope. */
 int name_table_insert(struct name_table *table, uint32_t scope, const char *name, uint32_t value);
 
 /* The value of `name` in `scope`, or NAME_NONE. */

@@ -13,8 +13,8 @@
 #include "zones/tag_expression.h"
 #include "zones/zone.h"
 
-/* A rule's verdict in 32 bits, so that a look-up ends where the rule is found: the number on top, which
- * makes the lesser of two verdicts that of the rule that comes first. */
+/* A rule's verdict in 32 bits, so that a look-up ends where the rule is found: the number on top,
+ * which makes the lesser of two verdicts that of the rule that comes first. */
 enum {
 	VERDICT_RULE_SHIFT = 12,
 	VERDICT_TIER_SHIFT = 8,
@@ -53,7 +53,7 @@ struct zone_policy {
 	uint16_t n_zones;
 	uint8_t between_zones, baseline_log;
 	uint8_t *within; /* enum zone_action, by zone. */
-	/* Level 0 holds the rules of all tiers; the others those behind a tier with `pass` rules. */
+	/* Level 0 holds the rules of all tiers, the others those behind a tier that can pass. */
 	struct rule_index levels[POLICY_TIERS_MAX + 1];
 	int8_t level_behind[POLICY_TIERS_MAX]; /* Where `pass` of each tier goes on. */
 

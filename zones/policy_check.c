@@ -13,7 +13,7 @@
 struct policy_checker {
 	struct policy_document *document;
 	struct policy_errors *errors;
-	uint32_t list;       /* A number for each list, to tell words that it has twice. */
+	uint32_t list; /* A number for each list, to tell words that it has twice. */
 	uint32_t *zone_seen, *service_seen; /* The last list that named each; by index. */
 	size_t n_service_seen, allocated_service_seen;
 };
@@ -35,8 +35,8 @@ static void check_prefix(struct policy_checker *checker, struct prefix_table *ta
 			text, zones[zone].name.text);
 	else
 		policy_error_add(checker->errors, prefix->at,
-			"the prefix %s is in zone '%s' already: no address can be in two zones", text,
-			zones[other].name.text);
+			"the prefix %s is in zone '%s' already: no address can be in two zones",
+			text, zones[other].name.text);
 }
 
 static void check_prefixes(struct policy_checker *checker)
@@ -112,7 +112,8 @@ static void fail_service(struct policy_checker *checker, const struct document_n
 
 	policy_guess_begin(&guess, name->text);
 	policy_guess_offer(&guess, "any");
-	for (size_t i = 0; i < document->n_services && policy_errors_have_room(checker->errors); i++)
+	for (size_t i = 0; i < document->n_services && policy_errors_have_room(checker->errors);
+		i++)
 		policy_guess_offer(&guess, document->services[i].name.text);
 	policy_error_add(checker->errors, name->at,
 		"no service is named %s: expected a key of 'services', any, or one written out "
@@ -133,8 +134,7 @@ static int add_literal(struct policy_checker *checker, const struct document_nam
 		policy_error_add(checker->errors, name->at, "%s", problem);
 		return NAME_NONE;
 	}
-	name_table_insert(
-		&document->service_names, 0, name->text, (uint32_t)document->n_services);
+	name_table_insert(&document->service_names, 0, name->text, (uint32_t)document->n_services);
 	document->services = zone_grow(document->services, document->n_services,
 		&document->allocated_services, sizeof *document->services);
 	document->services[document->n_services] = service;
@@ -222,8 +222,8 @@ static bool policy_passes(
 	return false;
 }
 
-/* How often the compiled policy holds a rule of each tier: once, and once more for every earlier tier
- * from which a `pass` may go on to it. */
+/* How often the compiled policy holds a rule of each tier: once, and once more for every earlier
+ * tier from which a `pass` may go on to it. */
 static void count_copies(const struct policy_document *document, size_t copies[POLICY_TIERS_MAX])
 {
 	bool passes[POLICY_TIERS_MAX] = {false};
@@ -246,7 +246,7 @@ static size_t count_combinations(
 	const struct policy_document *document, const struct document_rule *rule)
 {
 	return (rule->from.any ? 1 : (size_t)rule->from.n) *
-		(rule->to.any ? 1 : (size_t)rule->to.n) * count_ranges(document, rule);
+	       (rule->to.any ? 1 : (size_t)rule->to.n) * count_ranges(document, rule);
 }
 
 /* Finds the rule, if there is one, with which the policy grows too large. */
@@ -260,8 +260,7 @@ static void check_size(struct policy_checker *checker)
 		const struct document_policy *policy = &document->policies[i];
 
 		for (uint32_t j = 0; policy->mode != MODE_OFF && j < policy->n_rules; j++) {
-			const struct document_rule *rule =
-				&document->rules[policy->first_rule + j];
+			const struct document_rule *rule = &document->rules[policy->first_rule + j];
 
 			n += count_combinations(document, rule) * copies[policy->tier.index];
 			if (n <= POLICY_COMBINATIONS_MAX)

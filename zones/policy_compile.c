@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * From a checked document to a policy that decides.  Called by zone_policy_create(), on its caller's
- * thread; nothing here can fail, since the document has been checked.
+ * From a checked document to a policy that decides.  Called by zone_policy_create(), on its
+ * caller's thread; nothing here can fail, since the document has been checked.
  */
 #include "zones/policy.h"
 
@@ -15,6 +15,16 @@ static const char *copy_text(struct zone_policy *policy, const char *text)
 	return text ? arena_copy_text(&policy->arena, text, strlen(text)) : NULL;
 }
 
+/* The default between members of a zone. */
+static uint8_t within_zone(const struct policy_document *document, const struct document_zone *zone)
+{
+	switch (zone->intra) {
+	case INTRA_ALLOW: return ZONE_ALLOW;
+	case INTRA_DENY: return ZONE_DENY;
+	default: return document->within_zone;
+	}
+}
+
 static void compile_zone(struct zone_policy *policy, uint16_t number,
 	const struct policy_document *document, const struct document_zone *from)
 {
@@ -26,15 +36,12 @@ static void compile_zone(struct zone_policy *policy, uint16_t number,
 	if (zone->match)
 		zone->expression = tag_expression_parse(&policy->arena, zone->match, &problem);
 	zone->n_prefixes = from->n_prefixes;
-	zone->prefixes =
-		arena_allocate(&policy->arena, from->n_prefixes * sizeof *zone->prefixes);
+	zone->prefixes = arena_allocate(&policy->arena, from->n_prefixes * sizeof *zone->prefixes);
 	for (uint32_t i = 0; i < from->n_prefixes; i++) {
 		zone->prefixes[i] = from->prefixes[i].prefix;
 		prefix_table_insert(policy->prefixes, &zone->prefixes[i], number);
 	}
-	zone->within = from->intra == INTRA_AS_BASELINE ? document->within_zone
-		: from->intra == INTRA_ALLOW              ? ZONE_ALLOW
-							  : ZONE_DENY;
+	zone->within = within_zone(document, from);
 	policy->within[number] = zone->within;
 	name_table_insert(&policy->zone_names, 0, zone->name, number);
 }
@@ -138,8 +145,8 @@ static void compile_rules(struct zone_policy *policy, const struct policy_docume
 	}
 }
 
-static void compile_tiers(struct zone_policy *policy, const struct policy_document *document,
-	struct cell_list *list)
+static void compile_tiers(
+	struct zone_policy *policy, const struct policy_document *document, struct cell_list *list)
 {
 	for (uint32_t tier = 0; tier < document->n_tiers; tier++) {
 		list->tier_begin[tier] = list->n;
@@ -154,10 +161,10 @@ static void compile_tiers(struct zone_policy *policy, const struct policy_docume
 }
 
 /* Builds the index of all tiers, and one of what is behind each tier that has a `pass` rule. */
-static void compile_levels(
-	struct zone_policy *policy, size_t n_tiers, const struct cell_list *list)
+static void compile_levels(struct zone_policy *policy, size_t n_tiers, const struct cell_list *list)
 {
-	rule_index_build(&policy->levels[policy->n_levels++], list->cells, list->n, policy->n_zones);
+	rule_index_build(
+		&policy->levels[policy->n_levels++], list->cells, list->n, policy->n_zones);
 	for (size_t tier = 0; tier < n_tiers; tier++) {
 		size_t begin = list->tier_begin[tier + 1];
 
@@ -200,7 +207,8 @@ struct zone_policy *zone_policy_compile(const struct policy_document *document, 
 	compile_zones(policy, document);
 	compile_policies(policy, document);
 	policy->memory_bytes = sizeof *policy + policy->arena.bytes +
-		name_table_bytes(&policy->zone_names) + prefix_table_bytes(policy->prefixes);
+			       name_table_bytes(&policy->zone_names) +
+			       prefix_table_bytes(policy->prefixes);
 	for (size_t i = 0; i < policy->n_levels; i++)
 		policy->memory_bytes += rule_index_bytes(&policy->levels[i]);
 	return policy;

@@ -2,9 +2,9 @@
 /*
  * A policy document as it was written: names still are words, each with its place in the text.
  *
- *	policy_document_read()   text -> document       policy_yaml.c, policy_read.c, policy_read_rules.c
- *	policy_document_check()  words -> indices       policy_check.c
- *	zone_policy_compile()    document -> policy     policy_compile.c
+ *	policy_document_read()	text -> document	policy_read*.c on policy_yaml.c
+ *	policy_document_check()	words -> indices	policy_check.c
+ *	zone_policy_compile()	document -> policy	policy_compile.c
  *
  * Each step adds what is wrong to one list; the next needs a document without errors.
  */
@@ -20,11 +20,11 @@
 #define POLICY_BYTES_MAX ((size_t)64 << 20)
 
 enum {
-	POLICY_NAME_MAX = 63,         /* Bytes of a name. */
-	POLICY_LABEL_MAX = 128,       /* Bytes of a label. */
-	POLICY_NESTING_MAX = 12,      /* Levels of YAML; the grammar uses seven. */
+	POLICY_NAME_MAX = 63,	 /* Bytes of a name. */
+	POLICY_LABEL_MAX = 128,	 /* Bytes of a label. */
+	POLICY_NESTING_MAX = 12, /* Levels of YAML; the grammar uses seven. */
 	POLICY_TIERS_MAX = 16,
-	POLICY_LIST_MAX = 4096,       /* Words of one list in a rule or service. */
+	POLICY_LIST_MAX = 4096,	       /* Words of one list in a rule or service. */
 	POLICY_PREFIXES_MAX = 1 << 20, /* Prefixes of all zones. */
 	/* What all rules together may stand for, their lists multiplied out. */
 	POLICY_COMBINATIONS_MAX = 4 << 20,
@@ -90,7 +90,8 @@ struct policy_document {
 	size_t n_zones, n_services, n_tiers, n_policies, n_rules, n_prefixes;
 	size_t allocated_zones, allocated_services, allocated_tiers, allocated_policies,
 		allocated_rules;
-	uint8_t between_zones, within_zone, baseline_log; /* enum zone_action twice, enum zone_log. */
+	uint8_t between_zones, within_zone; /* enum zone_action. */
+	uint8_t baseline_log;		    /* enum zone_log. */
 	struct name_table zone_names, service_names, tier_names, policy_names;
 	struct name_table rule_names; /* Scope: the index of the policy. */
 };

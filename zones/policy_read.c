@@ -14,10 +14,10 @@
 
 /* --- Zones ---------------------------------------------------------------------------------- */
 
-/* Where byte `offset` of a scalar that spans `start` to `end` is.  Where line breaks or escapes make
- * that hard to tell, the scalar's beginning will do. */
-static struct policy_mark mark_within(struct policy_mark start, const yaml_event_t *scalar,
-	size_t offset)
+/* Where byte `offset` of a scalar that spans `start` to `end` is.  Where line breaks or escapes
+ * make that hard to tell, the scalar's beginning will do. */
+static struct policy_mark mark_within(
+	struct policy_mark start, const yaml_event_t *scalar, size_t offset)
 {
 	size_t width = scalar->end_mark.column - scalar->start_mark.column;
 	size_t quote = scalar->data.scalar.style != YAML_PLAIN_SCALAR_STYLE;
@@ -212,8 +212,7 @@ static void read_tier(struct policy_reader *reader, void *unused)
 	else if (name_table_find(&document->tier_names, 0, tier.text) != NAME_NONE)
 		policy_error_add(reader->errors, tier.at, "tier '%s' is named twice", tier.text);
 	else if (document->n_tiers == POLICY_TIERS_MAX)
-		policy_error_add(
-			reader->errors, tier.at, "more than %d tiers", POLICY_TIERS_MAX);
+		policy_error_add(reader->errors, tier.at, "more than %d tiers", POLICY_TIERS_MAX);
 	else
 		add_tier(document, tier);
 }
@@ -244,8 +243,7 @@ static void read_between_zones(struct policy_reader *reader, void *document_)
 {
 	struct policy_document *document = document_;
 
-	policy_read_choice(
-		reader, "verdict", verdicts, COUNT(verdicts), &document->between_zones);
+	policy_read_choice(reader, "verdict", verdicts, COUNT(verdicts), &document->between_zones);
 }
 
 static void read_within_zone(struct policy_reader *reader, void *document_)
@@ -273,16 +271,25 @@ static void read_baseline(struct policy_reader *reader, void *unused)
 
 /* --- The document --------------------------------------------------------------------------- */
 
+/* The bytes of a character of UTF-8, by its first one; 0: none begins so. */
+static size_t utf8_length(unsigned char first)
+{
+	if (first < 0x80)
+		return 1;
+	if (first < 0xc0)
+		return 0;
+	if (first < 0xe0)
+		return 2;
+	if (first < 0xf0)
+		return 3;
+	return first < 0xf8 ? 4 : 0;
+}
+
 /* Decodes one character of UTF-8 (RFC 3629), and says how many bytes it has; 0: it is none. */
 static size_t utf8_decode(const unsigned char *text, size_t length, uint32_t *character)
 {
 	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-	size_t n = text[0] < 0x80 ? 1
-		: text[0] < 0xc0  ? 0
-		: text[0] < 0xe0  ? 2
-		: text[0] < 0xf0  ? 3
-		: text[0] < 0xf8  ? 4
-				  : 0;
+	size_t n = utf8_length(text[0]);
 
 	if (!n || n > length)
 		return 0;
@@ -302,7 +309,7 @@ static size_t utf8_decode(const unsigned char *text, size_t length, uint32_t *ch
 static bool is_printable(uint32_t c)
 {
 	return c == '\t' || c == '\n' || c == '\r' || (c >= ' ' && c < 0x7f) || c == 0x85 ||
-		(c >= 0xa0 && c < 0xfeff) || (c > 0xfeff && c < 0xfffe) || c >= 0x10000;
+	       (c >= 0xa0 && c < 0xfeff) || (c > 0xfeff && c < 0xfffe) || c >= 0x10000;
 }
 
 /* Looks for bytes that no text has. */

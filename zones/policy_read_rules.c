@@ -45,8 +45,8 @@ static void read_expires(struct policy_reader *reader, void *unused)
 
 static void read_day(struct policy_reader *reader, void *unused)
 {
-	static const struct policy_choice days[] = {{"mon", 0}, {"tue", 1}, {"wed", 2}, {"thu", 3},
-		{"fri", 4}, {"sat", 5}, {"sun", 6}};
+	static const struct policy_choice days[] = {
+		{"mon", 0}, {"tue", 1}, {"wed", 2}, {"thu", 3}, {"fri", 4}, {"sat", 5}, {"sun", 6}};
 	uint8_t day;
 
 	(void)unused;
@@ -88,8 +88,8 @@ static void read_schedule(struct policy_reader *reader, void *unused)
 /* A rule while it is read. */
 struct rule_in_progress {
 	struct document_rule rule;
-	uint32_t policy;            /* Its policy's index. */
-	struct policy_mark log_at;  /* Line 0: no log level given. */
+	uint32_t policy;	   /* Its policy's index. */
+	struct policy_mark log_at; /* Line 0: no log level given. */
 };
 
 static void read_rule_id(struct policy_reader *reader, void *rule_)
@@ -132,7 +132,8 @@ static void read_from(struct policy_reader *reader, void *rule_)
 
 static void read_to(struct policy_reader *reader, void *rule_)
 {
-	read_names(reader, "a zone or a list of zones", &((struct rule_in_progress *)rule_)->rule.to);
+	read_names(
+		reader, "a zone or a list of zones", &((struct rule_in_progress *)rule_)->rule.to);
 }
 
 static void read_rule_service(struct policy_reader *reader, void *rule_)
@@ -147,8 +148,7 @@ static void read_action(struct policy_reader *reader, void *rule_)
 		{"reject", ZONE_REJECT}, {"pass", ZONE_PASS}};
 	struct rule_in_progress *progress = rule_;
 
-	policy_read_choice(
-		reader, "action", choices, COUNT(choices), &progress->rule.action);
+	policy_read_choice(reader, "action", choices, COUNT(choices), &progress->rule.action);
 }
 
 static void read_rule_log(struct policy_reader *reader, void *rule_)
@@ -187,8 +187,8 @@ static void read_rule(struct policy_reader *reader, void *policy_)
 		{"expires", false, read_expires}, {"schedule", false, read_schedule}};
 	struct policy_document *document = reader->document;
 	struct document_policy *policy = policy_;
-	struct rule_in_progress progress = {.rule = {.log = ZONE_LOG_DENIED},
-		.policy = (uint32_t)document->n_policies};
+	struct rule_in_progress progress = {
+		.rule = {.log = ZONE_LOG_DENIED}, .policy = (uint32_t)document->n_policies};
 
 	if (document->n_rules == ZONE_RULES_MAX) {
 		policy_fail(reader, "more than %d rules", ZONE_RULES_MAX);
@@ -276,6 +276,6 @@ void policy_read_policies(struct policy_reader *reader, void *unused)
 	if (policy_is_null(reader))
 		policy_skip(reader);
 	else
-		policy_read_sequence(reader, "policies, each beginning with '- id:'", read_policy,
-			unused);
+		policy_read_sequence(
+			reader, "policies, each beginning with '- id:'", read_policy, unused);
 }

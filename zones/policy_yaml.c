@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The reader of policy documents, lower half: YAML's events as nodes, mappings and lists.  Called by
- * policy_read.c and policy_read_rules.c, on the thread that reads the document.
+ * The reader of policy documents, lower half: YAML's events as nodes, mappings and lists.  Called
+ * by policy_read.c and policy_read_rules.c, on the thread that reads the document.
  */
 #include "zones/policy_reader.h"
 
@@ -82,9 +82,13 @@ static void policy_refuse(struct policy_reader *reader)
 {
 	const yaml_event_t *event = &reader->event;
 	const yaml_char_t *anchor = NULL, *tag = NULL;
+	const char *what = "anchor";
 
 	switch (event->type) {
-	case YAML_ALIAS_EVENT: anchor = event->data.alias.anchor; break;
+	case YAML_ALIAS_EVENT:
+		anchor = event->data.alias.anchor;
+		what = "alias";
+		break;
 	case YAML_SCALAR_EVENT:
 		anchor = event->data.scalar.anchor;
 		tag = event->data.scalar.tag;
@@ -99,14 +103,13 @@ static void policy_refuse(struct policy_reader *reader)
 		break;
 	default: return;
 	}
+	if (tag)
+		what = "YAML tag";
 	if (anchor || tag) {
 		char quoted[POLICY_QUOTE_MAX];
 
-		policy_fail(reader, "%s %s is not allowed in a policy: write the value out",
-			tag                               ? "the YAML tag"
-				: event->type == YAML_ALIAS_EVENT ? "the alias"
-								  : "the anchor",
-			policy_quote((const char *)(tag ? tag : anchor), quoted));
+		policy_fail(reader, "the %s %s is not allowed in a policy: write the value out",
+			what, policy_quote((const char *)(tag ? tag : anchor), quoted));
 		policy_stop(reader);
 	}
 }
@@ -118,8 +121,8 @@ static void policy_count_depth(struct policy_reader *reader)
 	case YAML_SEQUENCE_START_EVENT:
 	case YAML_MAPPING_START_EVENT:
 		if (++reader->depth > POLICY_NESTING_MAX) {
-			policy_fail(reader, "nested too deeply: at most %d levels",
-				POLICY_NESTING_MAX);
+			policy_fail(
+				reader, "nested too deeply: at most %d levels", POLICY_NESTING_MAX);
 			policy_stop(reader);
 		}
 		break;
@@ -197,9 +200,9 @@ static const char *scalar_text(const struct policy_reader *reader)
 bool policy_is_null(const struct policy_reader *reader)
 {
 	return reader->event.type == YAML_SCALAR_EVENT &&
-		reader->event.data.scalar.style == YAML_PLAIN_SCALAR_STYLE &&
-		(!*scalar_text(reader) || !strcmp(scalar_text(reader), "~") ||
-			!strcmp(scalar_text(reader), "null"));
+	       reader->event.data.scalar.style == YAML_PLAIN_SCALAR_STYLE &&
+	       (!*scalar_text(reader) || !strcmp(scalar_text(reader), "~") ||
+		       !strcmp(scalar_text(reader), "null"));
 }
 
 void policy_fail_expected(struct policy_reader *reader, const char *expected)
@@ -273,8 +276,8 @@ bool policy_read_name(struct policy_reader *reader, const char *what, struct doc
 	char expected[64];
 
 	snprintf(expected, sizeof expected, "the name of %s", what);
-	*name = (struct document_name){.text = policy_read_text(reader, expected, &name->at),
-		.at = name->at};
+	name->index = 0;
+	name->text = policy_read_text(reader, expected, &name->at);
 	if (!name->text)
 		return false;
 	if (name_check(reader, what, name))
@@ -292,12 +295,10 @@ bool policy_read_choice(struct policy_reader *reader, const char *what,
 	const char *text;
 
 	for (size_t i = 0; i < n_choices; i++) {
+		const char *separator = i + 1 < n_choices ? ", " : " or ";
 		size_t used = strlen(expected);
 
-		snprintf(expected + used, sizeof expected - used, "%s%s",
-			i == 0                     ? ""
-				: i == n_choices - 1 ? " or "
-						     : ", ",
+		snprintf(expected + used, sizeof expected - used, "%s%s", i ? separator : "",
 			choices[i].word);
 	}
 	text = policy_read_text(reader, expected, &at);
@@ -371,8 +372,8 @@ static void policy_check_required(struct policy_reader *reader, struct policy_ma
 {
 	for (size_t i = 0; i < n_keys; i++) {
 		if (keys[i].required && !(seen & UINT32_C(1) << i))
-			policy_error_add(reader->errors, at, "%s needs the key '%s'", what,
-				keys[i].name);
+			policy_error_add(
+				reader->errors, at, "%s needs the key '%s'", what, keys[i].name);
 	}
 }
 
@@ -473,7 +474,8 @@ struct document_names policy_read_words(struct policy_reader *reader, const char
 	if (reader->event.type == YAML_SEQUENCE_START_EVENT) {
 		names = read_list(reader, what, max, &n);
 		if (!n && reader->errors->n_total == errors)
-			policy_error_add(reader->errors, at, "the list is empty: expected %s", what);
+			policy_error_add(
+				reader->errors, at, "the list is empty: expected %s", what);
 	} else {
 		one.text = policy_read_text(reader, what, &one.at);
 		n = one.text != NULL;

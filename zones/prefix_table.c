@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Longest prefix match.  Filled by the thread that compiles a policy, immutable afterwards; look-ups
- * come from the packet path, for addresses that no endpoint owns.
+ * Longest prefix match.  Filled by the thread that compiles a policy, immutable afterwards;
+ * look-ups come from the packet path, for addresses that no endpoint owns.
  */
 #include "zones/prefix_table.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Building and asking the index of rules.  Built by the thread that compiles a policy; asked by every
- * worker, for the first packet of every connection.
+ * Building and asking the index of rules.  Built by the thread that compiles a policy; asked by
+ * every worker, for the first packet of every connection.
  */
 #include "zones/rule_index.h"
 
@@ -22,7 +22,10 @@ static uint32_t zones_of(uint16_t from, uint16_t to)
 
 static size_t pair_home(const struct rule_index *index, uint32_t zones)
 {
-	return (size_t)(zones * index->multiplier >> index->shift);
+	uint64_t product = zones * index->multiplier;
+
+	/* Zones that count up give products at even distances, which this breaks up. */
+	return (size_t)((product ^ product >> 32) * index->multiplier >> index->shift);
 }
 
 /* The pair's place in the hash table, or the free one where it belongs. */
@@ -59,8 +62,7 @@ static inline uint32_t least(uint32_t a, uint32_t b)
 	return a < b ? a : b;
 }
 
-uint32_t rule_index_find(
-	const struct rule_index *index, uint16_t from, uint16_t to, uint32_t point)
+uint32_t rule_index_find(const struct rule_index *index, uint16_t from, uint16_t to, uint32_t point)
 {
 	uint32_t pair = slice_find(index, pair_slot(index, zones_of(from, to))->slice, point);
 	uint32_t source = slice_find(index, index->from_to_any[from], point);
@@ -295,6 +297,6 @@ void rule_index_free(struct rule_index *index)
 size_t rule_index_bytes(const struct rule_index *index)
 {
 	return index->n_spans * sizeof *index->spans +
-		index->n_zones * 2 * sizeof *index->from_to_any +
-		index->n_pairs_allocated * sizeof *index->pairs;
+	       index->n_zones * 2 * sizeof *index->from_to_any +
+	       index->n_pairs_allocated * sizeof *index->pairs;
 }

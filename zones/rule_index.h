@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * From a zone pair and a service to the first rule that matches, at a cost that does not depend on how
- * many rules there are.
+ * From a zone pair and a service to the first rule that matches, at a cost that does not depend on
+ * how many rules there are.
  *
  * Rules fall into classes by what they say of the two zones: (from, to), (from, any), (any, to) and
- * (any, any).  For each pair that occurs, the 24-bit line of services (zones/service.h) is cut where
- * rules begin and end; each span between two cuts names the first rule that covers it:
+ * (any, any).  For each pair that occurs, the 24-bit line of services (zones/service.h) is cut
+ * where rules begin and end; each span between two cuts names the first rule that covers it:
  *
  *	rules of web -> db     2: tcp/5000-6000      1: tcp/5432      3: any
  *
  *	spans      |3           |2      |1  |2       |3              |
  *	           0            tcp/5000 5432 5433   tcp/6001
  *
- * A question probes one hash table and three arrays, and searches at most four sorted lists.  With n
- * ranges in all there are at most 2n + 1 spans, so memory grows as the document does.
+ * A question probes one hash table and three arrays, and searches at most four sorted lists.  With
+ * n ranges in all there are at most 2n + 1 spans, so memory grows as the document does.
  */
 #ifndef ZONES_RULE_INDEX_H
 #define ZONES_RULE_INDEX_H
@@ -44,7 +44,7 @@ struct rule_slice {
 };
 
 struct rule_pair {
-	uint32_t zones; /* From, to, 16 bits each. */
+	uint32_t zones;		 /* From, to, 16 bits each. */
 	struct rule_slice slice; /* n is 0: free. */
 };
 

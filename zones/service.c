@@ -122,7 +122,8 @@ static bool service_word_problem(const char *text, size_t length, char problem[S
 	policy_guess_begin(&guess, word);
 	for (size_t i = 0; i < N_SERVICE_WORDS; i++)
 		policy_guess_offer(&guess, service_words[i].word);
-	snprintf(expected, sizeof expected, "it begins with tcp, udp, sctp, icmp, icmpv6 or ip%.48s",
+	snprintf(expected, sizeof expected,
+		"it begins with tcp, udp, sctp, icmp, icmpv6 or ip%.48s",
 		policy_guess_text(&guess, hint));
 	return problem_set(problem, text, expected);
 }
@@ -154,8 +155,7 @@ static const char *service_read_rest(
 	return NULL;
 }
 
-bool service_parse(
-	const char *text, struct service_range *range, char problem[SERVICE_PROBLEM_MAX])
+bool service_parse(const char *text, struct service_range *range, char problem[SERVICE_PROBLEM_MAX])
 {
 	const char *slash = strchr(text, '/'), *expected;
 	size_t length = slash ? (size_t)(slash - text) : strlen(text);

@@ -27,11 +27,11 @@ struct service_range {
 bool service_parse(
 	const char *text, struct service_range *range, char problem[SERVICE_PROBLEM_MAX]);
 
-/* True for what service_parse() is to read, rightly spelt or not; a service's name never is that. */
+/* True for what service_parse() is to read, rightly spelt or not; no service's name is that. */
 bool service_is_literal(const char *text);
 
-/* The point of a connection.  The port counts for protocols that have ports, type and code for ICMP;
- * what else the caller filled in does not. */
+/* The point of a connection.  The port counts for protocols that have ports, type and code for
+ * ICMP; what else the caller filled in does not. */
 static inline uint32_t service_point(
 	uint8_t protocol, uint8_t type, uint8_t code, uint16_t destination_port)
 {

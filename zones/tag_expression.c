@@ -72,7 +72,7 @@ struct tag_reader {
 static bool is_word_character(char c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-		(unsigned char)c >= 0x80 || (c && strchr("_./:@+-", c));
+	       (unsigned char)c >= 0x80 || (c && strchr("_./:@+-", c));
 }
 
 static enum token_kind keyword(const char *text, size_t length)
@@ -80,8 +80,7 @@ static enum token_kind keyword(const char *text, size_t length)
 	static const struct {
 		const char *word;
 		enum token_kind kind;
-	} keywords[] = {
-		{"and", TOKEN_AND}, {"or", TOKEN_OR}, {"not", TOKEN_NOT}, {"in", TOKEN_IN}};
+	} keywords[] = {{"and", TOKEN_AND}, {"or", TOKEN_OR}, {"not", TOKEN_NOT}, {"in", TOKEN_IN}};
 
 	for (size_t i = 0; i < sizeof keywords / sizeof keywords[0]; i++) {
 		if (strlen(keywords[i].word) == length && !memcmp(keywords[i].word, text, length))
@@ -117,7 +116,10 @@ static void token_read_sign(struct token *token)
 {
 	token->length = 1;
 	switch (token->text[0]) {
-	case '\0': token->kind = TOKEN_END; token->length = 0; break;
+	case '\0':
+		token->kind = TOKEN_END;
+		token->length = 0;
+		break;
 	case '=': token->kind = TOKEN_EQUALS; break;
 	case '(': token->kind = TOKEN_OPEN; break;
 	case ')': token->kind = TOKEN_CLOSE; break;
@@ -178,8 +180,8 @@ static void tag_fail_expected(struct tag_reader *reader, const char *expected)
 
 static void tag_emit(struct tag_reader *reader, struct tag_step step)
 {
-	reader->steps = zone_grow(reader->steps, reader->n_steps, &reader->allocated_steps,
-		sizeof *reader->steps);
+	reader->steps = zone_grow(
+		reader->steps, reader->n_steps, &reader->allocated_steps, sizeof *reader->steps);
 	reader->steps[reader->n_steps++] = step;
 }
 
@@ -188,8 +190,8 @@ static void tag_emit_operator(struct tag_reader *reader, enum tag_operation oper
 	tag_emit(reader, (struct tag_step){.operation = operation});
 }
 
-static void tag_emit_test(struct tag_reader *reader, enum tag_operation operation, const char *key,
-	const char *value)
+static void tag_emit_test(
+	struct tag_reader *reader, enum tag_operation operation, const char *key, const char *value)
 {
 	tag_emit(reader, (struct tag_step){.operation = operation,
 				 .key = key,
@@ -339,7 +341,7 @@ static bool tag_step_holds(const struct tag_step *step, const char *const *tags,
 bool tag_expression_matches(
 	const struct tag_expression *expression, const char *const *tags, size_t n_tags)
 {
-	bool stack[TAG_STACK_MAX];
+	bool stack[TAG_STACK_MAX] = {false};
 	size_t n = 0;
 
 	for (size_t i = 0; i < expression->n_steps; i++) {
@@ -347,8 +349,14 @@ bool tag_expression_matches(
 
 		switch (step->operation) {
 		case TAG_NOT: stack[n - 1] = !stack[n - 1]; break;
-		case TAG_AND: n--; stack[n - 1] = stack[n - 1] && stack[n]; break;
-		case TAG_OR: n--; stack[n - 1] = stack[n - 1] || stack[n]; break;
+		case TAG_AND:
+			n--;
+			stack[n - 1] = stack[n - 1] && stack[n];
+			break;
+		case TAG_OR:
+			n--;
+			stack[n - 1] = stack[n - 1] || stack[n];
+			break;
 		default:
 			assert(n < TAG_STACK_MAX);
 			stack[n++] = tag_step_holds(step, tags, n_tags);

@@ -8,12 +8,11 @@
  *	expression := term { "or" term }
  *	term       := factor { "and" factor }
  *	factor     := "not" factor | "(" expression ")" | test
- *	test       := word                                the endpoint has that tag, whatever its value
- *	            | word "=" word | word "!=" word
- *	            | word "in" "(" word { "," word } ")"
- *	            | word "not" "in" "(" word { "," word } ")"
- *	word       := letters, digits, _ . / : @ + -, or anything between '...' or "..."
+ *	test       := word | word "=" word | word "!=" word
+ *	            | word ["not"] "in" "(" word { "," word } ")"
+ *	word       := letters, digits and _ . / : @ + -, or anything in '...' or "..."
  *
+ * A word alone holds if the endpoint has a tag of that key, whatever its value.
  * An endpoint may carry several values of one key.  `key=value` holds if any of them is the value;
  * `key!=value` is `not key=value`, so it holds for an endpoint that has no such key.
  */

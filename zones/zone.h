@@ -94,6 +94,9 @@ uint16_t zone_of_prefix(const struct zone_policy *policy, const struct in6_addr 
 /* --- Verdicts ----------------------------------------------------------------------------- */
 
 enum zone_action { ZONE_ALLOW, ZONE_DENY, ZONE_REJECT, ZONE_PASS };
+
+/* What to record.  Each level takes in those before it: refusals from DENIED on, the start and end
+ * of what is allowed from SESSION on. */
 enum zone_log { ZONE_LOG_NONE, ZONE_LOG_DENIED, ZONE_LOG_SESSION, ZONE_LOG_ALL };
 
 /* A connection as the engine sees it: its first packet's direction.  For a port-less protocol the
@@ -107,7 +110,7 @@ struct zone_question {
 
 struct zone_verdict {
 	uint8_t action; /* enum zone_action, never ZONE_PASS. */
-	uint8_t log;    /* enum zone_log. */
+	uint8_t log;	/* enum zone_log. */
 	uint32_t rule;
 };
 
@@ -125,8 +128,8 @@ struct zone_rule_info {
 	bool is_default;
 };
 
-/* What rule number `rule` is.  False if there is none of that number.  A default pair's policy is
- * "baseline" and its rule is "from->to", written into `name`. */
+/* What rule number `rule` is.  False if there is none of that number, as for RULE_NONE.  A default
+ * pair's policy is "baseline" and its rule is "from->to", written into `name`. */
 bool zone_rule_info(const struct zone_policy *policy, uint32_t rule, struct zone_rule_info *info,
 	char name[160]);
 

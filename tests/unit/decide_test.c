@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Verdicts: tables of questions to policies, and a plain interpreter of the document to compare with.
+ * Verdicts: tables of questions to policies, and a plain interpreter of the document to compare
+ * with.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -125,7 +126,8 @@ static void the_design_example(void **state)
 		{"db", "web", "tcp/5432", "baseline/db->web", ZONE_DENY, ZONE_LOG_DENIED},
 		{"db", "internet", "tcp/443", "db-access/no-internet", ZONE_DENY, ZONE_LOG_ALL},
 		{"db", "internet", "47", "db-access/no-internet", ZONE_DENY, ZONE_LOG_ALL},
-		{"web", "internet", "tcp/443", "baseline/web->internet", ZONE_DENY, ZONE_LOG_DENIED},
+		{"web", "internet", "tcp/443", "baseline/web->internet", ZONE_DENY,
+			ZONE_LOG_DENIED},
 		{"web", "web", "tcp/80", "baseline/web->web", ZONE_ALLOW, ZONE_LOG_DENIED},
 		{"db", "db", "tcp/5432", "baseline/db->db", ZONE_DENY, ZONE_LOG_DENIED},
 		{"quarantine", "web", "tcp/80", "", ZONE_DENY, ZONE_LOG_DENIED},
@@ -247,9 +249,9 @@ static void numbers_follow_the_order_of_trial(void **state)
 		"- {id: off, mode: off, rules: [{id: x, from: a, to: b, action: allow}]}\n"
 		"- {id: early, tier: emergency, rules: [{id: x, from: b, to: a, action: deny}]}\n";
 	static const char *const names[] = {"early/x", "late/x", "late/y",
-		"baseline/quarantine->quarantine", "baseline/quarantine->a", "baseline/quarantine->b",
-		"baseline/a->quarantine", "baseline/a->a", "baseline/a->b",
-		"baseline/b->quarantine", "baseline/b->a", "baseline/b->b"};
+		"baseline/quarantine->quarantine", "baseline/quarantine->a",
+		"baseline/quarantine->b", "baseline/a->quarantine", "baseline/a->a",
+		"baseline/a->b", "baseline/b->quarantine", "baseline/b->a", "baseline/b->b"};
 	struct zone_policy *policy = create(text);
 	struct zone_rule_info info;
 	char name[160], full[320];
@@ -280,13 +282,12 @@ static void numbers_follow_the_order_of_trial(void **state)
 
 static void zones_by_tags_and_by_prefix(void **state)
 {
-	static const char text[] =
-		"zones:\n"
-		"  web: {match: tier=web}\n"
-		"  prod: {match: env=prod and tier!=db, cidrs: 10.1.0.0/16}\n"
-		"  lan: {cidrs: [10.0.0.0/8, 'fd00::/8'], intra: deny}\n"
-		"  host: {cidrs: [10.1.2.3, 'fd00::1']}\n"
-		"  world: {cidrs: 0.0.0.0/0}\n";
+	static const char text[] = "zones:\n"
+				   "  web: {match: tier=web}\n"
+				   "  prod: {match: env=prod and tier!=db, cidrs: 10.1.0.0/16}\n"
+				   "  lan: {cidrs: [10.0.0.0/8, 'fd00::/8'], intra: deny}\n"
+				   "  host: {cidrs: [10.1.2.3, 'fd00::1']}\n"
+				   "  world: {cidrs: 0.0.0.0/0}\n";
 	static const struct {
 		const char *tags[3];
 		size_t n;
@@ -317,12 +318,11 @@ static void zones_by_tags_and_by_prefix(void **state)
 		uint16_t zone = zone_of_tags(policy, by_tags[i].tags, by_tags[i].n, conflict);
 
 		assert_string_equal(zone_info(policy, zone).name, by_tags[i].zone);
-		assert_int_equal(
-			zone_of_tags(policy, by_tags[i].tags, by_tags[i].n, NULL), zone);
+		assert_int_equal(zone_of_tags(policy, by_tags[i].tags, by_tags[i].n, NULL), zone);
 		for (unsigned int j = 0; j < 2; j++)
-			assert_int_equal(conflict[j], by_tags[i].conflict[j]
-					? zone_find(policy, by_tags[i].conflict[j])
-					: ZONE_QUARANTINE);
+			assert_int_equal(conflict[j],
+				by_tags[i].conflict[j] ? zone_find(policy, by_tags[i].conflict[j])
+						       : ZONE_QUARANTINE);
 	}
 	for (size_t i = 0; i < COUNT(by_prefix); i++) {
 		struct in6_addr address;
@@ -430,7 +430,8 @@ static void write_service(struct random_text *random)
 		write_text(random, "%s", named_services[draw(random, COUNT(named_services))][0]);
 		break;
 	default:
-		write_text(random, "[%s, %s]", named_services[draw(random, COUNT(named_services))][0],
+		write_text(random, "[%s, %s]",
+			named_services[draw(random, COUNT(named_services))][0],
 			literal_services[draw(random, COUNT(literal_services))]);
 		break;
 	}
@@ -506,7 +507,7 @@ static bool text_matches(const char *text, const struct zone_question *question)
 		if (word[0] == 'i')
 			return question->type == a && (n == 2 || question->code == b);
 		return question->destination_port >= a &&
-			question->destination_port <= (n == 2 ? a : b);
+		       question->destination_port <= (n == 2 ? a : b);
 	}
 	fail_msg("%s", text);
 	return false;
@@ -583,11 +584,11 @@ static struct zone_verdict interpret(
 		}
 	}
 	if (same)
-		verdict.action = zone->intra == INTRA_ALLOW ? ZONE_ALLOW
-			: zone->intra == INTRA_DENY         ? ZONE_DENY
-							    : document->within_zone;
+		verdict.action = document->within_zone;
+	if (same && zone->intra != INTRA_AS_BASELINE)
+		verdict.action = zone->intra == INTRA_ALLOW ? ZONE_ALLOW : ZONE_DENY;
 	verdict.rule = number + 1 + question->source_zone * ((uint32_t)document->n_zones + 1) +
-		question->destination_zone;
+		       question->destination_zone;
 	return verdict;
 }
 
@@ -636,8 +637,8 @@ static void verdicts_are_those_of_a_plain_interpreter(void **state)
 				 "rule %u action %u log %u, not %u %u %u",
 				random.text, question.source_zone, question.destination_zone,
 				question.protocol, question.type, question.code,
-				question.destination_port, verdict.rule, verdict.action, verdict.log,
-				expected.rule, expected.action, expected.log);
+				question.destination_port, verdict.rule, verdict.action,
+				verdict.log, expected.rule, expected.action, expected.log);
 		}
 		policy_document_free(&document);
 		zone_policy_destroy(policy);

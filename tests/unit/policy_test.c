@@ -51,7 +51,8 @@ static void valid_documents(void **state)
 		 "  rules:\n"
 		 "  - {id: r, from: [a, b], to: [a], service: [tcp/1-2, icmp/3/4, ip/47], action: "
 		 "pass}\n"
-		 "  - {id: s, from: any, to: any, action: reject, log: none, label: \"\xc3\x84 1\"}\n"
+		 "  - {id: s, from: any, to: any, action: reject, log: none, label: \"\xc3\x84 "
+		 "1\"}\n"
 		 "- {id: q, mode: off, rules: [{id: r, from: a, to: b, action: allow, log: all}]}\n"
 		 "- {id: r, rules: []}\n"
 		 "baseline: {between_zones: reject, within_zone: deny, log: session}",
@@ -80,7 +81,7 @@ static void valid_documents(void **state)
 /* Beginnings and ends of documents of which the middle is wrong. */
 #define ZONE "zones: {a: {match: x}, web: {match: y}}\n"
 #define RULE ZONE "policies: [{id: p, rules: [\n"
-#define END "\n]}]\n"
+#define END  "\n]}]\n"
 
 static const struct mistake {
 	const char *text;
@@ -94,7 +95,8 @@ static const struct mistake {
 	{"[a]", 1, 1, "expected a policy, as keys and values, found a list"},
 	{"tiers: [a]", 1, 1, "a policy needs the key 'zones'"},
 	{ZONE "zonse: {}", 2, 1,
-		"unknown key 'zonse' in a policy; did you mean 'zones'? (known: zones, services, tiers, "
+		"unknown key 'zonse' in a policy; did you mean 'zones'? (known: zones, services, "
+		"tiers, "
 		"policies, baseline)"},
 	{ZONE "xyz: {}", 2, 1, "unknown key 'xyz' in a policy (known:"},
 	{ZONE "zones: {}", 2, 1, "the key 'zones' is in a policy twice"},
@@ -131,16 +133,20 @@ static const struct mistake {
 	{"zones: {[a]: {match: x}}", 1, 9, "expected the name of a zone, found a list"},
 	{"zones: {a: {mtach: x, intra: allow, cidrs: 10.0.0.1}}", 1, 13,
 		"unknown key 'mtach' in a zone; did you mean 'match'?"},
-	{"zones: {a: {match: [x]}}", 1, 20, "expected a tag expression such as 'tier=web', found a"},
+	{"zones: {a: {match: [x]}}", 1, 20,
+		"expected a tag expression such as 'tier=web', found a"},
 	{"zones: {a: {match: x and}}", 1, 25, "in the tag expression: expected a tag's key"},
 	{"zones: {a: {match: \"x (y)\"}}", 1, 23,
 		"in the tag expression: expected 'and', 'or' or the end, found '('"},
 	{"zones: {a: {match: \"x\n  (y)\"}}", 1, 20, "in the tag expression: expected 'and'"},
 	{"zones: {a: {intra: alow, match: x}}", 1, 20,
-		"'alow' is no verdict within a zone: expected allow or deny; did you mean 'allow'?"},
-	{"zones: {a: {cidrs: 10.0.0.1/8}}", 1, 20, "'10.0.0.1/8' is no prefix: expected an address"},
+		"'alow' is no verdict within a zone: expected allow or deny; did you mean "
+		"'allow'?"},
+	{"zones: {a: {cidrs: 10.0.0.1/8}}", 1, 20,
+		"'10.0.0.1/8' is no prefix: expected an address"},
 	{"zones: {a: {cidrs: [10.0.0.0/8, ten]}}", 1, 33, "'ten' is no prefix"},
-	{"zones: {a: {cidrs: []}}", 1, 20, "the list is empty: expected a prefix such as 10.0.0.0/8"},
+	{"zones: {a: {cidrs: []}}", 1, 20,
+		"the list is empty: expected a prefix such as 10.0.0.0/8"},
 	{"zones: {a: {cidrs: [[10.0.0.0/8]]}}", 1, 21,
 		"expected a prefix such as 10.0.0.0/8, found a list"},
 	{"zones:\n a: {cidrs: 10.0.0.0/8}\n b: {cidrs: 10.0.0.0/8}", 3, 13,
@@ -160,11 +166,13 @@ static const struct mistake {
 	{ZONE "services: {s: ip/256}", 2, 15, "'ip/256' is not a service"},
 	{ZONE "services: {s: any/1}", 2, 15, "'any/1' is not a service: 'any' stands alone"},
 	{ZONE "services: {s: [tcp/1, tpc/2]}", 2, 23,
-		"'tpc/2' is not a service: it begins with tcp, udp, sctp, icmp, icmpv6 or ip; did you "
+		"'tpc/2' is not a service: it begins with tcp, udp, sctp, icmp, icmpv6 or ip; did "
+		"you "
 		"mean 'tcp'?"},
 	{ZONE "services: {s: 5432}", 2, 15, "'5432' is not a service: it begins with"},
 	{ZONE "services: {tcp: tcp/1}", 2, 12, "'tcp' is a built-in service and cannot be defined"},
-	{ZONE "services: {s: tcp/1, s: tcp/2}", 2, 22, "service 's' is defined twice; first on line"},
+	{ZONE "services: {s: tcp/1, s: tcp/2}", 2, 22,
+		"service 's' is defined twice; first on line"},
 	{ZONE "services: {s: []}", 2, 15, "the list is empty: expected a service such as tcp/5432"},
 	{ZONE "services: {s: {port: 1}}", 2, 15, "expected a service such as tcp/5432, found keys"},
 	/* Tiers and baseline. */
@@ -180,16 +188,19 @@ static const struct mistake {
 	{ZONE "baseline: {log: some}", 2, 17,
 		"'some' is no log level: expected none, denied, session or all"},
 	/* Policies. */
-	{ZONE "policies: {id: p}", 2, 11, "expected a list of policies, each beginning with '- id:'"},
+	{ZONE "policies: {id: p}", 2, 11,
+		"expected a list of policies, each beginning with '- id:'"},
 	{ZONE "policies: [{id: p}]", 2, 12, "a policy needs the key 'rules'"},
 	{ZONE "policies: [{rules: []}]", 2, 12, "a policy needs the key 'id'"},
 	{ZONE "policies: [{id: baseline, rules: []}]", 2, 17, "'baseline' is the built-in policy"},
 	{ZONE "policies: [{id: p, rules: []}, {id: p, rules: []}]", 2, 37,
 		"policy 'p' is defined twice; first on line 2"},
 	{ZONE "policies: [{id: p, tier: aplication, rules: []}]", 2, 26,
-		"no tier is named 'aplication': expected one of 'tiers'; did you mean 'application'?"},
+		"no tier is named 'aplication': expected one of 'tiers'; did you mean "
+		"'application'?"},
 	{ZONE "policies: [{id: p, mode: enforced, rules: []}]", 2, 26,
-		"'enforced' is no mode: expected enforce, simulate or off; did you mean 'enforce'?"},
+		"'enforced' is no mode: expected enforce, simulate or off; did you mean "
+		"'enforce'?"},
 	/* Rules. */
 	{RULE "{id: r, from: a, to: a, action: allow, port: 80}" END, 3, 40,
 		"unknown key 'port' in a rule"},
@@ -198,8 +209,8 @@ static const struct mistake {
 	{RULE "{id: r, from: a, action: allow}" END, 3, 1, "a rule needs the key 'to'"},
 	{RULE "{id: r, from: a, to: a}" END, 3, 1, "a rule needs the key 'action'"},
 	{RULE "allow all" END, 3, 1, "expected a rule, as keys and values, found 'allow all'"},
-	{RULE "{id: r, from: a, to: a, action: allow},\n{id: r, from: a, to: a, action: allow}" END, 4,
-		6, "rule 'r' is in this policy twice; first on line 3"},
+	{RULE "{id: r, from: a, to: a, action: allow},\n{id: r, from: a, to: a, action: allow}" END,
+		4, 6, "rule 'r' is in this policy twice; first on line 3"},
 	{RULE "{id: r, from: wbe, to: a, action: allow}" END, 3, 15,
 		"no zone is named 'wbe': expected a key of 'zones', or any; did you mean 'web'?"},
 	{RULE "{id: r, from: a, to: [a, an], action: allow}" END, 3, 26,
@@ -208,13 +219,15 @@ static const struct mistake {
 		"no rule can name 'quarantine': nothing passes to or from it"},
 	{RULE "{id: r, from: [a, any], to: a, action: allow}" END, 3, 19,
 		"'any' takes in all: write it alone"},
-	{RULE "{id: r, from: [a, a], to: a, action: allow}" END, 3, 19, "'a' is in this list twice"},
+	{RULE "{id: r, from: [a, a], to: a, action: allow}" END, 3, 19,
+		"'a' is in this list twice"},
 	{RULE "{id: r, from: [], to: a, action: allow}" END, 3, 15,
 		"the list is empty: expected a zone or a list of zones"},
 	{RULE "{id: r, from: a, to: a, service: htpt, action: allow}" END
 	      "services: {http: tcp/80}",
-		3, 34, "no service is named 'htpt': expected a key of 'services', any, or one written "
-		       "out such as tcp/443; did you mean 'http'?"},
+		3, 34,
+		"no service is named 'htpt': expected a key of 'services', any, or one written "
+		"out such as tcp/443; did you mean 'http'?"},
 	{RULE "{id: r, from: a, to: a, service: tcp/http, action: allow}" END, 3, 34,
 		"'tcp/http' is not a service: expected a port"},
 	{RULE "{id: r, from: a, to: a, service: [tcp/1, tcp/1], action: allow}" END, 3, 42,
@@ -225,7 +238,8 @@ static const struct mistake {
 		"'log' has no meaning with 'action: pass'"},
 	{RULE "{id: r, from: a, to: a, action: allow, label: \"a\\nb\"}" END, 3, 47,
 		"'a?b' cannot be a label: expected one line of at most 128 bytes"},
-	{RULE "{id: r, from: a, to: a, action: allow, label: ''}" END, 3, 47, "'' cannot be a label"},
+	{RULE "{id: r, from: a, to: a, action: allow, label: ''}" END, 3, 47,
+		"'' cannot be a label"},
 };
 
 static void mistakes_are_named_where_they_are(void **state)
@@ -255,7 +269,7 @@ static void mistakes_are_named_where_they_are(void **state)
 
 static void what_is_not_supported_is_checked_and_named(void **state)
 {
-#define EXPIRES RULE "{id: r, from: a, to: a, action: allow, expires: "
+#define EXPIRES	 RULE "{id: r, from: a, to: a, action: allow, expires: "
 #define SCHEDULE RULE "{id: r, from: a, to: a, action: allow, schedule: "
 	static const struct {
 		const char *text, *message;
@@ -273,7 +287,8 @@ static void what_is_not_supported_is_checked_and_named(void **state)
 		{EXPIRES "2027-01-31T24:00:00Z}" END, "'2027-01-31T24:00:00Z' is no date", 49},
 		{EXPIRES "2027-01-31T18:00:00}" END, "'2027-01-31T18:00:00' is no date", 49},
 		{EXPIRES "tomorrow}" END, "'tomorrow' is no date", 49},
-		{EXPIRES "[2027-01-31]}" END, "expected a date such as 2027-01-31, found a list", 49},
+		{EXPIRES "[2027-01-31]}" END, "expected a date such as 2027-01-31, found a list",
+			49},
 		{SCHEDULE "{from: 22:00, to: 06:00}}" END, "'schedule' is not supported yet", 50},
 		{SCHEDULE "{days: [mon, sun], from: 00:00, to: 24:00}}" END,
 			"'schedule' is not supported yet", 50},
@@ -312,15 +327,17 @@ static void many_mistakes_come_in_order(void **state)
 	(void)state;
 	for (unsigned int i = 0; i < 30; i++)
 		sprintf(text + strlen(text), "  - {id: r%u, from: a, to: any, action: %s}\n", i,
-			i < 5 ? "allow" : i < 8 ? "alow" : "deny");
+			i < 5	? "allow"
+			: i < 8 ? "alow"
+				: "deny");
 	assert_null(create(text, &errors));
 	assert_int_equal(errors.n_total, 33);
 	assert_int_equal(errors.n, COUNT(errors.at));
 	for (size_t i = 1; i < errors.n; i++)
 		assert_true(errors.at[i].line > errors.at[i - 1].line ||
-			errors.at[i].column > errors.at[i - 1].column);
-	assert_string_equal(errors.at[0].message,
-		"no zone is named 'a': expected a key of 'zones', or any");
+			    errors.at[i].column > errors.at[i - 1].column);
+	assert_string_equal(
+		errors.at[0].message, "no zone is named 'a': expected a key of 'zones', or any");
 }
 
 static void what_is_too_large_is_refused_by_name(void **state)

@@ -19,66 +19,67 @@
 static const char *const tags[] = {
 	"tier=web", "env=prod", "env=canary", "legacy", "owner=", "path=a=b", "team=Zürich ops"};
 
+static const struct {
+	const char *text;
+	bool holds;
+} truths[] = {
+	{"tier=web", true},
+	{"tier = web", true},
+	{"tier=db", false},
+	{"tier=we", false},
+	{"tier=webb", false},
+	{"tie=web", false},
+	{"Tier=web", false},
+	{"tier", true},
+	{"legacy", true},
+	{"legac", false},
+	{"legacy=''", false},
+	{"owner=''", true},
+	{"owner", true},
+	{"path='a=b'", true},
+	{"team=\"Zürich ops\"", true},
+	{"env=prod", true},
+	{"env=canary", true},
+	{"env!=prod", false},
+	{"env!=test", true},
+	{"nothing!=test", true},
+	{"not tier=web", false},
+	{"not not tier=web", true},
+	{"tier in (db, web)", true},
+	{"tier in (db,app)", false},
+	{"tier not in (db, app)", true},
+	{"tier not in (web)", false},
+	{"nothing not in (web)", true},
+	{"tier=web and env=prod", true},
+	{"tier=web and env=test", false},
+	{"tier=db or env=prod", true},
+	{"tier=db or env=test", false},
+	/* `and` binds closer than `or`, `not` closer than both. */
+	{"tier=web or tier=db and env=test", true},
+	{"(tier=web or tier=db) and env=test", false},
+	{"not tier=db and env=prod", true},
+	{"not (tier=db and env=prod)", true},
+	{"not (tier=web and env=prod)", false},
+	{"tier=db and env=test or legacy", true},
+	{"'tier'=\"web\"", true},
+	{"'in'=x or tier=web", true},
+	{"((((((((((((((tier=web))))))))))))))", true},
+};
+
 static void expressions_hold_or_not(void **state)
 {
-	static const struct {
-		const char *text;
-		bool holds;
-	} cases[] = {
-		{"tier=web", true},
-		{"tier = web", true},
-		{"tier=db", false},
-		{"tier=we", false},
-		{"tier=webb", false},
-		{"tie=web", false},
-		{"Tier=web", false},
-		{"tier", true},
-		{"legacy", true},
-		{"legac", false},
-		{"legacy=''", false},
-		{"owner=''", true},
-		{"owner", true},
-		{"path='a=b'", true},
-		{"team=\"Zürich ops\"", true},
-		{"env=prod", true},
-		{"env=canary", true},
-		{"env!=prod", false},
-		{"env!=test", true},
-		{"nothing!=test", true},
-		{"not tier=web", false},
-		{"not not tier=web", true},
-		{"tier in (db, web)", true},
-		{"tier in (db,app)", false},
-		{"tier not in (db, app)", true},
-		{"tier not in (web)", false},
-		{"nothing not in (web)", true},
-		{"tier=web and env=prod", true},
-		{"tier=web and env=test", false},
-		{"tier=db or env=prod", true},
-		{"tier=db or env=test", false},
-		/* `and` binds closer than `or`, `not` closer than both. */
-		{"tier=web or tier=db and env=test", true},
-		{"(tier=web or tier=db) and env=test", false},
-		{"not tier=db and env=prod", true},
-		{"not (tier=db and env=prod)", true},
-		{"not (tier=web and env=prod)", false},
-		{"tier=db and env=test or legacy", true},
-		{"'tier'=\"web\"", true},
-		{"'in'=x or tier=web", true},
-		{"((((((((((((((tier=web))))))))))))))", true},
-	};
-
 	(void)state;
-	for (size_t i = 0; i < COUNT(cases); i++) {
+	for (size_t i = 0; i < COUNT(truths); i++) {
 		struct arena arena = {0};
 		struct tag_problem problem;
 		struct tag_expression *expression =
-			tag_expression_parse(&arena, cases[i].text, &problem);
+			tag_expression_parse(&arena, truths[i].text, &problem);
 
 		if (!expression)
-			fail_msg("%s: %s", cases[i].text, problem.message);
-		if (tag_expression_matches(expression, tags, COUNT(tags)) != cases[i].holds)
-			fail_msg("%s should be %s", cases[i].text, cases[i].holds ? "true" : "false");
+			fail_msg("%s: %s", truths[i].text, problem.message);
+		if (tag_expression_matches(expression, tags, COUNT(tags)) != truths[i].holds)
+			fail_msg("%s should be %s", truths[i].text,
+				truths[i].holds ? "true" : "false");
 		arena_free(&arena);
 	}
 }
