@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "jsonrpc.h"
 #include "openvswitch/poll-loop.h"
@@ -106,8 +107,11 @@ static struct json *read_reply(
 	struct json *answer = NULL;
 
 	if (reply->error && reply->error->type == JSON_STRING) {
-		*status = fail_unless_quiet(
-			cli, quiet, CLI_FAILED, "the switch says: %s", reply->error->string);
+		char *text = xstrdup(reply->error->string);
+
+		text[strcspn(text, "\n")] = '\0';
+		*status = fail_unless_quiet(cli, quiet, CLI_FAILED, "the switch says: %s", text);
+		free(text);
 		return NULL;
 	}
 	if (reply->result && reply->result->type == JSON_STRING)

@@ -17,7 +17,7 @@ enum { LIMIT_DEFAULT = 1000, LIMIT_MAX = 10000000 };
 	{"port", 'p', "PORT", "of this port, either end"},                                         \
 		{"zone", 'z', "ZONE", "of this zone, either end"},                                 \
 		{"address", 'a', "ADDRESS", "of this address or prefix, either end"},              \
-		{"protocol", 0, "NAME", "tcp, udp, icmp, icmp6, sctp or a number"},                \
+		{"protocol", 0, "NAME", "tcp, udp, icmp, icmpv6, sctp or a number"},               \
 		{"state", 's', "NAME", "in this state, e.g. ESTABLISHED"},                         \
 	{                                                                                          \
 		"verdict", 'v', "allow|deny|reject", "decided like this"                           \
@@ -35,6 +35,14 @@ const struct cli_option cli_conn_flush_options[] = {
 	{0},
 };
 
+/* What a connection that a rule of this action decided is called. */
+static const char *verdict_word(const char *action)
+{
+	if (!strcmp(action, "allow"))
+		return "allowed";
+	return strcmp(action, "deny") ? "rejected" : "denied";
+}
+
 /* "KEY=VALUE" for each filter given. */
 static void read_filters(const struct cli *cli, struct svec *words)
 {
@@ -44,6 +52,8 @@ static void read_filters(const struct cli *cli, struct svec *words)
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
 		const char *value = cli_option(cli, keys[i]);
 
+		if (value && !strcmp(keys[i], "verdict"))
+			value = verdict_word(value);
 		if (value)
 			svec_add_nocopy(words, xasprintf("%s=%s", keys[i], value));
 	}

@@ -124,7 +124,8 @@ struct cli_column {
 	const char *key;   /* The member.  A row that lacks it has an empty cell. */
 	enum cli_format format;
 	/* Where the terminal is too narrow, columns of the highest number are shortened (to
-	 * `minimum` characters) and then left out first; 0 is never left out. */
+	 * `minimum` characters; 0: 6) and then left out first; 0 is neither.  Numbers are never
+	 * shortened. */
 	unsigned int priority, minimum;
 	/* Makes the text from the whole row instead of from `key`; caller frees.  May be NULL. */
 	char *(*text)(const struct json *row);

@@ -12,7 +12,7 @@
 #include "util.h"
 
 #define PORT_OPTIONS                                                                               \
-	{"type", 't', "vhost|kernel|internal|dpdk|vxlan", "what is behind it"},                    \
+	{"type", 't', "vhost|kernel|internal|dpdk", "what is behind it"},                          \
 		{"role", 'r', "vnic|uplink|internal", "endpoint, the outside, or the host"},       \
 		{"network", 'n', "NETWORK", "whose VLAN it is in (none: untagged)"},               \
 		{"vlan-mode", 0, "access|trunk", "one VLAN, or tagged frames too"},                \
@@ -170,7 +170,7 @@ char *cli_port_socket(const struct cli *cli, const struct cordonrec_port *port)
 	const char *given = smap_get(&port->options, "socket");
 
 	return given ? xstrdup(given)
-		     : xasprintf("%s/vhost-%s.sock", cli->run_directory, port->name);
+		     : xasprintf("%s/vhost/%s.sock", cli->run_directory, port->name);
 }
 
 static void advise_vhost(const struct cli *cli, const struct cordonrec_port *port)

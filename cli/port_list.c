@@ -150,27 +150,31 @@ static char *tx_text(const struct json *row)
 	return statistic_text(row, "tx_packets");
 }
 
+/* The error without the port's name, which the row begins with, or else the switch's word. */
 static char *status_text(const struct json *row)
 {
 	const char *error = cli_json_text(row, "error");
+	char *start = xasprintf("port %s: ", cli_json_text(row, "name"));
+	size_t skip = strncmp(error, start, strlen(start)) ? 0 : strlen(start);
 
-	return xstrdup(*error ? error : cli_json_text(row, "status"));
+	free(start);
+	return xstrdup(*error ? error + skip : cli_json_text(row, "status"));
 }
 
 enum cli_status cli_port_list(struct cli *cli)
 {
 	static const struct cli_column columns[] = {
 		{"name", "name", CLI_AUTO, 0, 0, NULL},
-		{"number", "number", CLI_AUTO, 3, 6, NULL},
+		{"number", "number", CLI_AUTO, 4, 6, NULL},
 		{"type", "type", CLI_AUTO, 2, 8, NULL},
 		{"role", "role", CLI_AUTO, 4, 8, NULL},
 		{"network", "network", CLI_AUTO, 2, 7, NULL},
 		{"zone", "zone", CLI_STATE, 1, 6, NULL},
 		{"vm", "vm_name", CLI_AUTO, 4, 6, NULL},
 		{"link", "link", CLI_STATE, 0, 0, NULL},
-		{"rx packets", "rx", CLI_COUNT, 2, 10, rx_text},
-		{"tx packets", "tx", CLI_COUNT, 2, 10, tx_text},
-		{"status", "status", CLI_AUTO, 3, 12, status_text},
+		{"rx packets", "rx", CLI_COUNT, 3, 10, rx_text},
+		{"tx packets", "tx", CLI_COUNT, 3, 10, tx_text},
+		{"status", "status", CLI_AUTO, 1, 16, status_text},
 	};
 	const struct cordonrec_port *port;
 	enum cli_status status;

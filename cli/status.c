@@ -32,7 +32,8 @@ static struct json *database_json(struct cli *cli, struct model *model)
 	return answer;
 }
 
-/* One sentence for each thing that a person should look at. */
+/* One sentence for each thing that a person should look at: the switch's, and only without it what
+ * the database remembers. */
 static struct json *collect_warnings(
 	struct cli *cli, struct model *model, const struct json *live, const struct json *database)
 {
@@ -41,45 +42,18 @@ static struct json *collect_warnings(
 	struct json *warnings = json_array_create_empty();
 	const struct cordonrec_port *port;
 
-	if (*policy_error)
+	if (*policy_error && !live) /* Else the switch says it. */
 		json_array_add(
 			warnings, json_string_create_nocopy(xasprintf("policy: %s", policy_error)));
-	if (model) {
+	if (model && !live) {
 		CORDONREC_PORT_FOR_EACH (port, model_idl(model)) {
 			if (port->error && port->host && !strcmp(port->host->name, cli->host))
-				json_array_add(warnings,
-					json_string_create_nocopy(
-						xasprintf("port %s: %s", port->name, port->error)));
+				json_array_add(warnings, json_string_create(port->error));
 		}
 	}
 	for (size_t i = 0; own && own->type == JSON_ARRAY && i < own->array.n; i++)
 		json_array_add(warnings, json_clone(own->array.elems[i]));
 	return warnings;
-}
-
-static int compare_texts(const void *a_, const void *b_)
-{
-	const struct json *a = *(struct json *const *)a_, *b = *(struct json *const *)b_;
-
-	return a->type == JSON_STRING && b->type == JSON_STRING ? strcmp(a->string, b->string) : 0;
-}
-
-/* The switch may name a port that the database names as well: once is enough. */
-static void drop_repeated(struct json *warnings)
-{
-	size_t n = 0;
-
-	qsort(warnings->array.elems, warnings->array.n, sizeof(*warnings->array.elems),
-		compare_texts);
-	for (size_t i = 0; i < warnings->array.n; i++) {
-		struct json *one = warnings->array.elems[i];
-
-		if (n && !compare_texts(&one, &warnings->array.elems[n - 1]))
-			json_destroy(one);
-		else
-			warnings->array.elems[n++] = one;
-	}
-	warnings->array.n = n;
 }
 
 /* --- The screen ---------------------------------------------------------------------------- */
@@ -158,10 +132,14 @@ static void print_policy(
 	char bytes[CLI_TEXT_MAX];
 
 	if (!cli_json_true(database, "connected")) {
-		print_line(cli, "policy", CLI_PLAIN, "revision %lld is in force here", here);
+		if (live)
+			print_line(
+				cli, "policy", CLI_PLAIN, "revision %lld is in force here", here);
 	} else if (!wanted) {
 		print_line(cli, "policy", CLI_YELLOW,
 			"none, so nothing passes; `cordon policy apply FILE -m WHY` makes one");
+	} else if (!live) {
+		print_line(cli, "policy", CLI_PLAIN, "revision %lld wanted", wanted);
 	} else {
 		print_line(cli, "policy",
 			here == wanted && reached == wanted ? CLI_GREEN : CLI_YELLOW,
@@ -205,7 +183,6 @@ enum cli_status cli_show_status(struct cli *cli)
 	struct json *database = database_json(cli, model);
 	struct json *warnings = collect_warnings(cli, model, live, database);
 
-	drop_repeated(warnings);
 	model_close(model);
 	status = live && model ? CLI_OK : CLI_NOT_RUNNING;
 	if (cli->json) {

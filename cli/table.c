@@ -175,6 +175,16 @@ static size_t total_width(const struct cli_table *table, const size_t *widths)
 	return total;
 }
 
+/* How narrow a column may become.  A number that is cut is another number. */
+static size_t minimum_width(const struct cli_table *table, size_t i)
+{
+	const struct cli_column *column = &table->columns[i];
+
+	if (table->right[i])
+		return table->natural[i];
+	return column->minimum ? column->minimum : MINIMUM_DEFAULT;
+}
+
 /* The shown column with the highest priority above 0 that is still wider than its minimum, or that
  * may be hidden; the rightmost of several.  -1: none. */
 static int least_important(const struct cli_table *table, const size_t *widths, bool to_hide)
@@ -182,12 +192,12 @@ static int least_important(const struct cli_table *table, const size_t *widths, 
 	int least = -1;
 
 	for (size_t i = 0; i < table->n_columns; i++) {
-		const struct cli_column *column = &table->columns[i];
-		size_t minimum = column->minimum ? column->minimum : MINIMUM_DEFAULT;
+		unsigned int priority = table->columns[i].priority;
 
-		if (table->hidden[i] || !column->priority || (!to_hide && widths[i] <= minimum))
+		if (table->hidden[i] || !priority ||
+			(!to_hide && widths[i] <= minimum_width(table, i)))
 			continue;
-		if (least < 0 || column->priority >= table->columns[least].priority)
+		if (least < 0 || priority >= table->columns[least].priority)
 			least = i;
 	}
 	return least;
@@ -202,7 +212,7 @@ static void shorten(const struct cli_table *table, size_t *widths, size_t limit)
 
 		if (total <= limit || i < 0)
 			return;
-		minimum = table->columns[i].minimum ? table->columns[i].minimum : MINIMUM_DEFAULT;
+		minimum = minimum_width(table, i);
 		excess = total - limit;
 		widths[i] = widths[i] - minimum > excess ? widths[i] - excess : minimum;
 	}

@@ -10,7 +10,6 @@
 #include "cli/process.h"
 
 #include <errno.h>
-#include <glob.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -198,26 +197,6 @@ static enum cli_status bring_up_database(struct cli *cli, struct progress *progr
 
 /* --- The switch ---------------------------------------------------------------------------- */
 
-/* True if this machine has huge pages set aside, of any size. */
-static bool has_huge_pages(void)
-{
-	bool found = false;
-	glob_t files;
-
-	if (glob("/sys/kernel/mm/hugepages/*/free_hugepages", 0, NULL, &files))
-		return false;
-	for (size_t i = 0; i < files.gl_pathc && !found; i++) {
-		FILE *file = fopen(files.gl_pathv[i], "r");
-		unsigned long int n = 0;
-
-		found = file && fscanf(file, "%lu", &n) == 1 && n > 0;
-		if (file)
-			fclose(file);
-	}
-	globfree(&files);
-	return found;
-}
-
 static void add_option(struct svec *words, const char *name, const char *value)
 {
 	if (!value)
@@ -226,7 +205,7 @@ static void add_option(struct svec *words, const char *name, const char *value)
 	svec_add(words, value);
 }
 
-static enum cli_status start_switch(struct cli *cli, struct progress *progress)
+static enum cli_status start_switch(struct cli *cli)
 {
 	struct svec words = SVEC_EMPTY_INITIALIZER;
 	enum cli_status status;
@@ -240,8 +219,12 @@ static enum cli_status start_switch(struct cli *cli, struct progress *progress)
 	add_option(&words, "workers", cli_option(cli, "workers"));
 	add_option(&words, "cores", cli_option(cli, "cores"));
 	add_option(&words, "max-connections", cli_option(cli, "max-connections"));
-	if (!progress->huge_pages)
+	if (cli_flag(cli, "no-huge"))
 		svec_add(&words, "--no-huge");
+	svec_add_nocopy(
+		&words, xasprintf("--log-file=%s/" CLI_SWITCH ".log", cli->state_directory));
+	svec_add(&words, "-vconsole:err");
+	svec_add(&words, "-vsyslog:off");
 	svec_add(&words, "--detach");
 	status = run(cli, CLI_SWITCH, "Cordon again, or `make` it", &words, &output);
 	free(output);
@@ -249,7 +232,7 @@ static enum cli_status start_switch(struct cli *cli, struct progress *progress)
 	return status;
 }
 
-static enum cli_status wait_for_switch(struct cli *cli)
+static enum cli_status wait_for_switch(struct cli *cli, struct progress *progress)
 {
 	long long int deadline = time_msec() + start_timeout_ms(cli);
 
@@ -257,6 +240,7 @@ static enum cli_status wait_for_switch(struct cli *cli)
 		enum cli_status status;
 		struct json *answer = cli_ask_switch(cli, true, &status, "cordon/status", 0, NULL);
 
+		progress->huge_pages = cli_json_true(answer, "huge_pages");
 		json_destroy(answer);
 		if (answer)
 			return CLI_OK;
@@ -275,14 +259,13 @@ static enum cli_status bring_up_switch(struct cli *cli, struct progress *progres
 	int64_t number;
 
 	if (!cli_option_number(cli, "workers", 1, 64, &number) ||
-		!cli_option_number(cli, "max-connections", 1024, UINT32_MAX, &number))
+		!cli_option_number(cli, "max-connections", 1024, 1 << 28, &number))
 		return CLI_USAGE;
-	progress->huge_pages = !cli_flag(cli, "no-huge") && has_huge_pages();
 	if (!cli_process_find(cli->run_directory, CLI_SWITCH)) {
-		status = start_switch(cli, progress);
+		status = start_switch(cli);
 		progress->switch_started = status == CLI_OK;
 	}
-	return status == CLI_OK ? wait_for_switch(cli) : status;
+	return status == CLI_OK ? wait_for_switch(cli, progress) : status;
 }
 
 /* --- The report ---------------------------------------------------------------------------- */
@@ -290,10 +273,9 @@ static enum cli_status bring_up_switch(struct cli *cli, struct progress *progres
 static void say_huge_pages(const struct cli *cli)
 {
 	fprintf(cli->out,
-		"Without huge pages%s: it works, but large tables miss the TLB more often, and "
-		"physical\ndevices that DPDK drives may not work.  For 2 GiB of them: echo 1024 > "
-		"/proc/sys/vm/nr_hugepages\n",
-		cli_flag(cli, "no-huge") ? "" : " (none are free)");
+		"Without huge pages%s: forwarding is slower by up to a third.  For 2 GiB of them:\n"
+		"sysctl vm.nr_hugepages=1024, then `cordon down` and `cordon up`.\n",
+		cli_flag(cli, "no-huge") ? "" : " (too few are free)");
 }
 
 static enum cli_status report(struct cli *cli, const struct progress *progress)
