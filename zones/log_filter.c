@@ -144,7 +144,8 @@ static int filter_contexts(sqlite3 *db, struct clause *clause, const struct log_
 	if (filter->kind >= 0)
 		snprintf(kind, sizeof(kind), " AND kind = %d", filter->kind);
 	if (filter->verdict >= 0)
-		snprintf(verdict, sizeof(verdict), " AND verdict = %d", filter->verdict);
+		snprintf(verdict, sizeof(verdict), " AND verdict = %d AND kind <> %d",
+			filter->verdict, LOG_GAP); /* Nothing was decided in a gap. */
 	if (filter->protocol >= 0)
 		snprintf(protocol, sizeof(protocol), " AND protocol = %d", filter->protocol);
 	snprintf(select, sizeof(select), "SELECT id FROM contexts WHERE 1%s%s%s", kind, verdict,

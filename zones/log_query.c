@@ -186,3 +186,44 @@ int log_query(const char *directory, const struct log_filter *filter,
 	log_bucket_list_free(&query.files);
 	return rc;
 }
+
+/* The last record of file `i`, if it is higher than *sequence. */
+static void look_at_last(struct query *query, size_t i, uint64_t *sequence)
+{
+	char *path = log_bucket_path(query->directory, query->files.at[i].name, "");
+	uint64_t last = 0, time_ns;
+	char reason[512];
+	sqlite3 *db = NULL;
+	int rc = path ? log_bucket_open_read(path, &db, reason, sizeof(reason)) : -ENOENT;
+
+	if (!rc) {
+		rc = log_bucket_last(db, &last, &time_ns);
+		if (rc)
+			snprintf(reason, sizeof(reason), "%s: %s", path, sqlite3_errmsg(db));
+		sqlite3_close(db);
+	}
+	if (rc && rc != -ENOENT)
+		note_bad(query, reason);
+	if (last > *sequence)
+		*sequence = last;
+	free(path);
+}
+
+int log_last_sequence(const char *directory, uint64_t *sequence, char *error, size_t error_size)
+{
+	const struct log_filter any = LOG_FILTER_ANY;
+	struct query query = {
+		.directory = directory, .filter = &any, .error = error, .error_size = error_size};
+	int rc = list_files(&query);
+
+	*sequence = 0;
+	/* The newest by name that has records, and any that may be under way. */
+	for (size_t i = query.files.n; !rc && i-- > 0;)
+		if (!query.files.at[i].damaged && (!*sequence || query.files.at[i].has_wal))
+			look_at_last(&query, i, sequence);
+	if (!rc)
+		rc = verdict_of(&query);
+	free(query.slices);
+	log_bucket_list_free(&query.files);
+	return rc;
+}

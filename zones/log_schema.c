@@ -57,6 +57,11 @@ static const char tables_sql[] =
 	"coalesce((SELECT name FROM names WHERE class = '" class "' AND number = " number          \
 								 "), " number ")"
 #define UTC(ns) "strftime('%Y-%m-%d %H:%M:%f', (" ns ") / 1e9, 'unixepoch')"
+/* Nothing was decided in a gap. */
+#define GAP "(SELECT number FROM names WHERE class = 'kind' AND name = 'gap')"
+
+/* One column a line: the formatter does not see that these are lists.
+ * clang-format off */
 #define PARTY(name, party)                                                                         \
 	ADDRESS("coalesce(r." name "_address, " party ".address)")                                 \
 	" AS " name "_address, "                                                                   \
@@ -69,74 +74,47 @@ static const char tables_sql[] =
 						 "_tags, " MAC(party ".mac") " AS " name "_mac, "
 
 static const char view_sql[] = "CREATE VIEW traffic AS SELECT r.sequence AS sequence, " UTC(
-	"b.start_ns + r.time") " AS time, " NAME("kind", "c.kind") " AS kind, " NAME("verdict",
-	"c.verdict") " AS verdict, " NAME("protocol", "c.protocol") " AS protocol, " PARTY("source",
-	"s")
-	PARTY("destination", "d") TEXT("c.reason") " AS reason, " TEXT("c.tier") " AS tier, " TEXT("c.policy") " AS policy, " TEXT(
-		"c.rule") " AS rule, " TEXT("c.label") " AS label, "
-						       "c.policy_revision AS policy_revision, "
-						       "r.packets_forward AS packets_forward, "
-						       "r.bytes_forward "
-						       "AS bytes_forward, "
-						       "r.packets_reverse AS packets_reverse, "
-						       "r.bytes_reverse "
-						       "AS bytes_reverse, "
-						       "r.suppressed AS suppressed, "
-						       "c.icmp_type AS icmp_type, c.icmp_code AS "
-						       "icmp_code, "
-						       "c.tcp_flags AS tcp_flags, "
-						       "c.ethertype AS ethertype, c.vlan AS vlan, "
-						       "c.vni AS "
-						       "vni, " TEXT(
-							       "c.host") " AS host, "
-									 "coalesce(" UTC(
-										 "b.start_ns + "
-										 "r.time - "
-										 "r.age") ", '') "
-											  "AS "
-											  "start, "
-											  "b.start_"
-											  "ns + "
-											  "r.time "
-											  "AS "
-											  "time_ns,"
-											  " "
-											  "b.start_"
-											  "ns + "
-											  "r.time "
-											  "- r.age "
-											  "AS "
-											  "start_"
-											  "ns "
-											  "FROM "
-											  "records "
-											  "r "
-											  "JOIN "
-											  "bucket "
-											  "b "
-											  "LEFT "
-											  "JOIN "
-											  "contexts"
-											  " c ON "
-											  "c.id = "
-											  "r."
-											  "context "
-											  "LEFT "
-											  "JOIN "
-											  "parties "
-											  "s ON "
-											  "s.id = "
-											  "r."
-											  "source "
-											  "LEFT "
-											  "JOIN "
-											  "parties "
-											  "d "
-											  "ON d.id "
-											  "= "
-											  "r."
-											  "destinat"
-											  "ion;";
+	"b.start_ns + r.time") " AS time, " NAME("kind",
+	"c.kind") " AS kind, "
+		  "CASE WHEN c.kind = " GAP
+		  " THEN '' ELSE " NAME("verdict", "c.verdict") " END AS verdict, " NAME(
+			  "protocol", "c.protocol") " AS protocol, " PARTY("source",
+			  "s") PARTY("destination", "d")
+			  TEXT("c.reason") " AS reason, " TEXT("c.tier") " AS tier, " TEXT("c."
+											   "policy") " AS policy, " TEXT("c.rule") " AS rule, " TEXT(
+				  "c.label") " AS label, "
+					     "c.policy_revision AS policy_revision, "
+					     "r.packets_forward AS packets_forward, "
+					     "r.bytes_forward AS bytes_forward, "
+					     "r.packets_reverse AS packets_reverse, "
+					     "r.bytes_reverse AS bytes_reverse, "
+					     "r.suppressed AS suppressed, "
+					     "c.icmp_type AS icmp_type, c.icmp_code AS icmp_code, "
+					     "c.tcp_flags AS tcp_flags, "
+					     "c.ethertype AS ethertype, c.vlan AS vlan, c.vni AS "
+					     "vni, " TEXT(
+						     "c.host") " AS host, "
+							       "coalesce(" UTC(
+								       "b.start_ns + r.time - "
+								       "r.age") ", '') AS start, "
+										"b.start_ns + "
+										"r.time AS "
+										"time_ns, "
+										"b.start_ns + "
+										"r.time - r.age AS "
+										"start_ns "
+										"FROM records r "
+										"JOIN bucket b "
+										"LEFT JOIN "
+										"contexts c ON "
+										"c.id = r.context "
+										"LEFT JOIN parties "
+										"s ON s.id = "
+										"r.source LEFT "
+										"JOIN parties d ON "
+										"d.id = "
+										"r.destination;";
+/* clang-format on */
 
 struct name_row {
 	const char *class;

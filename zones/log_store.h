@@ -85,6 +85,11 @@ int log_query(const char *directory, const struct log_filter *filter,
 	bool (*each)(const struct log_record *record, void *context), void *context, char *error,
 	size_t error_size);
 
+/* The highest sequence number that is committed; 0: none.  A query made after this call sees all
+ * records up to it, so whoever follows the log goes on from the higher of the two.  Looks at the
+ * newest files only.  Errors as log_query()'s. */
+int log_last_sequence(const char *directory, uint64_t *sequence, char *error, size_t error_size);
+
 /* One line of the summary: who talked to whom, by which rule. */
 struct log_summary_row {
 	const char *source_zone, *destination_zone, *policy, *rule;

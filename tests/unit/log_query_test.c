@@ -87,6 +87,7 @@ static void test_filters_by_numbers(void **state)
 	FINDS(.kind = LOG_SPOOFED, 0, 0, 0);
 	FINDS(.verdict = ZONE_DENY, 5, 11, 15);
 	FINDS(.verdict = ZONE_REJECT, 1, 17, 17);
+	FINDS(.verdict = ZONE_ALLOW, 10, 1, 10);
 	FINDS(.protocol = IPPROTO_UDP, 1, 17, 17);
 	FINDS(.protocol = IPPROTO_TCP, 15, 1, 15);
 	FINDS(.transport_port = 5432, 10, 1, 10);
@@ -285,12 +286,17 @@ static void test_names_that_are_not_ours_are_ignored(void **state)
 static void test_no_directory_and_no_records(void **state)
 {
 	struct found *found;
+	char error[256];
+	uint64_t last;
 
 	(void)state;
 	assert_int_equal(query_all()->n, 0);
 	fclose(fopen(path_of("traffic-20261001T140000Z.db"), "w"));
 	assert_int_equal(query_all()->n, 0);
+	assert_int_equal(log_last_sequence(directory, &last, error, sizeof(error)), 0);
+	assert_int_equal(last, 0);
 	remove_directory(NULL);
+	assert_int_equal(log_last_sequence(directory, &last, error, sizeof(error)), -ENOENT);
 	found = query(&(struct log_filter){ANY});
 	assert_int_equal(found->rc, -ENOENT);
 	assert_non_null(strstr(found->error, directory));
@@ -405,6 +411,8 @@ static void test_follows_by_sequence_over_turning_files(void **state)
 	(void)state;
 	for (int round = 0; round < 40; round++) {
 		struct found *found;
+		char error[256];
+		uint64_t last;
 
 		/* Once the clock is set back by half an hour. */
 		time += round == 20 ? -1800 * SECOND : 100 * SECOND;
@@ -415,6 +423,8 @@ static void test_follows_by_sequence_over_turning_files(void **state)
 		assert_int_equal(found->rc, 0);
 		assert_int_equal(found->n, 5);
 		assert_int_equal(found->sequences[0], sequence);
+		assert_int_equal(log_last_sequence(directory, &last, error, sizeof(error)), 0);
+		assert_int_equal(last, sequence + 4);
 		seen = found->last.sequence;
 		sequence += 5;
 	}
@@ -559,6 +569,7 @@ static void test_the_view_spells_everything_out(void **state)
 		{"verdict", "12", "denied"},
 		{"suppressed", "15", "7"},
 		{"kind", "16", "gap"},
+		{"verdict", "16", ""},
 		{"source_address", "16", ""},
 		{"start", "16", ""},
 		{"packets_forward", "16", "1234"},
