@@ -51,11 +51,14 @@ enum {
 	BUFFER_CACHE = 512,
 	INDIRECT_BUFFERS = 8192,
 	HUGEPAGE_MAGIC = 0x958458f6,
+	LOCK_RETRY_MS = 5,
+	LOCK_TRIES = 400,
 };
 
 /* --- the run directory ------------------------------------------------------------------------ */
 
-/* Held for the life of the process: a second one on the same directory is refused. */
+/* Held for the life of the process: a second one on the same directory is refused.  A predecessor
+ * that was just killed may need a moment to give its memory back, and with it the lock. */
 static void lock_run_directory(const char *directory)
 {
 	char *path = xasprintf("%s/cordon-switchd.lock", directory);
@@ -65,11 +68,16 @@ static void lock_run_directory(const char *directory)
 	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (fd < 0)
 		ovs_fatal(errno, "%s: cannot open", path);
-	if (flock(fd, LOCK_EX | LOCK_NB) != 0)
+	for (unsigned int tries = 0; flock(fd, LOCK_EX | LOCK_NB) != 0; tries++) {
+		if (tries < LOCK_TRIES) {
+			nanosleep(&(struct timespec){.tv_nsec = LOCK_RETRY_MS * 1000000L}, NULL);
+			continue;
+		}
 		ovs_fatal(0,
 			"another cordon-switchd runs in %s; stop it with `cordon down`, or "
 			"give this one a --rundir of its own",
 			directory);
+	}
 	free(path);
 }
 
@@ -127,8 +135,8 @@ static bool start_dpdk(const struct switch_options *options, bool huge_pages)
 {
 	struct svec arguments = SVEC_EMPTY_INITIALIZER;
 	char *lcores = main_lcore();
-	/* Without huge pages all memory is mapped at the start, so its size must be said.  Pages that
-	 * nothing touches cost nothing. */
+	/* Without huge pages all memory is mapped at the start, so its size must be said.  Pages
+	 * that nothing touches cost nothing. */
 	char *megabytes = xasprintf("%u", 1024 + options->buffers / 1024 * 8);
 
 	setenv("RUNTIME_DIRECTORY", options->run_directory, 1);
