@@ -237,20 +237,6 @@ static void cache_give(struct conn_table *table, struct conn_cache *cache, uint3
 	cache->free[cache->n++] = conn;
 }
 
-/* Fetches the lines of the connection that will be handed out next. */
-static void cache_prefetch(const struct conn_table *table, const struct conn_cache *cache)
-{
-	uint32_t conn;
-
-	if (!cache->n)
-		return;
-	conn = cache->free[cache->n - 1];
-	__builtin_prefetch(&table->flows[2 * (size_t)conn], 1);
-	__builtin_prefetch(&table->flows[2 * (size_t)conn + 1], 1);
-	__builtin_prefetch(&table->conns[conn], 1);
-	__builtin_prefetch((const char *)&table->conns[conn + 1] - 1, 1);
-}
-
 uint32_t conn_alloc(struct conn_table *table, struct conn_cache *cache, const struct conn_key *key,
 	uint32_t hash, const struct conn_key *reverse)
 {
@@ -262,7 +248,8 @@ uint32_t conn_alloc(struct conn_table *table, struct conn_cache *cache, const st
 	if (!cache->n)
 		return CONN_FLOW_NONE;
 	conn = cache->free[--cache->n];
-	cache_prefetch(table, cache);
+	if (cache->n) /* The next one's turn will come soon. */
+		conn_prefetch_all(table, cache->free[cache->n - 1]);
 
 	flow = conn_flow(table, 2 * conn);
 	memset(&table->conns[conn], 0, sizeof(table->conns[conn]));
@@ -304,28 +291,28 @@ static bool insert_reverse(struct conn_table *table, uint32_t bucket, uint32_t f
 {
 	const struct flow *reverse = conn_flow(table, flow + 1);
 
-	if (conn_index_find(table, bucket, &reverse->key, reverse->hash) != CONN_FLOW_NONE)
-		return false;
-	if (!conn_index_insert(table, bucket, flow + 1))
-		return false;
-	atomic_fetch_or_explicit(
-		&conn_of_flow(table, flow)->flags, CONN_REVERSE, memory_order_relaxed);
-	return true;
+	return conn_index_find(table, bucket, &reverse->key, reverse->hash) == CONN_FLOW_NONE &&
+	       conn_index_insert(table, bucket, flow + 1);
 }
 
 /* Enters both directions, the chains of both being locked.  Returns the flow that has the key. */
 static uint32_t insert_both(struct conn_table *table, uint32_t flow, uint32_t a, uint32_t b)
 {
 	const struct flow *forward = conn_flow(table, flow);
+	struct conn *conn = conn_of_flow(table, flow);
 	struct conn_store *store = table->store;
 	uint32_t other = conn_index_find(table, a, &forward->key, forward->hash);
+	uint8_t flags = atomic_load_explicit(&conn->flags, memory_order_relaxed);
 
 	if (other != CONN_FLOW_NONE)
 		return other;
+	/* The flag goes ahead, while nobody else can change the others. */
+	if (forward[1].key.kind)
+		atomic_store_explicit(&conn->flags, flags | CONN_REVERSE, memory_order_relaxed);
 	if (!conn_index_insert(table, a, flow))
 		return CONN_FLOW_NONE;
-	if (forward[1].key.kind)
-		insert_reverse(table, b, flow);
+	if (forward[1].key.kind && !insert_reverse(table, b, flow))
+		atomic_fetch_and_explicit(&conn->flags, ~CONN_REVERSE, memory_order_relaxed);
 	atomic_store_explicit(&store->live[flow / 2], 1, memory_order_release);
 	atomic_fetch_add_explicit(&store->count, 1, memory_order_relaxed);
 	return flow;
@@ -356,7 +343,8 @@ bool conn_add_reverse(struct conn_table *table, uint32_t flow, uint16_t in_port)
 	bool added = false;
 
 	conn_lock(conn);
-	if (atomic_load_explicit(&table->store->live[number], memory_order_relaxed) &&
+	/* Acquire: publishing reads flow[1] until the connection is live. */
+	if (atomic_load_explicit(&table->store->live[number], memory_order_acquire) &&
 		!(atomic_load_explicit(&conn->flags, memory_order_relaxed) & CONN_REVERSE)) {
 		pair[1].key = conn_key_reverse(&pair[0].key, in_port);
 		pair[1].hash = conn_hash(table, &pair[1].key);
@@ -364,6 +352,8 @@ bool conn_add_reverse(struct conn_table *table, uint32_t flow, uint16_t in_port)
 		chain_lock(table, bucket);
 		added = insert_reverse(table, bucket, 2 * number);
 		chain_unlock(table, bucket);
+		if (added)
+			atomic_fetch_or_explicit(&conn->flags, CONN_REVERSE, memory_order_relaxed);
 	}
 	conn_unlock(conn);
 	return added;
@@ -394,7 +384,7 @@ bool conn_unlink(struct conn_table *table, uint32_t conn)
 /* Which of the 16 connections from `first`, a multiple of 16, are live, as a bit mask. */
 static uint32_t live_mask(const _Atomic uint8_t *live, uint32_t first)
 {
-#ifdef __SANITIZE_THREAD__
+#ifdef CONN_NO_VECTORS
 	uint32_t mask = 0;
 
 	for (uint32_t i = 0; i < 16; i++)
@@ -407,14 +397,6 @@ static uint32_t live_mask(const _Atomic uint8_t *live, uint32_t first)
 	atomic_thread_fence(memory_order_acquire);
 	return ~dead & 0xffff;
 #endif
-}
-
-static void prefetch_conn(const struct conn_table *table, uint32_t conn)
-{
-	__builtin_prefetch(&table->conns[conn]);
-	__builtin_prefetch((const char *)&table->conns[conn + 1] - 1);
-	__builtin_prefetch(&table->flows[2 * (size_t)conn]);
-	__builtin_prefetch(&table->flows[2 * (size_t)conn + 1]);
 }
 
 void conn_for_each(struct conn_table *table, uint32_t first, uint32_t limit,
@@ -433,7 +415,7 @@ void conn_for_each(struct conn_table *table, uint32_t first, uint32_t limit,
 		if (limit - group < 16)
 			mask &= (1u << (limit - group)) - 1;
 		for (uint32_t rest = mask; rest; rest &= rest - 1)
-			prefetch_conn(table, group + __builtin_ctz(rest));
+			conn_prefetch_all(table, group + __builtin_ctz(rest));
 		for (uint32_t rest = mask; rest; rest &= rest - 1) {
 			uint32_t conn = group + __builtin_ctz(rest);
 

@@ -150,6 +150,7 @@ static int64_t find_high_water(const struct conn_store *store, struct conn_open_
 bool conn_adopt(struct conn_table *table, struct conn_open_report *report)
 {
 	struct conn_store *store = table->store;
+	const uint8_t *live = (const uint8_t *)store->live;
 	uint32_t batch[ADOPT_BATCH] = {0}, n = 0, now = conn_clock();
 	int64_t high = find_high_water(table->store, report);
 
@@ -159,8 +160,9 @@ bool conn_adopt(struct conn_table *table, struct conn_open_report *report)
 	memset(table->buckets, 0,
 		((size_t)table->n_buckets + store->n_overflow) * sizeof(struct conn_bucket));
 	for (uint32_t i = 0; i < high; i++) {
-		if (!store->live[i])
+		if (!live[i])
 			continue;
+		conn_prefetch_all(table, i);
 		batch[n++] = i;
 		if (n == ADOPT_BATCH) {
 			adopt_batch(table, report, batch, n, now);
@@ -170,7 +172,7 @@ bool conn_adopt(struct conn_table *table, struct conn_open_report *report)
 	adopt_batch(table, report, batch, n, now);
 
 	for (int64_t i = high - 1; i >= 0; i--) {
-		if (!store->live[i])
+		if (!live[i])
 			store->free.at[store->free.n++] = i;
 	}
 	store->high_water = high;

@@ -274,7 +274,7 @@ static bool begin_empty(struct opening *opening, int fd)
 	place = opening->table->store->map;
 	memcpy((char *)place + sizeof(header.magic), (char *)&header + sizeof(header.magic),
 		sizeof(header) - sizeof(header.magic));
-	atomic_thread_fence(memory_order_release);
+	atomic_signal_fence(memory_order_release); /* A kill comes between two stores of ours. */
 	memcpy(place->magic, header.magic, sizeof(header.magic));
 	set_secrets(opening->table, &header);
 	conn_stacks_reset(opening->table);

@@ -51,6 +51,15 @@ static inline void conn_spin_unlock(_Atomic uint8_t *lock)
 	atomic_store_explicit(lock, 0, memory_order_release);
 }
 
+/* Fetches all lines of a connection and its flows. */
+static inline void conn_prefetch_all(const struct conn_table *table, uint32_t conn)
+{
+	__builtin_prefetch(&table->conns[conn], 1);
+	__builtin_prefetch((const char *)&table->conns[conn + 1] - 1, 1);
+	__builtin_prefetch(&table->flows[2 * (size_t)conn], 1);
+	__builtin_prefetch(&table->flows[2 * (size_t)conn + 1], 1);
+}
+
 /* The flow of `key` anywhere in the chain that begins with `bucket`, or CONN_FLOW_NONE. */
 uint32_t conn_index_find(
 	const struct conn_table *table, uint32_t bucket, const struct conn_key *key, uint32_t hash);
