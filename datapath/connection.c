@@ -112,6 +112,8 @@ enum drop_reason connection_may_open(const struct packet *packet)
 
 	if (packet->flags & PACKET_FRAGMENT_LATER)
 		return DROP_FRAGMENT_NO_FIRST;
+	if (packet->protocol == IPPROTO_TCP && !tcp_flags_valid(packet->tcp_flags))
+		return DROP_TCP_FLAGS;
 	if (packet->protocol == IPPROTO_TCP && (packet->tcp_flags & handshake) != TCP_FLAG_SYN)
 		return DROP_TCP_OUT_OF_STATE;
 	if (packet->protocol == IPPROTO_ICMP && packet->icmp_type == ICMP_ECHOREPLY)
