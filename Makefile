@@ -258,11 +258,12 @@ setup: ## Install the packages that building, running, testing and checking need
 
 # --- Installation ------------------------------------------------------------------------------------------------
 
-# File, mode, directory.
+# File, mode, directory, and its name there if it is another.
 INSTALLED = \
 	$(OUT)/cordon-switchd:755:sbin \
 	$(OUT)/cordon:755:bin \
 	$(SCHEMA):644:share/cordon \
+	cli/cordon.bash-completion:644:share/bash-completion/completions:cordon \
 	$(foreach page,$(wildcard cli/*.1 docs/*.1),$(page):644:share/man/man1) \
 	$(foreach page,$(wildcard cli/*.8 docs/*.8),$(page):644:share/man/man8) \
 	$(foreach text,$(wildcard README.md LICENSE docs/*.md),$(text):644:share/doc/cordon) \
@@ -275,14 +276,15 @@ $(OUT)/packaging/%: packaging/%
 
 install: all $(foreach unit,$(wildcard packaging/*.service packaging/*.target),$(OUT)/$(unit)) ## Install below DESTDIR and PREFIX
 	@set -e; for entry in $(INSTALLED); do \
-		file=$${entry%%:*}; rest=$${entry#*:}; mode=$${rest%%:*}; directory='$(DESTDIR)$(PREFIX)'/$${rest#*:}; \
-		install -D -m "$$mode" "$$file" "$$directory/$${file##*/}"; \
+		IFS=:; set -- $$entry; unset IFS; \
+		install -D -m "$$2" "$$1" '$(DESTDIR)$(PREFIX)'/"$$3/$${4:-$${1##*/}}"; \
 	done
 	@echo 'installed in $(DESTDIR)$(PREFIX)'
 
 uninstall: ## Remove what `make install` installed
 	@for entry in $(INSTALLED); do \
-		file=$${entry%%:*}; rest=$${entry#*:}; rm -f '$(DESTDIR)$(PREFIX)'/"$${rest#*:}/$${file##*/}"; \
+		IFS=:; set -- $$entry; unset IFS; \
+		rm -f '$(DESTDIR)$(PREFIX)'/"$$3/$${4:-$${1##*/}}"; \
 	done
 	@echo 'removed from $(DESTDIR)$(PREFIX)'
 
