@@ -47,7 +47,7 @@ endif
 ZONES := $(sort $(wildcard zones/*.c))
 
 # The part of the packet path that needs no DPDK: tested and fuzzed without it.
-CORE_NAMES := packet packet_% conn conn_% program mac_table storm spoof fragment fragment_% spoof spoof_% drop
+CORE_NAMES := packet packet_% conn conn_% program mac_table storm fragment fragment_% spoof spoof_% drop
 CORE := $(filter $(CORE_NAMES:%=datapath/%.c),$(sort $(wildcard datapath/*.c)))
 
 # The rest of cordon-switchd, on DPDK and libopenvswitch.

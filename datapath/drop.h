@@ -19,7 +19,7 @@
 	X(DROP_IP4_SHORT, "ipv4-short", "frame ends within its IPv4 header")                       \
 	X(DROP_IP4_VERSION, "ipv4-version", "version field is not 4")                              \
 	X(DROP_IP4_HEADER_LENGTH, "ipv4-header-length", "header length below 20 or past the end")  \
-	X(DROP_IP4_TOTAL_LENGTH, "ipv4-total-length", "total length below the header's or past the end") \
+	X(DROP_IP4_TOTAL_LENGTH, "ipv4-total-length", "length inside the header or past the end")  \
 	X(DROP_IP4_CHECKSUM, "ipv4-checksum", "header checksum is wrong")                          \
 	X(DROP_IP4_OPTIONS, "ipv4-options", "malformed or source-routing IP options")              \
 	X(DROP_IP4_SOURCE, "ipv4-source", "source address is multicast, broadcast or loopback")    \
@@ -55,7 +55,7 @@
 	X(DROP_FRAGMENT_NO_FIRST, "fragment-no-first", "fragment whose first one was not seen")    \
 	X(DROP_FRAGMENT_OVERLAP, "fragment-overlap", "fragment that overlaps the first one")       \
 	X(DROP_FRAGMENT_TABLE_FULL, "fragment-table-full", "too many datagrams in fragments")      \
-	X(DROP_ICMP_UNRELATED, "icmp-unrelated", "ICMP error or reply without a live connection")      \
+	X(DROP_ICMP_UNRELATED, "icmp-unrelated", "ICMP error or reply without a live connection")  \
 	/* Forwarding. */                                                                          \
 	X(DROP_NO_OUTPUT, "no-output", "no port to send to (its own port, or none in the VLAN)")   \
 	X(DROP_MAC_LIMIT, "mac-limit", "the port has learned as many MACs as it may")              \

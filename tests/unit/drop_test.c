@@ -67,9 +67,11 @@ static void test_document(void **state)
 	char name[64], text[128];
 
 	(void)state;
-	if (document == NULL)
+	if (document == NULL) {
 		fail_msg("%s: %s; run this from the top of the source tree", DOCUMENT,
 			strerror(errno));
+		return;
+	}
 	for (unsigned int reason = DROP_NONE + 1; reason < DROP_N_REASONS; reason++) {
 		if (!next_row(document, name, text))
 			fail_msg("%s ends before %s", DOCUMENT, drop_name(reason));

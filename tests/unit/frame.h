@@ -124,8 +124,7 @@ static inline void frame_ip4_options(struct frame *f, const char *source, const 
 	ip[9] = protocol;
 	inet_pton(AF_INET, source, ip + 12);
 	inet_pton(AF_INET, destination, ip + 16);
-	if (n_options != 0)
-		frame_append(f, options, n_options);
+	frame_append(f, options, n_options);
 	f->protocol = protocol;
 	f->l4 = f->n;
 }
@@ -133,7 +132,7 @@ static inline void frame_ip4_options(struct frame *f, const char *source, const 
 static inline void frame_ip4(
 	struct frame *f, const char *source, const char *destination, uint8_t protocol)
 {
-	frame_ip4_options(f, source, destination, protocol, NULL, 0);
+	frame_ip4_options(f, source, destination, protocol, (const uint8_t *)"", 0);
 }
 
 /* Makes the last IPv4 header a fragment's. */

@@ -337,7 +337,7 @@ static void test_nd_unbound(void **state)
 	assert_int_equal(check_with(&binding, &f), DROP_NONE);
 	make_nd(&f, 136, "::", "2001:db8::9", TARGET_OPTION, MAC_B);
 	assert_int_equal(check_with(&binding, &f), DROP_SPOOFED_ND);
-	make_nd(&f, 134, "fe80::1", NULL, NO_OPTION, NULL);
+	make_nd(&f, 134, "fe80::1", NULL, NO_OPTION, MAC_A);
 	assert_int_equal(check_with(&binding, &f), DROP_SPOOFED_ND);
 }
 
@@ -352,7 +352,7 @@ static void test_router(void **state)
 	binding.routes = true;
 	make_nd(&f, 134, "fe80::1", NULL, SOURCE_OPTION, MAC_A);
 	assert_int_equal(check_with(&binding, &f), DROP_NONE);
-	make_nd(&f, 137, "fe80::1", "2001:db8::2", NO_OPTION, NULL);
+	make_nd(&f, 137, "fe80::1", "2001:db8::2", NO_OPTION, MAC_A);
 	assert_int_equal(check_with(&binding, &f), DROP_NONE);
 	make_nd(&f, 134, "fe80::2", NULL, SOURCE_OPTION, MAC_A);
 	assert_int_equal(check_with(&binding, &f), DROP_SPOOFED_ADDRESS);
@@ -420,11 +420,12 @@ static void test_multicast_listener(void **state)
 	struct frame f;
 
 	(void)state;
-	make_nd(&f, 143, "::", NULL, NO_OPTION, NULL);
+	make_nd(&f, 143, "::", NULL, NO_OPTION, MAC_A);
 	assert_string_equal(check(&f), "none");
-	make_nd(&f, 131, "fe80::abcd", "ff02::1:ff00:1", NO_OPTION, NULL);
+	make_nd(&f, 131, "fe80::abcd", "ff02::1:ff00:1", NO_OPTION, MAC_A);
 	assert_string_equal(check(&f), "none");
-	make_nd(&f, 130, "::", "::", NO_OPTION, NULL); /* A query is a router's, with an address. */
+	make_nd(&f, 130, "::", "::", NO_OPTION,
+		MAC_A); /* A query is a router's, with an address. */
 	assert_string_equal(check(&f), "spoofed-address");
 }
 
@@ -456,7 +457,7 @@ static void test_claims(void **state)
 	assert_claim(&f, "::ffff:10.0.0.2");
 	make_nd(&f, 136, "2001:db8::1", "fe80::7", TARGET_OPTION, MAC_A);
 	assert_claim(&f, "fe80::7");
-	make_nd(&f, 135, "::", "fe80::7", NO_OPTION, NULL);
+	make_nd(&f, 135, "::", "fe80::7", NO_OPTION, MAC_A);
 	assert_claim(&f, "fe80::7");
 	make_nd(&f, 135, "2001:db8::1", "fe80::7", SOURCE_OPTION, MAC_A);
 	assert_claim(&f, NULL);
