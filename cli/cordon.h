@@ -69,7 +69,7 @@ struct cli_value {
 	const char *value; /* "" for a flag. */
 };
 
-/* What the line and the environment say.  Strings live as long as the process. */
+/* What the line and the environment say.  Strings live until cli_destroy(). */
 struct cli {
 	const struct cli_command *command;
 	const char *run_directory, *state_directory;
@@ -84,7 +84,15 @@ struct cli {
 	struct cli_value values[CLI_VALUES_MAX];
 	size_t n_values;
 	FILE *out, *err;
+	char **kept; /* What cli_destroy() frees. */
+	size_t n_kept;
 };
+
+/* Takes `text` over until the end, and returns it.  NULL is kept as NULL. */
+char *cli_keep(struct cli *cli, char *text);
+
+/* Frees what belongs to *cli, but neither *cli itself nor its streams. */
+void cli_destroy(struct cli *cli);
 
 /* The value of option `name`: NULL if not given, "" for a flag.  The last one given counts. */
 const char *cli_option(const struct cli *cli, const char *name);

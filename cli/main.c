@@ -30,8 +30,11 @@ int main(int argc, char **argv)
 	vlog_set_levels(NULL, VLF_ANY_DESTINATION, VLL_OFF);
 	signal(SIGPIPE, SIG_IGN); /* A database that goes away must not end us without a word. */
 	setlocale(LC_TIME, "");
-	if (argc > 1 && !strcmp(argv[1], "--complete"))
-		return cli_complete(&cli, argc - 2, argv + 2);
+	if (argc > 1 && !strcmp(argv[1], "--complete")) {
+		status = cli_complete(&cli, argc - 2, argv + 2);
+		cli_destroy(&cli);
+		return status;
+	}
 	if (argc == 2)
 		argv[1] = CONST_CAST(char *, as_command(argv[1]));
 	status = cli_parse(&cli, argc, argv);
@@ -40,5 +43,6 @@ int main(int argc, char **argv)
 	/* That nobody reads on, as in `cordon conn list | head`, is no failure. */
 	if (fflush(stdout) && errno != EPIPE && status == CLI_OK)
 		status = cli_fail(&cli, CLI_FAILED, "the output could not be written in full");
+	cli_destroy(&cli);
 	return status;
 }

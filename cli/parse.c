@@ -35,6 +35,23 @@ enum cli_status cli_fail(struct cli *cli, enum cli_status status, const char *fo
 	return status;
 }
 
+char *cli_keep(struct cli *cli, char *text)
+{
+	if (!text)
+		return NULL;
+	cli->kept = xrealloc(cli->kept, (cli->n_kept + 1) * sizeof(*cli->kept));
+	cli->kept[cli->n_kept++] = text;
+	return text;
+}
+
+void cli_destroy(struct cli *cli)
+{
+	for (size_t i = 0; i < cli->n_kept; i++)
+		free(cli->kept[i]);
+	free(cli->kept);
+	free(cli->arguments);
+}
+
 const char *cli_option(const struct cli *cli, const char *name)
 {
 	for (size_t i = cli->n_values; i-- > 0;) {
@@ -349,13 +366,23 @@ static const char *setting(
 	return value && *value ? value : standard;
 }
 
-static const char *host_name(void)
+/* Daemons do not stay in our working directory: what is relative to it is made absolute. */
+static const char *directory_setting(
+	struct cli *cli, const char *name, const char *variable, const char *standard)
+{
+	const char *value = setting(cli, name, variable, standard);
+	const char *absolute = cli_keep(cli, abs_file_name(NULL, value));
+
+	return absolute ? absolute : value; /* The working directory may be gone. */
+}
+
+static const char *host_name(struct cli *cli)
 {
 	char name[256] = "";
 
 	if (gethostname(name, sizeof(name) - 1) || !*name)
 		return "localhost";
-	return xstrdup(name);
+	return cli_keep(cli, xstrdup(name));
 }
 
 static int terminal_width(FILE *out)
@@ -385,21 +412,23 @@ static bool use_colour(const struct cli *cli)
 static enum cli_status read_settings(struct cli *cli)
 {
 	static const char standard[] = "/run/cordon";
+	const char *state, *database;
 	int64_t timeout_s = TIMEOUT_DEFAULT_S;
 
 	if (!cli_option_number(cli, "timeout", 1, TIMEOUT_MAX_S, &timeout_s))
 		return CLI_USAGE;
 	cli->timeout_given = cli_flag(cli, "timeout");
 	cli->timeout_ms = timeout_s * 1000;
-	cli->run_directory = setting(cli, "rundir", "CORDON_RUNDIR", standard);
-	cli->state_directory = setting(cli, "statedir", "CORDON_STATEDIR",
-		strcmp(cli->run_directory, standard) ? xasprintf("%s/state", cli->run_directory)
-						     : "/var/lib/cordon");
-	cli->database =
-		setting(cli, "db", "CORDON_DB", xasprintf("unix:%s/db.sock", cli->run_directory));
+	cli->run_directory = directory_setting(cli, "rundir", "CORDON_RUNDIR", standard);
+	state = strcmp(cli->run_directory, standard)
+			? cli_keep(cli, xasprintf("%s/state", cli->run_directory))
+			: "/var/lib/cordon";
+	cli->state_directory = directory_setting(cli, "statedir", "CORDON_STATEDIR", state);
+	database = cli_keep(cli, xasprintf("unix:%s/db.sock", cli->run_directory));
+	cli->database = setting(cli, "db", "CORDON_DB", database);
 	cli->host = setting(cli, "host", NULL, NULL);
 	if (!cli->host)
-		cli->host = host_name();
+		cli->host = host_name(cli);
 	cli->json = cli_flag(cli, "json");
 	cli->colour = use_colour(cli);
 	cli->width = terminal_width(cli->out);

@@ -50,7 +50,7 @@ const struct cli_option cli_port_set_options[] = {
 /* --- From options to a change -------------------------------------------------------------- */
 
 /* A list may be given in one option or in several: joins them.  NULL: not given. */
-static char *joined(const struct cli *cli, const char *name)
+static const char *joined(struct cli *cli, const char *name)
 {
 	struct ds list = DS_EMPTY_INITIALIZER;
 	bool given = false;
@@ -61,7 +61,7 @@ static char *joined(const struct cli *cli, const char *name)
 		ds_put_format(&list, "%s%s", given ? "," : "", cli->values[i].value);
 		given = true;
 	}
-	return given ? xstrdup(ds_cstr(&list)) : NULL;
+	return given ? cli_keep(cli, ds_steal_cstr(&list)) : NULL;
 }
 
 /* Appends KEY=VALUE, the value's commas kept from the list's reader. */
@@ -78,7 +78,7 @@ static void put_option(struct ds *list, const char *key, const char *value)
 }
 
 /* The options of the port's type, as the model reads them.  NULL: none given. */
-static char *type_options(const struct cli *cli)
+static const char *type_options(struct cli *cli)
 {
 	static const char *const named[] = {"device", "socket", "devargs", "queues"};
 	struct ds list = DS_EMPTY_INITIALIZER;
@@ -89,7 +89,7 @@ static char *type_options(const struct cli *cli)
 		if (!strcmp(cli->values[i].option->name, "option"))
 			put_option(&list, NULL, cli->values[i].value);
 	}
-	return list.string ? ds_steal_cstr(&list) : NULL;
+	return list.string ? cli_keep(cli, ds_steal_cstr(&list)) : NULL;
 }
 
 static bool is_given(const struct cli *cli, const char *key)
@@ -108,8 +108,8 @@ static bool is_given(const struct cli *cli, const char *key)
 }
 
 /* `port set --queues 4` keeps the other options: those that are not given are written again. */
-static char *merged_options(
-	const struct cli *cli, const struct cordonrec_port *port, const char *given)
+static const char *merged_options(
+	struct cli *cli, const struct cordonrec_port *port, const char *given)
 {
 	struct ds list = DS_EMPTY_INITIALIZER;
 	const struct smap_node *node;
@@ -121,7 +121,7 @@ static char *merged_options(
 			put_option(&list, node->key, node->value);
 	}
 	ds_put_format(&list, "%s%s", list.length && *given ? "," : "", given);
-	return ds_steal_cstr(&list);
+	return cli_keep(cli, ds_steal_cstr(&list));
 }
 
 static bool read_limits(struct cli *cli, struct model_port_change *change)
@@ -134,7 +134,6 @@ static bool read_limits(struct cli *cli, struct model_port_change *change)
 	       cli_option_number(cli, "half-open-limit", 0, UINT32_MAX, &change->half_open_limit);
 }
 
-/* The strings live as long as the process. */
 static bool read_change(struct cli *cli, struct model_port_change *change)
 {
 	const char *guard = cli_option(cli, "spoof-guard");

@@ -65,9 +65,10 @@ static enum cli_status make_directories(struct cli *cli)
 
 /* --- The database -------------------------------------------------------------------------- */
 
-/* Runs `PROGRAM WORDS...`, NULL-terminated words; *output is the caller's to free. */
+/* Runs a program: `words` are its arguments behind an empty first one.  `package` is where it comes
+ * from, `advice` what to do if it fails.  *output is the caller's to free. */
 static enum cli_status run(struct cli *cli, const char *program, const char *package,
-	struct svec *words, char **output)
+	const char *advice, struct svec *words, char **output)
 {
 	char *path = cli_find_program(program);
 	int result;
@@ -81,8 +82,8 @@ static enum cli_status run(struct cli *cli, const char *program, const char *pac
 	svec_terminate(words);
 	result = cli_run_program(words->names, output);
 	if (result)
-		return cli_fail(cli, CLI_FAILED, "%s failed (%d): %s", program, result,
-			**output ? *output : "it said nothing; see its log in the state directory");
+		return cli_fail(cli, CLI_FAILED, "%s failed (%d): %s; %s", program, result,
+			**output ? *output : "it said nothing", advice);
 	return CLI_OK;
 }
 
@@ -96,7 +97,9 @@ static enum cli_status run_ovsdb_tool(
 	svec_add(&words, verb);
 	svec_add(&words, file);
 	svec_add(&words, schema);
-	status = run(cli, "ovsdb-tool", "openvswitch-common", &words, output);
+	status = run(cli, "ovsdb-tool", "openvswitch-common",
+		"if the file is damaged, put a copy of it back, or move it away to begin anew",
+		&words, output);
 	svec_destroy(&words);
 	return status;
 }
@@ -130,6 +133,7 @@ static enum cli_status prepare_file(struct cli *cli, const char *file)
 
 static enum cli_status start_server(struct cli *cli, const char *file)
 {
+	char *advice = xasprintf("see %s/" CLI_DATABASE ".log", cli->state_directory);
 	struct svec words = SVEC_EMPTY_INITIALIZER;
 	enum cli_status status;
 	char *output;
@@ -145,8 +149,9 @@ static enum cli_status start_server(struct cli *cli, const char *file)
 	svec_add(&words, "--no-chdir");
 	svec_add(&words, "--detach");
 	svec_add(&words, file);
-	status = run(cli, CLI_DATABASE, "openvswitch-common", &words, &output);
+	status = run(cli, CLI_DATABASE, "openvswitch-common", advice, &words, &output);
 	free(output);
+	free(advice);
 	svec_destroy(&words);
 	return status;
 }
@@ -207,6 +212,7 @@ static void add_option(struct svec *words, const char *name, const char *value)
 
 static enum cli_status start_switch(struct cli *cli)
 {
+	char *advice = xasprintf("see %s/" CLI_SWITCH ".log", cli->state_directory);
 	struct svec words = SVEC_EMPTY_INITIALIZER;
 	enum cli_status status;
 	char *output;
@@ -226,8 +232,9 @@ static enum cli_status start_switch(struct cli *cli)
 	svec_add(&words, "-vconsole:err");
 	svec_add(&words, "-vsyslog:off");
 	svec_add(&words, "--detach");
-	status = run(cli, CLI_SWITCH, "Cordon again, or `make` it", &words, &output);
+	status = run(cli, CLI_SWITCH, "Cordon again, or `make` it", advice, &words, &output);
 	free(output);
+	free(advice);
 	svec_destroy(&words);
 	return status;
 }
@@ -256,11 +263,7 @@ static enum cli_status wait_for_switch(struct cli *cli, struct progress *progres
 static enum cli_status bring_up_switch(struct cli *cli, struct progress *progress)
 {
 	enum cli_status status = CLI_OK;
-	int64_t number;
 
-	if (!cli_option_number(cli, "workers", 1, 64, &number) ||
-		!cli_option_number(cli, "max-connections", 1024, 1 << 28, &number))
-		return CLI_USAGE;
 	if (!cli_process_find(cli->run_directory, CLI_SWITCH)) {
 		status = start_switch(cli);
 		progress->switch_started = status == CLI_OK;
@@ -313,8 +316,13 @@ enum cli_status cli_up(struct cli *cli)
 {
 	long long int start = time_msec();
 	struct progress progress = {0};
-	enum cli_status status = make_directories(cli);
+	enum cli_status status;
+	int64_t number;
 
+	if (!cli_option_number(cli, "workers", 1, 64, &number) ||
+		!cli_option_number(cli, "max-connections", 1024, 1 << 28, &number))
+		return CLI_USAGE;
+	status = make_directories(cli);
 	if (status == CLI_OK)
 		status = bring_up_database(cli, &progress);
 	if (status == CLI_OK && !cli_flag(cli, "db-only"))

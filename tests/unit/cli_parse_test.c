@@ -14,6 +14,7 @@
 
 #include "cli/cordon.h"
 #include "openvswitch/util.h"
+#include "openvswitch/vlog.h"
 #include "util.h"
 
 enum { WORDS_MAX = 32 };
@@ -56,7 +57,7 @@ static void end(struct run *run)
 	fclose(run->cli.err);
 	free(run->out);
 	free(run->err);
-	free(run->cli.arguments);
+	cli_destroy(&run->cli);
 	free(run->line);
 }
 
@@ -303,6 +304,28 @@ static void test_table_is_whole(void **state)
 	}
 }
 
+/* The manual page, which people write, names every command. */
+static void test_manual(void **state)
+{
+	FILE *file = fopen("cli/cordon.1", "r");
+	char *text = NULL;
+	size_t size = 0;
+
+	(void)state;
+	assert_non_null(file);
+	assert_true(getdelim(&text, &size, '\0', file) > 0);
+	fclose(file);
+	for (const struct cli_command *c = cli_commands; c->noun; c++) {
+		char *name = xasprintf(
+			"cordon %s%s%s", c->noun, c->verb ? " " : "", c->verb ? c->verb : "");
+
+		if (!strstr(text, name))
+			fail_msg("cordon.1 does not name `%s`", name);
+		free(name);
+	}
+	free(text);
+}
+
 /* --- Completion ---------------------------------------------------------------------------- */
 
 /* `line` is what stands behind `cordon`; a last word "''" is empty. */
@@ -342,6 +365,7 @@ static void test_completion(void **state)
 
 int main(void)
 {
+	vlog_set_levels(NULL, VLF_ANY_DESTINATION, VLL_OFF);
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_commands),
 		cmocka_unit_test(test_values),
@@ -351,6 +375,7 @@ int main(void)
 		cmocka_unit_test(test_output_settings),
 		cmocka_unit_test(test_help),
 		cmocka_unit_test(test_table_is_whole),
+		cmocka_unit_test(test_manual),
 		cmocka_unit_test(test_completion),
 	};
 
