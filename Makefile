@@ -228,6 +228,15 @@ $(OUT)/bench/generator: $(GENERATOR_OBJECTS)
 	@mkdir -p $(@D)
 	$(call say,LD,$@) $(LINK) $^ $(DPDK_LIBS)
 
+# What the parts cost by themselves: $(OUT)/bench/*_bench, each of which says at its top how it is run.
+BENCHES := $(patsubst tests/bench/%.c,$(OUT)/bench/%,$(sort $(wildcard tests/bench/*_bench.c)))
+
+$(OUT)/bench/%_bench: $(OUT)/obj/tests/bench/%_bench.o $(OUT)/libcore.a $(OUT)/libzones.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@) $(LINK) $^ -lyaml -lsqlite3 -lm -lpthread
+
+bench-parts: $(BENCHES) ## Build the benches of the parser, the connection table, the verdicts and the log
+
 bench: all $(OUT)/bench/generator ## Measure forwarding beside testpmd (as root, with hugepages)
 	@$(PYTHON) tests/bench/forward.py --build $(OUT)
 
@@ -299,7 +308,7 @@ distclean: ## Remove build/ altogether
 help: ## List what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
-.PHONY: all lib check check-run unit fuzz system bench lint demo setup install uninstall clean distclean help FORCE
+.PHONY: all lib check check-run unit fuzz system bench bench-parts lint demo setup install uninstall clean distclean help FORCE
 .SECONDARY:
 
 -include $(shell [ ! -d $(OUT)/obj ] || find $(OUT)/obj -name '*.d') $(shell [ ! -d $(BUILD)/fuzz/obj ] || find $(BUILD)/fuzz/obj -name '*.d')
