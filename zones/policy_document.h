@@ -26,6 +26,9 @@ enum {
 	POLICY_TIERS_MAX = 16,
 	POLICY_LIST_MAX = 4096,	       /* Words of one list in a rule or service. */
 	POLICY_PREFIXES_MAX = 1 << 20, /* Prefixes of all zones. */
+	POLICY_SERVICES_MAX = 1 << 20, /* Named ones. */
+	POLICY_POLICIES_MAX = 1 << 16,
+	POLICY_WORDS_MAX = 4 << 20, /* Words of all lists. */
 	/* What all rules together may stand for, their lists multiplied out. */
 	POLICY_COMBINATIONS_MAX = 4 << 20,
 };
@@ -87,7 +90,7 @@ struct policy_document {
 	struct document_name *tiers;
 	struct document_policy *policies;
 	struct document_rule *rules;
-	size_t n_zones, n_services, n_tiers, n_policies, n_rules, n_prefixes;
+	size_t n_zones, n_services, n_tiers, n_policies, n_rules, n_prefixes, n_words;
 	size_t allocated_zones, allocated_services, allocated_tiers, allocated_policies,
 		allocated_rules;
 	uint8_t between_zones, within_zone; /* enum zone_action. */

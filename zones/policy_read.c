@@ -146,6 +146,11 @@ static bool service_name_is_free(struct policy_reader *reader, const struct docu
 			name->text);
 		return false;
 	}
+	if (document->n_services == POLICY_SERVICES_MAX) {
+		policy_error_add(
+			reader->errors, name->at, "more than %d services", POLICY_SERVICES_MAX);
+		return false;
+	}
 	other = name_table_insert(
 		&document->service_names, 0, name->text, (uint32_t)document->n_services);
 	if (other != NAME_NONE)

@@ -265,6 +265,11 @@ static void read_policy(struct policy_reader *reader, void *unused)
 	struct document_policy policy = {.first_rule = (uint32_t)document->n_rules};
 
 	(void)unused;
+	if (document->n_policies == POLICY_POLICIES_MAX) {
+		policy_fail(reader, "more than %d policies", POLICY_POLICIES_MAX);
+		policy_skip(reader);
+		return;
+	}
 	policy_read_mapping(reader, "a policy", keys, COUNT(keys), &policy);
 	document->policies = zone_grow(document->policies, document->n_policies,
 		&document->allocated_policies, sizeof *document->policies);

@@ -438,6 +438,17 @@ void policy_read_sequence(struct policy_reader *reader, const char *what,
 	policy_next(reader);
 }
 
+/* Counts a list's words into the whole document's; what holds too many is not worth reading on. */
+static void count_words(struct policy_reader *reader, struct policy_mark at, size_t n)
+{
+	reader->document->n_words += n;
+	if (reader->stopped || reader->document->n_words <= POLICY_WORDS_MAX)
+		return;
+	policy_error_add(reader->errors, at,
+		"with this list the document's lists hold more than %d words", POLICY_WORDS_MAX);
+	policy_stop(reader);
+}
+
 /* The words between the brackets, into an array that the caller frees. */
 static struct document_name *read_list(
 	struct policy_reader *reader, const char *what, size_t max, size_t *n)
@@ -473,6 +484,7 @@ struct document_names policy_read_words(struct policy_reader *reader, const char
 
 	if (reader->event.type == YAML_SEQUENCE_START_EVENT) {
 		names = read_list(reader, what, max, &n);
+		count_words(reader, at, n);
 		if (!n && reader->errors->n_total == errors)
 			policy_error_add(
 				reader->errors, at, "the list is empty: expected %s", what);

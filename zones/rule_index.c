@@ -267,6 +267,18 @@ static void build_pairs(struct rule_builder *builder, uint32_t largest)
 	free(builder->cuts);
 }
 
+/* Gives back the room that the spans did not need. */
+static void spans_trim(struct rule_index *index)
+{
+	struct rule_span *spans;
+
+	if (!index->n_spans)
+		return;
+	spans = reallocarray(index->spans, index->n_spans, sizeof *spans);
+	if (spans)
+		index->spans = spans;
+}
+
 void rule_index_build(
 	struct rule_index *index, const struct rule_cell *cells, size_t n, size_t n_zones)
 {
@@ -283,8 +295,7 @@ void rule_index_build(
 	builder.order = zone_allocate(n, sizeof *builder.order);
 	build_pairs(&builder, order_cells(&builder, n));
 	free(builder.order);
-	if (index->n_spans)
-		index->spans = reallocarray(index->spans, index->n_spans, sizeof *index->spans);
+	spans_trim(index);
 }
 
 void rule_index_free(struct rule_index *index)
