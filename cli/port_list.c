@@ -88,6 +88,8 @@ struct json *cli_port_json(const struct cordonrec_port *port)
 				   : "waiting");
 	if (port->error)
 		json_object_put_string(row, "error", port->error);
+	if (port->link_state)
+		json_object_put_string(row, "link_state", port->link_state);
 	json_object_put_string(row, "status", detail);
 	json_object_put(row, "statistics",
 		counts_json(port->key_statistics, port->value_statistics, port->n_statistics));

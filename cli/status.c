@@ -186,9 +186,10 @@ enum cli_status cli_show_status(struct cli *cli)
 	model_close(model);
 	status = live && model ? CLI_OK : CLI_NOT_RUNNING;
 	if (cli->json) {
-		struct json *answer = json_object_create();
+		/* The switch's own words, and what it cannot know. */
+		struct json *answer = live ? json_deep_clone(live) : json_object_create();
 
-		json_object_put(answer, "switch", live ? json_clone(live) : json_null_create());
+		json_object_put(answer, "running", json_boolean_create(live != NULL));
 		json_object_put(answer, "database", json_clone(database));
 		json_object_put(answer, "warnings", json_clone(warnings));
 		cli_print_json(cli, answer);

@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Records of the traffic log, and rows of its summary, as JSON objects and as tables of these.
+ * Called by log.c.  The members have the names of the columns of the view `traffic` in the log's
+ * files; docs/log.md lists them.
+ */
+#include "cli/log.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "openvswitch/dynamic-string.h"
+#include "openvswitch/json.h"
+#include "util.h"
+#include "zones/zone.h"
+
+/* --- Protocols ------------------------------------------------------------------------------ */
+
+static const struct {
+	uint8_t number;
+	const char *name;
+} protocols[] = {
+	{1, "icmp"},
+	{2, "igmp"},
+	{6, "tcp"},
+	{17, "udp"},
+	{47, "gre"},
+	{50, "esp"},
+	{58, "icmpv6"},
+	{132, "sctp"},
+};
+
+const char *cli_log_protocol_name(uint8_t protocol, char text[CLI_TEXT_MAX])
+{
+	snprintf(text, CLI_TEXT_MAX, "%u", protocol);
+	for (size_t i = 0; i < ARRAY_SIZE(protocols); i++)
+		if (protocols[i].number == protocol)
+			ovs_strlcpy(text, protocols[i].name, CLI_TEXT_MAX);
+	return text;
+}
+
+int cli_log_protocol_parse(const char *name)
+{
+	char *end;
+	long int number = strtol(name, &end, 10);
+
+	for (size_t i = 0; i < ARRAY_SIZE(protocols); i++)
+		if (!strcmp(protocols[i].name, name))
+			return protocols[i].number;
+	return *name >= '0' && *name <= '9' && !*end && number <= 255 ? (int)number : -1;
+}
+
+static const char *verdict_name(unsigned int kind, unsigned int verdict)
+{
+	if (kind == LOG_GAP)
+		return "";
+	switch (verdict) {
+	case ZONE_ALLOW: return "allowed";
+	case ZONE_DENY: return "denied";
+	case ZONE_REJECT: return "rejected";
+	default: return "?";
+	}
+}
+
+/* --- Objects -------------------------------------------------------------------------------- */
+
+static void put_number(struct json *object, const char *name, uint64_t number)
+{
+	json_object_put(object, name, json_integer_create((long long int)number));
+}
+
+/* "2026-01-31T14:00:00.123456789Z"; "" for 0. */
+static void put_time(struct json *object, const char *name, uint64_t time_ns)
+{
+	time_t seconds = (time_t)(time_ns / 1000000000);
+	char text[64] = "";
+	struct tm utc;
+	size_t n;
+
+	if (time_ns && gmtime_r(&seconds, &utc)) {
+		n = strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &utc);
+		snprintf(
+			text + n, sizeof(text) - n, ".%09uZ", (unsigned int)(time_ns % 1000000000));
+	}
+	json_object_put_string(object, name, text);
+}
+
+static void put_party(struct json *object, const char *end, const struct log_party *party)
+{
+	static const uint8_t no_mac[6];
+	char address[IP_TEXT_MAX] = "", mac[MAC_TEXT_MAX] = "";
+	const struct {
+		const char *name, *value;
+	} members[] = {{"address", address}, {"mac", mac}, {"port", party->port},
+		{"vm_id", party->vm_id}, {"vm_name", party->vm_name}, {"zone", party->zone},
+		{"tags", party->tags}};
+	char name[48];
+
+	if (!IN6_IS_ADDR_UNSPECIFIED(&party->address))
+		ip_format(&party->address, address);
+	if (memcmp(party->mac, no_mac, sizeof(no_mac)))
+		mac_format(party->mac, mac);
+	for (size_t i = 0; i < ARRAY_SIZE(members); i++) {
+		snprintf(name, sizeof(name), "%s_%s", end, members[i].name);
+		json_object_put_string(object, name, members[i].value);
+	}
+	snprintf(name, sizeof(name), "%s_transport_port", end);
+	put_number(object, name, party->transport_port);
+}
+
+static void put_numbers(struct json *object, const struct log_record *record)
+{
+	put_number(object, "sequence", record->sequence);
+	put_number(object, "time_ns", record->time_ns);
+	put_number(object, "start_ns", record->start_ns);
+	put_number(object, "protocol_number", record->protocol);
+	put_number(object, "icmp_type", record->icmp_type);
+	put_number(object, "icmp_code", record->icmp_code);
+	put_number(object, "tcp_flags", record->tcp_flags);
+	put_number(object, "ethertype", record->ethertype);
+	put_number(object, "vlan", record->vlan);
+	put_number(object, "vni", record->vni);
+	put_number(object, "policy_revision", record->policy_revision);
+	put_number(object, "suppressed", record->suppressed);
+	put_number(object, "packets_forward", record->packets_forward);
+	put_number(object, "bytes_forward", record->bytes_forward);
+	put_number(object, "packets_reverse", record->packets_reverse);
+	put_number(object, "bytes_reverse", record->bytes_reverse);
+}
+
+struct json *cli_log_record_json(const struct log_record *record)
+{
+	struct json *object = json_object_create();
+	char protocol[CLI_TEXT_MAX] = "";
+
+	if (record->protocol)
+		cli_log_protocol_name(record->protocol, protocol);
+	put_numbers(object, record);
+	put_time(object, "time", record->time_ns);
+	put_time(object, "start", record->start_ns);
+	json_object_put_string(object, "host", record->host);
+	json_object_put_string(object, "kind", log_kind_name(record->kind));
+	json_object_put_string(object, "verdict", verdict_name(record->kind, record->verdict));
+	json_object_put_string(object, "protocol", protocol);
+	json_object_put_string(object, "reason", record->reason);
+	json_object_put_string(object, "tier", record->tier);
+	json_object_put_string(object, "policy", record->policy);
+	json_object_put_string(object, "rule", record->rule);
+	json_object_put_string(object, "label", record->label);
+	put_party(object, "source", &record->source);
+	put_party(object, "destination", &record->destination);
+	return object;
+}
+
+struct json *cli_log_summary_json(const struct log_summary_row *row)
+{
+	struct json *object = json_object_create();
+	char protocol[CLI_TEXT_MAX] = "";
+
+	if (row->protocol)
+		cli_log_protocol_name(row->protocol, protocol);
+	json_object_put_string(object, "source_zone", row->source_zone);
+	json_object_put_string(object, "destination_zone", row->destination_zone);
+	json_object_put_string(object, "protocol", protocol);
+	put_number(object, "protocol_number", row->protocol);
+	put_number(object, "destination_transport_port", row->destination_port);
+	json_object_put_string(object, "verdict", verdict_name(LOG_END, row->verdict));
+	json_object_put_string(object, "policy", row->policy);
+	json_object_put_string(object, "rule", row->rule);
+	put_number(object, "connections", row->connections);
+	put_number(object, "packets", row->packets);
+	put_number(object, "bytes", row->bytes);
+	put_number(object, "last_ns", row->last_ns);
+	put_time(object, "last", row->last_ns);
+	return object;
+}
+
+/* --- Cells ---------------------------------------------------------------------------------- */
+
+/* Today's times without the date, this year's without the year. */
+static char *short_time(const struct json *row, const char *key)
+{
+	uint64_t time_ns = (uint64_t)cli_json_number(row, key);
+	time_t seconds = (time_t)(time_ns / 1000000000), now = time(NULL);
+	struct tm then, today;
+	char text[32];
+
+	localtime_r(&seconds, &then);
+	localtime_r(&now, &today);
+	if (then.tm_year == today.tm_year && then.tm_yday == today.tm_yday) {
+		strftime(text, sizeof(text), "%H:%M:%S", &then);
+		return xasprintf("%s.%03u", text, (unsigned int)(time_ns / 1000000 % 1000));
+	}
+	strftime(text, sizeof(text),
+		then.tm_year == today.tm_year ? "%m-%d %H:%M:%S" : "%Y-%m-%d %H:%M", &then);
+	return xstrdup(text);
+}
+
+static char *time_text(const struct json *row)
+{
+	return short_time(row, "time_ns");
+}
+
+static char *last_text(const struct json *row)
+{
+	return short_time(row, "last_ns");
+}
+
+/* "web-1 10.0.1.5:40000": the VM, or else the port of the switch, and the address or the MAC. */
+static char *party_text(const struct json *row, const char *end)
+{
+	char key[48];
+	const char *name, *address;
+	int64_t port;
+
+	snprintf(key, sizeof(key), "%s_vm_name", end);
+	name = cli_json_text(row, key);
+	snprintf(key, sizeof(key), "%s_port", end);
+	if (!*name)
+		name = cli_json_text(row, key);
+	snprintf(key, sizeof(key), "%s_transport_port", end);
+	port = cli_json_number(row, key);
+	snprintf(key, sizeof(key), "%s_address", end);
+	address = cli_json_text(row, key);
+	if (!*address) {
+		snprintf(key, sizeof(key), "%s_mac", end);
+		address = cli_json_text(row, key);
+		port = 0;
+	}
+	if (!port)
+		return xasprintf("%s%s%s", name, *name && *address ? " " : "", address);
+	return xasprintf(strchr(address, ':') ? "%s%s[%s]:%lld" : "%s%s%s:%lld", name,
+		*name ? " " : "", address, (long long int)port);
+}
+
+static char *source_text(const struct json *row)
+{
+	return party_text(row, "source");
+}
+
+static char *destination_text(const struct json *row)
+{
+	return party_text(row, "destination");
+}
+
+/* "tcp", "icmp 8/0", "arp", "0x88cc". */
+static char *protocol_text(const struct json *row)
+{
+	const char *name = cli_json_text(row, "protocol");
+	int64_t number = cli_json_number(row, "protocol_number");
+	unsigned int ethertype = (unsigned int)cli_json_number(row, "ethertype");
+
+	if (number == 1 || number == 58)
+		return xasprintf("%s %lld/%lld", name,
+			(long long int)cli_json_number(row, "icmp_type"),
+			(long long int)cli_json_number(row, "icmp_code"));
+	if (number || !ethertype)
+		return xstrdup(name);
+	return ethertype == 0x0806 ? xstrdup("arp") : xasprintf("0x%04x", ethertype);
+}
+
+static char *zones_text(const struct json *row)
+{
+	const char *from = cli_json_text(row, "source_zone");
+	const char *to = cli_json_text(row, "destination_zone");
+
+	return *from || *to ? xasprintf("%s -> %s", from, to) : NULL;
+}
+
+/* "db-access/web-to-db", with "@12" behind where the revision is known. */
+static char *rule_text(const struct json *row)
+{
+	const char *policy = cli_json_text(row, "policy"), *rule = cli_json_text(row, "rule");
+	int64_t revision = cli_json_number(row, "policy_revision");
+	struct ds text = DS_EMPTY_INITIALIZER;
+
+	if (*rule)
+		ds_put_format(&text, "%s%s%s", policy, *policy ? "/" : "", rule);
+	if (*rule && revision)
+		ds_put_format(&text, "@%lld", (long long int)revision);
+	return *rule ? ds_steal_cstr(&text) : NULL;
+}
+
+/* "end fin", "denied policy +7 held back". */
+static char *event_text(const struct json *row)
+{
+	const char *reason = cli_json_text(row, "reason");
+	int64_t suppressed = cli_json_number(row, "suppressed");
+	struct ds text = DS_EMPTY_INITIALIZER;
+
+	ds_put_cstr(&text, cli_json_text(row, "kind"));
+	if (*reason)
+		ds_put_format(&text, " %s", reason);
+	if (suppressed)
+		ds_put_format(&text, " +%lld held back", (long long int)suppressed);
+	return ds_steal_cstr(&text);
+}
+
+static char *packets_text(const struct json *row)
+{
+	char text[CLI_TEXT_MAX];
+
+	return xstrdup(cli_format_count((uint64_t)cli_json_number(row, "packets_forward") +
+						(uint64_t)cli_json_number(row, "packets_reverse"),
+		text));
+}
+
+static char *bytes_text(const struct json *row)
+{
+	char text[CLI_TEXT_MAX];
+
+	return xstrdup(cli_format_bytes((uint64_t)cli_json_number(row, "bytes_forward") +
+						(uint64_t)cli_json_number(row, "bytes_reverse"),
+		text));
+}
+
+/* "tcp/5432". */
+static char *service_text(const struct json *row)
+{
+	const char *protocol = cli_json_text(row, "protocol");
+	int64_t port = cli_json_number(row, "destination_transport_port");
+
+	return port ? xasprintf("%s/%lld", protocol, (long long int)port) : xstrdup(protocol);
+}
+
+/* --- Tables --------------------------------------------------------------------------------- */
+
+static const struct cli_column short_columns[] = {
+	{"time", "time_ns", CLI_AUTO, 0, 0, time_text},
+	{"verdict", "verdict", CLI_STATE, 0, 0, NULL},
+	{"source", NULL, CLI_AUTO, 1, 18, source_text},
+	{"destination", NULL, CLI_AUTO, 1, 18, destination_text},
+	{"protocol", NULL, CLI_AUTO, 5, 8, protocol_text},
+	{"zones", NULL, CLI_AUTO, 2, 10, zones_text},
+	{"rule", NULL, CLI_AUTO, 3, 12, rule_text},
+	{"event", NULL, CLI_AUTO, 4, 6, event_text},
+	{"packets", NULL, CLI_COUNT, 6, 7, packets_text},
+	{"bytes", NULL, CLI_BYTES, 6, 9, bytes_text},
+};
+
+/* What is kept somewhere must say its date. */
+static const struct cli_column full_columns[] = {
+	{"time", "time_ns", CLI_TIME, 0, 0, NULL},
+	{"verdict", "verdict", CLI_STATE, 0, 0, NULL},
+	{"source", NULL, CLI_AUTO, 0, 0, source_text},
+	{"destination", NULL, CLI_AUTO, 0, 0, destination_text},
+	{"protocol", NULL, CLI_AUTO, 0, 0, protocol_text},
+	{"zones", NULL, CLI_AUTO, 0, 0, zones_text},
+	{"rule", NULL, CLI_AUTO, 0, 0, rule_text},
+	{"event", NULL, CLI_AUTO, 0, 0, event_text},
+	{"packets", NULL, CLI_COUNT, 0, 0, packets_text},
+	{"bytes", NULL, CLI_BYTES, 0, 0, bytes_text},
+};
+
+struct cli_table *cli_log_record_table(struct cli *cli)
+{
+	if (cli->width)
+		return cli_table_create(cli, short_columns, ARRAY_SIZE(short_columns));
+	return cli_table_create(cli, full_columns, ARRAY_SIZE(full_columns));
+}
+
+struct cli_table *cli_log_summary_table(struct cli *cli)
+{
+	static const struct cli_column columns[] = {
+		{"zones", NULL, CLI_AUTO, 0, 0, zones_text},
+		{"service", NULL, CLI_AUTO, 0, 0, service_text},
+		{"verdict", "verdict", CLI_STATE, 0, 0, NULL},
+		{"connections", "connections", CLI_COUNT, 0, 0, NULL},
+		{"rule", NULL, CLI_AUTO, 1, 12, rule_text},
+		{"packets", "packets", CLI_COUNT, 4, 7, NULL},
+		{"bytes", "bytes", CLI_BYTES, 3, 9, NULL},
+		{"last", "last_ns", CLI_AUTO, 2, 8, last_text},
+	};
+
+	return cli_table_create(cli, columns, ARRAY_SIZE(columns));
+}
