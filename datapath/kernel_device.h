@@ -16,7 +16,7 @@ enum kernel_device_xdp { XDP_IS_NONE, XDP_IS_DRIVER, XDP_IS_GENERIC, XDP_IS_OTHE
 struct kernel_device {
 	unsigned int index;
 	char name[IFNAMSIZ];
-	char kind[16]; /* "veth", "bridge" and so on; "" for hardware. */
+	char kind[16];	    /* "veth", "bridge" and so on; "" for hardware. */
 	unsigned int flags; /* IFF_*. */
 	uint32_t mtu;
 	uint8_t mac[6];

@@ -112,9 +112,8 @@ static uint16_t pseudo_header_sum(const uint8_t *data, const struct layers *laye
 
 static uint16_t *checksum_field(uint8_t *data, const struct layers *layers)
 {
-	size_t offset = layers->protocol == IPPROTO_UDP ?
-		offsetof(struct rte_udp_hdr, dgram_cksum) :
-		offsetof(struct rte_tcp_hdr, cksum);
+	size_t offset = layers->protocol == IPPROTO_UDP ? offsetof(struct rte_udp_hdr, dgram_cksum)
+							: offsetof(struct rte_tcp_hdr, cksum);
 
 	return (uint16_t *)(data + layers->l4 + offset);
 }
@@ -155,8 +154,8 @@ bool offload_note_partial_checksum(struct rte_mbuf *frame, const struct packet *
 	frame->l3_len = layers.l4 - layers.l3;
 	frame->l4_len = packet->payload_offset - layers.l4;
 	frame->ol_flags |= (layers.is_ip4 ? RTE_MBUF_F_TX_IPV4 : RTE_MBUF_F_TX_IPV6) |
-		(packet->protocol == IPPROTO_TCP ? RTE_MBUF_F_TX_TCP_CKSUM :
-						   RTE_MBUF_F_TX_UDP_CKSUM);
+			   (packet->protocol == IPPROTO_TCP ? RTE_MBUF_F_TX_TCP_CKSUM
+							    : RTE_MBUF_F_TX_UDP_CKSUM);
 	return true;
 }
 
@@ -165,9 +164,9 @@ bool offload_note_partial_checksum(struct rte_mbuf *frame, const struct packet *
 /* The transmit flags for a frame of this kind; 0 if it is nothing that we finish. */
 static uint64_t transmit_flags(uint32_t packet_type)
 {
-	uint64_t flags = RTE_ETH_IS_IPV4_HDR(packet_type) ? RTE_MBUF_F_TX_IPV4 :
-		RTE_ETH_IS_IPV6_HDR(packet_type)	  ? RTE_MBUF_F_TX_IPV6 :
-							    0;
+	uint64_t flags = RTE_ETH_IS_IPV4_HDR(packet_type)   ? RTE_MBUF_F_TX_IPV4
+			 : RTE_ETH_IS_IPV6_HDR(packet_type) ? RTE_MBUF_F_TX_IPV6
+							    : 0;
 
 	if (flags == 0)
 		return 0;
@@ -245,7 +244,7 @@ struct cut {
 	const struct rte_mbuf *frame;
 	struct layers layers;
 	struct chain_cursor cursor; /* In the payload. */
-	uint32_t done, bytes;       /* Of the payload. */
+	uint32_t done, bytes;	    /* Of the payload. */
 	uint16_t index;
 	bool fills_checksum;
 };
@@ -268,8 +267,8 @@ static bool append_payload(struct cut *cut, struct rte_mbuf *piece, uint32_t n)
 		}
 		uint32_t here = RTE_MIN((uint32_t)room, n);
 
-		chain_copy(&cut->cursor,
-			rte_pktmbuf_mtod_offset(last, uint8_t *, last->data_len), here);
+		chain_copy(&cut->cursor, rte_pktmbuf_mtod_offset(last, uint8_t *, last->data_len),
+			here);
 		last->data_len += here;
 		piece->pkt_len += here;
 		n -= here;
@@ -317,8 +316,8 @@ static void finish_checksum(const struct cut *cut, struct rte_mbuf *piece)
 	}
 	*checksum_field(rte_pktmbuf_mtod(piece, uint8_t *), &layers) =
 		pseudo_header_sum(rte_pktmbuf_mtod(piece, uint8_t *), &layers);
-	piece->ol_flags |= RTE_MBUF_F_TX_TCP_CKSUM |
-		(layers.is_ip4 ? RTE_MBUF_F_TX_IPV4 : RTE_MBUF_F_TX_IPV6);
+	piece->ol_flags |=
+		RTE_MBUF_F_TX_TCP_CKSUM | (layers.is_ip4 ? RTE_MBUF_F_TX_IPV4 : RTE_MBUF_F_TX_IPV6);
 	piece->l2_len = layers.l3;
 	piece->l3_len = layers.l4 - layers.l3;
 	piece->l4_len = layers.payload - layers.l4;
@@ -377,7 +376,7 @@ struct shape {
 static bool segmentation_is_taken(const struct shape *shape, const struct rte_mbuf *frame)
 {
 	return shape->offloads &
-		(frame->ol_flags & RTE_MBUF_F_TX_IPV4 ? PORT_TX_TSO4 : PORT_TX_TSO6);
+	       (frame->ol_flags & RTE_MBUF_F_TX_IPV4 ? PORT_TX_TSO4 : PORT_TX_TSO6);
 }
 
 /* True if the frame's data may be written to, or be left to a port that keeps it. */
@@ -389,8 +388,7 @@ static bool is_own(const struct rte_mbuf *frame)
 /* Replaces a frame by a copy of it.  The frame is freed in any case. */
 static struct rte_mbuf *copy_frame(const struct shape *shape, struct rte_mbuf *frame)
 {
-	struct rte_mbuf *copy =
-		rte_pktmbuf_copy(frame, shape->environment->pool, 0, UINT32_MAX);
+	struct rte_mbuf *copy = rte_pktmbuf_copy(frame, shape->environment->pool, 0, UINT32_MAX);
 
 	rte_pktmbuf_free(frame);
 	return copy;

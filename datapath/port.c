@@ -31,8 +31,9 @@ enum { SHAPED_MAX = 2 * OFFLOAD_PIECES_MAX };
  * A worker says that it is within a queue, then looks whether the port is running; a thread that
  * suspends the port says that it is not running, then looks whether a worker is within.  Between
  * its store and its load each side needs a full barrier.  Suspending is rare and a worker passes
- * the gate at each poll, so the suspending thread makes the barrier for all threads (membarrier(2)),
- * and workers need none.  Where the system call is refused, workers make their own.
+ * the gate at each poll, so the suspending thread makes the barrier for all threads
+ * (membarrier(2)), and workers need none.  Where the system call is refused, workers make their
+ * own.
  */
 
 /* Prepares the process for such barriers.  False if the kernel does not have them. */
@@ -173,9 +174,8 @@ int port_option_number(const struct port *port, const char *key, unsigned int le
 	number = strtoul(text, &end, 10);
 	if (errno != 0 || end == text || *end != '\0' || *text == '-' || number < least ||
 		number > most) {
-		snprintf(error, error_size,
-			"option %s=%s: must be a whole number from %u to %u", key, text, least,
-			most);
+		snprintf(error, error_size, "option %s=%s: must be a whole number from %u to %u",
+			key, text, least, most);
 		return -EINVAL;
 	}
 	*value = number;
@@ -288,7 +288,7 @@ struct burst {
 	uint64_t flags, bytes;
 	uint32_t longest;
 	uint16_t segments; /* Bits set beyond the lowest: a chain is among them. */
-	bool foreign;      /* From another pool than the environment's. */
+	bool foreign;	   /* From another pool than the environment's. */
 };
 
 static inline struct burst survey(
@@ -314,9 +314,9 @@ static inline bool fits(const struct port *port, const struct burst *burst, uint
 	uint64_t refused = offloads & PORT_TX_CHECKSUM ? RTE_MBUF_F_TX_TCP_SEG : OFFLOAD_FLAGS;
 
 	return !(burst->flags & refused) &&
-		burst->longest <= (uint32_t)port->mtu + RTE_ETHER_HDR_LEN &&
-		(burst->segments == 0 || offloads & PORT_TX_SEGMENTS) &&
-		!(burst->foreign && offloads & PORT_TX_KEEPS);
+	       burst->longest <= (uint32_t)port->mtu + RTE_ETHER_HDR_LEN &&
+	       (burst->segments == 0 || offloads & PORT_TX_SEGMENTS) &&
+	       !(burst->foreign && offloads & PORT_TX_KEEPS);
 }
 
 /* Frees what the back end did not take. */
@@ -354,14 +354,14 @@ static __attribute__((noinline)) void shape_and_send(struct port *port,
 
 	for (uint16_t at = 0, taken; at < n; at += taken) {
 		uint64_t bytes = 0;
-		uint64_t before = drops[DROP_OUTPUT_MTU] + drops[DROP_SEGMENTATION] +
-			drops[DROP_NO_BUFFER];
-		uint16_t made = offload_shape(environment, offloads, port->mtu, frames + at,
-			n - at, shaped, SHAPED_MAX, &taken, drops);
+		uint64_t before =
+			drops[DROP_OUTPUT_MTU] + drops[DROP_SEGMENTATION] + drops[DROP_NO_BUFFER];
+		uint16_t made = offload_shape(environment, offloads, port->mtu, frames + at, n - at,
+			shaped, SHAPED_MAX, &taken, drops);
 
-		count(&port->queues[queue].tx_dropped,
-			drops[DROP_OUTPUT_MTU] + drops[DROP_SEGMENTATION] +
-				drops[DROP_NO_BUFFER] - before);
+		count(&port->queues[queue].tx_dropped, drops[DROP_OUTPUT_MTU] +
+							       drops[DROP_SEGMENTATION] +
+							       drops[DROP_NO_BUFFER] - before);
 		for (uint16_t i = 0; i < made; i++)
 			bytes += rte_pktmbuf_pkt_len(shaped[i]);
 		if (made > 0)

@@ -74,8 +74,7 @@ static int dpdk_open(struct port *port, char *error, size_t error_size)
 			"devargs=0000:03:00.0");
 		return -EINVAL;
 	}
-	result = port_option_number(
-		port, "queues", 1, PORT_QUEUES_MAX, &queues, error, error_size);
+	result = port_option_number(port, "queues", 1, PORT_QUEUES_MAX, &queues, error, error_size);
 	if (result == 0)
 		result = port_option_number(port, "mtu", 68, 9216, &mtu, error, error_size);
 	if (result != 0)
@@ -84,7 +83,7 @@ static int dpdk_open(struct port *port, char *error, size_t error_size)
 	const struct port_ethdev_settings settings = {
 		.n_queues = queues,
 		.offloads = PORT_TX_CHECKSUM | PORT_TX_TSO4 | PORT_TX_TSO6 | PORT_TX_SEGMENTS |
-			PORT_TX_KEEPS,
+			    PORT_TX_KEEPS,
 	};
 	struct port_ethdev *ethdev = calloc(1, sizeof(*ethdev));
 	if (ethdev == NULL) {

@@ -44,7 +44,8 @@ static int find(const char *devargs)
 	uint16_t id;
 	int found = -ENODEV;
 
-	RTE_ETH_FOREACH_MATCHING_DEV (id, devargs, &iterator) {
+	RTE_ETH_FOREACH_MATCHING_DEV(id, devargs, &iterator)
+	{
 		found = id;
 		rte_eth_iterator_cleanup(&iterator);
 		break;
@@ -61,8 +62,9 @@ int port_ethdev_attach(const char *devargs, char *error, size_t error_size)
 
 		if (result != 0) {
 			snprintf(error, error_size,
-				"DPDK cannot open device %s (%s); the log says more", devargs,
-				rte_strerror(result < -1 ? -result : EINVAL));
+				"DPDK cannot open device %s: check how it is written, and that a "
+				"driver is bound to it; the log says more",
+				devargs);
 			return result < -1 ? result : -EINVAL;
 		}
 		id = find(devargs);
@@ -93,7 +95,7 @@ static uint32_t usable_offloads(
 	const struct rte_eth_dev_info *info, uint32_t wanted, uint64_t *capabilities)
 {
 	const uint64_t checksums = RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM |
-		RTE_ETH_TX_OFFLOAD_UDP_CKSUM;
+				   RTE_ETH_TX_OFFLOAD_UDP_CKSUM;
 	uint64_t has = info->tx_offload_capa;
 	uint32_t usable = wanted & PORT_TX_KEEPS;
 

@@ -18,10 +18,10 @@ struct port_ethdev {
 
 /* How a device is set up. */
 struct port_ethdev_settings {
-	uint16_t n_queues;       /* Of each kind, at most; the device may have fewer. */
-	bool paired_queues;      /* It wants as many receive as transmit queues. */
-	uint16_t n_descriptors;  /* Of each queue; 0: as the driver likes. */
-	uint32_t offloads;       /* enum port_offload: those to use, if the device has them. */
+	uint16_t n_queues;	/* Of each kind, at most; the device may have fewer. */
+	bool paired_queues;	/* It wants as many receive as transmit queues. */
+	uint16_t n_descriptors; /* Of each queue; 0: as the driver likes. */
+	uint32_t offloads;	/* enum port_offload: those to use, if the device has them. */
 };
 
 /* Makes the device that `devargs` describe ("net_null0,size=64", a PCI address) and takes it for

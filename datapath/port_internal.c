@@ -102,16 +102,13 @@ static int internal_open(struct port *port, char *error, size_t error_size)
 	};
 	struct port_internal *internal = calloc(1, sizeof(*internal));
 	struct kernel_device device;
-	unsigned int mtu = 1500;
 	char devargs[128];
 	int result = -ENOMEM;
 
 	snprintf(error, error_size, "there is not enough memory");
 	if (internal == NULL)
 		return result;
-	result = port_option_number(port, "mtu", 1280, 9216, &mtu, error, error_size);
-	if (result == 0)
-		result = make_devargs(port, devargs, sizeof(devargs), error, error_size);
+	result = make_devargs(port, devargs, sizeof(devargs), error, error_size);
 	if (result != 0)
 		goto free_internal;
 	int id = port_ethdev_attach(devargs, error, error_size);
@@ -119,7 +116,6 @@ static int internal_open(struct port *port, char *error, size_t error_size)
 	if (id < 0)
 		goto free_internal;
 	internal->ethdev.id = id;
-	(void)rte_eth_dev_set_mtu(id, mtu);
 	result = port_ethdev_start(port, id, &settings, error, error_size);
 	if (result != 0)
 		goto detach;
@@ -129,7 +125,7 @@ static int internal_open(struct port *port, char *error, size_t error_size)
 		goto detach;
 	}
 	internal->index = device.index;
-	port->mtu = device.mtu;
+	port->mtu = device.mtu; /* 1500: the driver takes no other. */
 	/* What the host sends is cut and summed by its kernel before the tap sees it. */
 	port->fills_checksums = false;
 	port->private = internal;
@@ -152,7 +148,7 @@ static void internal_close(struct port *port)
 	free(internal);
 }
 
-static const char *const internal_options[] = {"mac", "mtu", NULL};
+static const char *const internal_options[] = {"mac", NULL};
 
 const struct port_backend port_internal = {
 	.type = "internal",

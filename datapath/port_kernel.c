@@ -19,7 +19,8 @@
  * - The kernel hands over GSO frames whole, which do not fit a buffer.  A veth's peer is told to
  *   make none (gso_max_segs); merging on receipt (GRO, LRO) is switched off.
  * - The host's stack sees the frames as well, and what it sends out by this device is seen by the
- *   switch as if it came in.  IPv4 fragments come in reassembled, and are lost if that is too large.
+ *   switch as if it came in.  IPv4 fragments come in reassembled, and are lost if that is too
+ * large.
  *
  * The device may vanish and come back at any time (a container restarts).  The port stays, its link
  * down, and takes the device again when there is one of that name.
@@ -35,6 +36,7 @@
 
 #include <rte_errno.h>
 #include <rte_ethdev.h>
+#include <rte_mbuf.h>
 #include <rte_mempool.h>
 #include <xdp/libxdp.h>
 
@@ -117,18 +119,27 @@ static bool xdp_is_possible(struct port_kernel *kernel, char *why, size_t why_si
 	return false;
 }
 
-static struct rte_mempool *make_pool(const struct port *port, unsigned int n, uint16_t room)
+/* A pool that is one piece of memory, as a UMEM must be.  Its frames are never given to hardware,
+ * which is why physical addresses do not matter. */
+static struct rte_mempool *make_pool(const struct port *port, unsigned int n, uint16_t frame_bytes)
 {
+	const struct rte_pktmbuf_pool_private private = {
+		.mbuf_data_room_size = frame_bytes + RTE_PKTMBUF_HEADROOM,
+	};
 	char name[RTE_MEMPOOL_NAMESIZE];
 
 	snprintf(name, sizeof(name), "port-%u", port->number);
-	struct rte_mempool *pool = rte_pktmbuf_pool_create(name, n, POOL_CACHE, 0,
-		room + RTE_PKTMBUF_HEADROOM, SOCKET_ID_ANY);
-	if (pool != NULL && pool->nb_mem_chunks > 1) {
-		/* The UMEM must be one piece of memory. */
+	struct rte_mempool *pool = rte_mempool_create_empty(name, n,
+		sizeof(struct rte_mbuf) + private.mbuf_data_room_size, POOL_CACHE, sizeof(private),
+		SOCKET_ID_ANY, RTE_MEMPOOL_F_NO_IOVA_CONTIG);
+	if (pool == NULL)
+		return NULL;
+	rte_pktmbuf_pool_init(pool, (void *)(uintptr_t) & private);
+	if (rte_mempool_populate_default(pool) < 0 || pool->nb_mem_chunks != 1) {
 		rte_mempool_free(pool);
-		pool = NULL;
+		return NULL;
 	}
+	rte_mempool_obj_iter(pool, rte_pktmbuf_init, NULL);
 	return pool;
 }
 
@@ -201,8 +212,9 @@ static int start_packet(struct port *port, struct port_kernel *kernel, char *why
 	int result;
 
 	if (port->n_rx_queues > 1) {
-		snprintf(why, why_size, "it had more queues before; remove the port and add it "
-					"again");
+		snprintf(why, why_size,
+			"it had more queues before; remove the port and add it "
+			"again");
 		return -EOPNOTSUPP;
 	}
 	if (frame > UINT16_MAX / 2) {

@@ -54,11 +54,11 @@ struct port_vhost {
 	char socket[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
 
 	/* The callbacks write, workers and the main thread read. */
-	_Atomic int vid;                /* -1: no guest. */
-	_Atomic uint32_t from_guest;    /* Bit per queue pair: its transmit ring is enabled. */
-	_Atomic uint32_t to_guest;      /* Its receive ring. */
-	_Atomic uint32_t unquieted;     /* The guest still kicks us at this transmit ring. */
-	_Atomic uint64_t features;      /* As negotiated. */
+	_Atomic int vid;		  /* -1: no guest. */
+	_Atomic uint32_t from_guest;	  /* Bit per queue pair: its transmit ring is enabled. */
+	_Atomic uint32_t to_guest;	  /* Its receive ring. */
+	_Atomic uint32_t unquieted;	  /* The guest still kicks us at this transmit ring. */
+	_Atomic uint64_t features;	  /* As negotiated. */
 	_Atomic unsigned int connections; /* Since the port was opened. */
 };
 
@@ -270,8 +270,7 @@ static void vhost_poll_status(struct port *port)
 		return;
 	}
 	snprintf(port->status, sizeof(port->status), "guest connected, %u queue%s%s%s%s%s", queues,
-		queues == 1 ? "" : "s",
-		features & FEATURE(MRG_RXBUF) ? ", mergeable buffers" : "",
+		queues == 1 ? "" : "s", features & FEATURE(MRG_RXBUF) ? ", mergeable buffers" : "",
 		features & FEATURE(GUEST_CSUM) ? ", checksum offload" : "",
 		features & (FEATURE(GUEST_TSO4) | FEATURE(GUEST_TSO6)) ? ", TSO" : "",
 		features & UINT64_C(1) << VIRTIO_F_RING_PACKED ? ", packed ring" : "");

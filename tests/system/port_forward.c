@@ -132,13 +132,23 @@ static struct port *open_port(
 		smap_add(options, *at, value);
 	}
 	*words = *at != NULL ? at + 1 : at;
-	return port_open(&forwarder->environment, number, name, type, options, settings, error,
-		error_size);
+	return port_open(
+		&forwarder->environment, number, name, type, options, settings, error, error_size);
+}
+
+/* Until `end` on the monotonic clock; the tap driver's signals do not shorten it. */
+static void sleep_until(const struct timespec *end)
+{
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, end, NULL) == EINTR)
+		;
 }
 
 static void watch(struct forwarder *forwarder, unsigned int seconds)
 {
 	char before[2][sizeof(forwarder->ports[0]->status) + 8] = {"", ""};
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
 
 	for (unsigned int tick = 0; tick < seconds; tick++) {
 		for (unsigned int side = 0; side < 2; side++) {
@@ -153,7 +163,8 @@ static void watch(struct forwarder *forwarder, unsigned int seconds)
 			snprintf(before[side], sizeof(before[side]), "%s", now);
 		}
 		fflush(stdout);
-		sleep(1);
+		time.tv_sec++;
+		sleep_until(&time);
 	}
 }
 
@@ -174,8 +185,8 @@ static void print_counters(
 		cycles += workers[i].busy_cycles;
 		for (unsigned int reason = 0; reason < DROP_N_REASONS; reason++)
 			if (workers[i].drops[reason] != 0)
-				printf("worker %u: %lu dropped: %s\n", i,
-					workers[i].drops[reason], drop_name(reason));
+				printf("worker %u: %lu dropped: %s\n", i, workers[i].drops[reason],
+					drop_name(reason));
 	}
 	printf("%.3f Mframes/s, %.0f cycles a frame\n", frames / 1e6 / seconds,
 		frames != 0 ? (double)cycles / frames : 0.0);
@@ -202,7 +213,7 @@ static void start_dpdk(struct forwarder *forwarder, bool huge)
 {
 	char *with_huge[] = {"port_forward", "--in-memory", "--no-pci", "--no-telemetry", "-l", "0",
 		"--log-level", "5", NULL};
-	char *without[] = {"port_forward", "--in-memory", "--no-pci", "--no-telemetry", "-l", "0",
+	char *without[] = {"port_forward", "--no-shconf", "--no-pci", "--no-telemetry", "-l", "0",
 		"--log-level", "5", "--no-huge", "-m", "1024", NULL};
 	struct port_environment *environment = &forwarder->environment;
 
@@ -210,8 +221,8 @@ static void start_dpdk(struct forwarder *forwarder, bool huge)
 		abort();
 	environment->huge_pages = huge;
 	environment->run_directory = "/tmp";
-	environment->pool = rte_pktmbuf_pool_create("frames", 32767, 256, 0,
-		2048 + RTE_PKTMBUF_HEADROOM, SOCKET_ID_ANY);
+	environment->pool = rte_pktmbuf_pool_create(
+		"frames", 32767, 256, 0, 2048 + RTE_PKTMBUF_HEADROOM, SOCKET_ID_ANY);
 	if (environment->pool == NULL)
 		abort();
 }
