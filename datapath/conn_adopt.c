@@ -14,7 +14,7 @@ enum { ADOPT_BATCH = 32 };
 
 static bool net_valid(uint32_t net)
 {
-	return net < 4096 || net >> 24 == 1;
+	return net >> 24 <= 1;
 }
 
 static bool key_valid(const struct conn_key *key)

@@ -21,7 +21,7 @@ enum { CONN_PORTS_MAX = 1024 };
 /* 44 bytes without padding: compared and hashed as they are.  Ports in network byte order. */
 struct conn_key {
 	struct in6_addr source, destination;
-	uint32_t net; /* VLAN id, or 1 << 24 | VNI. */
+	uint32_t net; /* VLAN id, with a second tag's id in bits 12 to 23; or 1 << 24 | VNI. */
 	uint16_t source_port, destination_port;
 	uint16_t in_port;
 	uint8_t protocol;

@@ -29,6 +29,16 @@ bool forward_port_carries(const struct port_settings *settings, uint16_t vlan, b
 	       settings->trunks[vlan / 64] & UINT64_C(1) << vlan % 64;
 }
 
+/* A frame with two tags never loses the outer one: it would be in the inner one's VLAN then. */
+static bool may_leave(
+	const struct packet *packet, const struct port_settings *settings, uint16_t vlan)
+{
+	bool tagged;
+
+	return forward_port_carries(settings, vlan, &tagged) &&
+	       (tagged || !(packet->flags & PACKET_DOUBLE_TAGGED));
+}
+
 size_t forward_output_actions(
 	const struct port *port, uint16_t vlan, bool *tagged, struct action actions[2])
 {
@@ -79,13 +89,12 @@ static enum drop_reason flood(
 	result->flood = true;
 	for (uint16_t number = 1; number < end; number++) {
 		const struct port *port = switch_port(sw, number);
-		bool tagged;
 
 		if (port == NULL || port == context->in)
 			continue;
 		const struct port_settings *settings =
 			atomic_load_explicit(&port->settings, memory_order_acquire);
-		if (!forward_port_carries(settings, vlan, &tagged) ||
+		if (!may_leave(context->packet, settings, vlan) ||
 			(!group && settings->n_macs != 0 && settings->vlan_mode == PORT_ACCESS))
 			continue;
 		result->outputs[result->n_outputs++] = number;
@@ -97,7 +106,6 @@ enum drop_reason forward_normal(struct packet_context *context, struct forwardin
 {
 	struct cordon_switch *sw = context->worker->sw;
 	uint16_t vlan = context->packet->key.net & 0xfff;
-	bool tagged;
 
 	result->flood = false;
 	result->n_outputs = 0;
@@ -113,8 +121,8 @@ enum drop_reason forward_normal(struct packet_context *context, struct forwardin
 		return flood(context, vlan, result);
 	const struct port *port = switch_port(sw, number);
 	if (port == NULL || port == context->in ||
-		!forward_port_carries(
-			atomic_load_explicit(&port->settings, memory_order_acquire), vlan, &tagged))
+		!may_leave(context->packet,
+			atomic_load_explicit(&port->settings, memory_order_acquire), vlan))
 		return DROP_NO_OUTPUT;
 	result->outputs[result->n_outputs++] = number;
 	return DROP_NONE;

@@ -211,9 +211,7 @@ static void handle_icmp_error(struct miss *miss)
 
 	if (miss->forwarding.flood ||
 		!packet_parse_quoted(context->data, rte_pktmbuf_data_len(context->frame),
-			context->packet, &quoted) ||
-		memcmp(&quoted.key.source, &context->packet->key.destination,
-			sizeof(quoted.key.source)) != 0)
+			context->packet, &quoted))
 		goto unrelated;
 	quoted.key.net = context->packet->key.net;
 	quoted.key.in_port = miss->forwarding.outputs[0];

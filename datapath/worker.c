@@ -95,6 +95,9 @@ static inline enum drop_reason classify_vlan(
 			!(settings->trunks[vlan / 64] & UINT64_C(1) << vlan % 64))
 			return DROP_VLAN_NOT_ALLOWED;
 		packet->key.net = vlan;
+		/* An inner tag makes another flow: such frames may leave by fewer ports. */
+		if (packet->flags & PACKET_DOUBLE_TAGGED)
+			packet->key.net |= (uint32_t)(packet->inner_tci & 0xfff) << 12;
 		return DROP_NONE;
 	}
 	if (vlan != 0 && settings->vlan_mode == PORT_ACCESS)
