@@ -44,7 +44,7 @@ const struct cli_option cli_log_summary_options[] = {
 /* Records on their way to the terminal. */
 struct printer {
 	struct cli *cli;
-	struct cli_table *table;
+	struct cli_table *table; /* Made with the first record. */
 	size_t n, n_pending;
 	uint64_t last_sequence;
 };
@@ -64,7 +64,8 @@ static void print_gap(struct printer *printer, const struct log_record *record)
 	struct cli *cli = printer->cli;
 	char count[CLI_TEXT_MAX], when[CLI_TEXT_MAX];
 
-	flush(printer);
+	cli_table_flush(printer->table);
+	printer->n_pending = 0;
 	fprintf(cli->out, "%s--- %s records lost here, %s%s%s%s ---%s\n",
 		cli_colour_start(cli, CLI_RED), cli_format_count(record->packets_forward, count),
 		cli_format_time(record->time_ns, when), *record->reason ? " (" : "", record->reason,
@@ -75,6 +76,8 @@ static bool print_record(const struct log_record *record, void *context)
 {
 	struct printer *printer = context;
 
+	if (!printer->table)
+		printer->table = cli_log_record_table(printer->cli);
 	printer->n++;
 	if (record->sequence > printer->last_sequence)
 		printer->last_sequence = record->sequence;
@@ -89,12 +92,12 @@ static bool print_record(const struct log_record *record, void *context)
 	return !ferror(printer->cli->out);
 }
 
-/* Frees the table; what was added is out already. */
 static void finish(struct printer *printer)
 {
+	if (!printer->table)
+		return;
 	flush(printer);
-	if (printer->n)
-		cli_table_finish(printer->table, NULL);
+	cli_table_finish(printer->table, NULL);
 }
 
 /* What a query that went wrong means to the person. */
@@ -138,7 +141,6 @@ enum cli_status cli_log_list(struct cli *cli)
 		return CLI_USAGE;
 	query.filter.limit = (size_t)limit;
 	directory = cli_log_directory(cli);
-	printer.table = cli_log_record_table(cli);
 	rc = log_query(directory, &query.filter, print_record, &printer, error, sizeof(error));
 	if (!printer.n && (!rc || rc == -ENOENT))
 		say_nothing_found(cli, directory, rc);
@@ -172,7 +174,7 @@ static int look(const char *directory, struct log_filter *filter, struct printer
 	uint64_t end;
 	int rc = log_last_sequence(directory, &end, error, error_size);
 
-	if (!rc && (end > filter->after_sequence || filter->limit))
+	if ((!rc || rc == -EIO) && (end > filter->after_sequence || filter->limit))
 		rc = log_query(directory, filter, print_record, printer, error, error_size);
 	flush(printer);
 	fflush(printer->cli->out);
@@ -187,22 +189,27 @@ static int look(const char *directory, struct log_filter *filter, struct printer
 static int follow(struct cli *cli, const char *directory, struct log_filter *filter,
 	struct printer *printer, char *error, size_t error_size)
 {
-	bool waiting = false;
+	bool said_none = false, said_bad = false;
 	sigset_t signals;
 	int rc;
 
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGINT);
 	sigaddset(&signals, SIGTERM);
-	sigprocmask(SIG_BLOCK, &signals, NULL);
 	do {
 		rc = look(directory, filter, printer, error, error_size);
-		if (rc == -ENOENT && !waiting) {
+		if (rc == -ENOENT && !said_none) {
 			say_nothing_found(cli, directory, rc);
-			waiting = true;
+			said_none = true;
 		}
-	} while ((!rc || rc == -ENOENT) && wait_for_more(cli, &signals));
-	return rc;
+		if (rc == -EIO && !said_bad) {
+			explain(cli, rc, error);
+			said_bad = true;
+		}
+		/* Not before the first look, which may take long: it may be broken off. */
+		sigprocmask(SIG_BLOCK, &signals, NULL);
+	} while ((!rc || rc == -ENOENT || rc == -EIO) && wait_for_more(cli, &signals));
+	return rc == -EIO ? 0 : rc;
 }
 
 enum cli_status cli_log_follow(struct cli *cli)
@@ -219,7 +226,6 @@ enum cli_status cli_log_follow(struct cli *cli)
 		return CLI_USAGE;
 	query.filter.limit = (size_t)limit;
 	directory = cli_log_directory(cli);
-	printer.table = cli_log_record_table(cli);
 	rc = follow(cli, directory, &query.filter, &printer, error, sizeof(error));
 	finish(&printer);
 	free(directory);
@@ -231,14 +237,18 @@ enum cli_status cli_log_follow(struct cli *cli)
 
 static bool add_row(const struct log_summary_row *row, void *context)
 {
-	cli_table_add(context, cli_log_summary_json(row));
+	struct printer *printer = context;
+
+	if (!printer->table)
+		printer->table = cli_log_summary_table(printer->cli);
+	cli_table_add(printer->table, cli_log_summary_json(row));
 	return true;
 }
 
 enum cli_status cli_log_summary(struct cli *cli)
 {
+	struct printer printer = {.cli = cli};
 	struct cli_log_query query;
-	struct cli_table *table;
 	int64_t limit = 0;
 	char error[512];
 	char *directory;
@@ -249,9 +259,13 @@ enum cli_status cli_log_summary(struct cli *cli)
 		return CLI_USAGE;
 	query.filter.limit = (size_t)limit;
 	directory = cli_log_directory(cli);
-	table = cli_log_summary_table(cli);
-	rc = log_summarize(directory, &query.filter, add_row, table, error, sizeof(error));
-	cli_table_finish(table, NULL);
+	rc = log_summarize(directory, &query.filter, add_row, &printer, error, sizeof(error));
+	if (!printer.table && (!rc || rc == -ENOENT))
+		say_nothing_found(cli, directory, rc);
+	if (printer.table)
+		cli_table_finish(printer.table, NULL);
+	else if (cli->json)
+		cli_print_json(cli, json_array_create_empty());
 	free(directory);
 	return rc ? explain(cli, rc, error) : CLI_OK;
 }

@@ -329,28 +329,28 @@ static char *service_text(const struct json *row)
 static const struct cli_column short_columns[] = {
 	{"time", "time_ns", CLI_AUTO, 0, 0, time_text},
 	{"verdict", "verdict", CLI_STATE, 0, 0, NULL},
-	{"source", NULL, CLI_AUTO, 1, 18, source_text},
-	{"destination", NULL, CLI_AUTO, 1, 18, destination_text},
-	{"protocol", NULL, CLI_AUTO, 5, 8, protocol_text},
-	{"zones", NULL, CLI_AUTO, 2, 10, zones_text},
-	{"rule", NULL, CLI_AUTO, 3, 12, rule_text},
-	{"event", NULL, CLI_AUTO, 4, 6, event_text},
-	{"packets", NULL, CLI_COUNT, 6, 7, packets_text},
-	{"bytes", NULL, CLI_BYTES, 6, 9, bytes_text},
+	{"source", "source_address", CLI_AUTO, 1, 18, source_text},
+	{"destination", "destination_address", CLI_AUTO, 1, 18, destination_text},
+	{"protocol", "protocol", CLI_AUTO, 5, 8, protocol_text},
+	{"zones", "source_zone", CLI_AUTO, 2, 10, zones_text},
+	{"rule", "rule", CLI_AUTO, 3, 12, rule_text},
+	{"event", "kind", CLI_AUTO, 4, 6, event_text},
+	{"packets", "packets_forward", CLI_COUNT, 6, 7, packets_text},
+	{"bytes", "bytes_forward", CLI_BYTES, 6, 9, bytes_text},
 };
 
 /* What is kept somewhere must say its date. */
 static const struct cli_column full_columns[] = {
 	{"time", "time_ns", CLI_TIME, 0, 0, NULL},
 	{"verdict", "verdict", CLI_STATE, 0, 0, NULL},
-	{"source", NULL, CLI_AUTO, 0, 0, source_text},
-	{"destination", NULL, CLI_AUTO, 0, 0, destination_text},
-	{"protocol", NULL, CLI_AUTO, 0, 0, protocol_text},
-	{"zones", NULL, CLI_AUTO, 0, 0, zones_text},
-	{"rule", NULL, CLI_AUTO, 0, 0, rule_text},
-	{"event", NULL, CLI_AUTO, 0, 0, event_text},
-	{"packets", NULL, CLI_COUNT, 0, 0, packets_text},
-	{"bytes", NULL, CLI_BYTES, 0, 0, bytes_text},
+	{"source", "source_address", CLI_AUTO, 0, 0, source_text},
+	{"destination", "destination_address", CLI_AUTO, 0, 0, destination_text},
+	{"protocol", "protocol", CLI_AUTO, 0, 0, protocol_text},
+	{"zones", "source_zone", CLI_AUTO, 0, 0, zones_text},
+	{"rule", "rule", CLI_AUTO, 0, 0, rule_text},
+	{"event", "kind", CLI_AUTO, 0, 0, event_text},
+	{"packets", "packets_forward", CLI_COUNT, 0, 0, packets_text},
+	{"bytes", "bytes_forward", CLI_BYTES, 0, 0, bytes_text},
 };
 
 struct cli_table *cli_log_record_table(struct cli *cli)
@@ -363,11 +363,11 @@ struct cli_table *cli_log_record_table(struct cli *cli)
 struct cli_table *cli_log_summary_table(struct cli *cli)
 {
 	static const struct cli_column columns[] = {
-		{"zones", NULL, CLI_AUTO, 0, 0, zones_text},
-		{"service", NULL, CLI_AUTO, 0, 0, service_text},
+		{"zones", "source_zone", CLI_AUTO, 0, 0, zones_text},
+		{"service", "protocol", CLI_AUTO, 0, 0, service_text},
 		{"verdict", "verdict", CLI_STATE, 0, 0, NULL},
 		{"connections", "connections", CLI_COUNT, 0, 0, NULL},
-		{"rule", NULL, CLI_AUTO, 1, 12, rule_text},
+		{"rule", "rule", CLI_AUTO, 1, 12, rule_text},
 		{"packets", "packets", CLI_COUNT, 4, 7, NULL},
 		{"bytes", "bytes", CLI_BYTES, 3, 9, NULL},
 		{"last", "last_ns", CLI_AUTO, 2, 8, last_text},

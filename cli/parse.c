@@ -237,35 +237,41 @@ static size_t find_words(int argc, char **argv, const char *words[2])
 	return n;
 }
 
-static enum cli_status say_unknown_word(
-	struct cli *cli, const char *noun, const char *word, bool has_noun)
+/* The names of the verbs of a noun, or of all nouns for NULL, ended by NULL. */
+static void list_names(const char *noun, struct svec *names)
+{
+	for (const struct cli_command *c = cli_commands; c->noun; c++) {
+		if (!noun)
+			svec_add(names, c->noun);
+		else if (!strcmp(c->noun, noun))
+			svec_add(names, c->verb);
+	}
+	if (!noun)
+		svec_sort_unique(names);
+	svec_terminate(names);
+}
+
+/* `word` is no verb of `noun`, or no noun if that is NULL.  A NULL word: none was given. */
+static enum cli_status say_unknown_word(struct cli *cli, const char *noun, const char *word)
 {
 	struct svec names = SVEC_EMPTY_INITIALIZER;
-	struct ds known = DS_EMPTY_INITIALIZER;
-	const char *guess, *name;
-	size_t i;
+	const char *of = noun ? " of a " : "";
+	const char *guess;
+	char *known;
 
-	for (const struct cli_command *c = cli_commands; c->noun; c++) {
-		if (!has_noun)
-			svec_add(&names, c->noun);
-		else if (!strcmp(c->noun, noun))
-			svec_add(&names, c->verb);
-	}
-	if (!has_noun)
-		svec_sort_unique(&names);
-	svec_terminate(&names);
-	SVEC_FOR_EACH (i, name, &names)
-		ds_put_format(&known, "%s%s", i ? ", " : "", name);
+	list_names(noun, &names);
+	known = svec_join(&names, ", ", "");
 	guess = word ? cli_did_you_mean(word, (const char *const *)names.names) : NULL;
+	noun = noun ? noun : "";
 	if (!word)
-		cli_fail(cli, CLI_USAGE, "say what to do with a %s: %s", noun, ds_cstr(&known));
+		cli_fail(cli, CLI_USAGE, "say what to do with a %s: %s", noun, known);
 	else if (guess)
-		cli_fail(cli, CLI_USAGE, "'%s' is not known%s%s; did you mean '%s'?", word,
-			has_noun ? " of a " : "", has_noun ? noun : "", guess);
+		cli_fail(cli, CLI_USAGE, "'%s' is not known%s%s; did you mean '%s'?", word, of,
+			noun, guess);
 	else
-		cli_fail(cli, CLI_USAGE, "'%s' is not known%s%s; use one of: %s", word,
-			has_noun ? " of a " : "", has_noun ? noun : "", ds_cstr(&known));
-	ds_destroy(&known);
+		cli_fail(cli, CLI_USAGE, "'%s' is not known%s%s; use one of: %s", word, of, noun,
+			known);
+	free(known);
 	svec_destroy(&names);
 	return CLI_USAGE;
 }
@@ -289,8 +295,8 @@ static enum cli_status find_command(struct cli *cli, int argc, char **argv)
 		return cli_fail(cli, CLI_USAGE,
 			"say what to do, e.g. `cordon status`; `cordon help` lists all commands");
 	if (has_noun)
-		return say_unknown_word(cli, words[0], n > 1 ? words[1] : NULL, true);
-	return say_unknown_word(cli, NULL, words[0], false);
+		return say_unknown_word(cli, words[0], n > 1 ? words[1] : NULL);
+	return say_unknown_word(cli, NULL, words[0]);
 }
 
 /* --- Arguments ----------------------------------------------------------------------------- */

@@ -85,8 +85,7 @@ bool model_read_options(const char *text, struct smap *options, struct model_err
 	bool good = true;
 
 	model_split(text, &parts);
-	SVEC_FOR_EACH(i, part, &parts)
-	{
+	SVEC_FOR_EACH (i, part, &parts) {
 		const char *equals = strchr(part, '=');
 		char *key = equals ? xmemdup0(part, equals - part) : NULL;
 
@@ -123,8 +122,7 @@ static bool read_list(const char *text, struct svec *out, const char *what,
 	bool good = true;
 
 	model_split(text, &parts);
-	SVEC_FOR_EACH(i, part, &parts)
-	{
+	SVEC_FOR_EACH (i, part, &parts) {
 		good = read_part(part, out, error);
 		if (!good)
 			break;
@@ -242,8 +240,7 @@ bool model_read_vlans(const char *text, bool vlans[4096], struct model_error *er
 	bool good = true;
 
 	model_split(text, &parts);
-	SVEC_FOR_EACH(i, part, &parts)
-	{
+	SVEC_FOR_EACH (i, part, &parts) {
 		const char *at = part;
 		long first, last;
 

@@ -285,9 +285,16 @@ static void test_table_stream(void **state)
 				    "a           1\n"
 				    "longer       22\n");
 	free(output);
+}
 
-	cli = (struct cli){.err = stderr, .json = true, .out = open_memstream(&output, &size)};
-	table = cli_table_create(&cli, columns, ARRAY_SIZE(columns));
+static void test_table_stream_json(void **state)
+{
+	char *output = NULL;
+	size_t size;
+	struct cli cli = {.err = stderr, .json = true, .out = open_memstream(&output, &size)};
+	struct cli_table *table = cli_table_create(&cli, columns, ARRAY_SIZE(columns));
+
+	(void)state;
 	cli_table_add(table, json_from_string("{\"name\":\"a\"}"));
 	cli_table_flush(table);
 	cli_table_add(table, json_from_string("{\"name\":\"b\"}"));
@@ -336,6 +343,7 @@ int main(void)
 		cmocka_unit_test(test_table_colour),
 		cmocka_unit_test(test_table_control_characters),
 		cmocka_unit_test(test_table_stream),
+		cmocka_unit_test(test_table_stream_json),
 		cmocka_unit_test(test_json_members),
 	};
 

@@ -250,88 +250,65 @@ static void test_port_columns(void **state)
 }
 
 /* What must be refused, and which word the message must hold. */
+static const struct refused {
+	const char *why, *type, *role, *macs, *addresses, *tags, *trunks, *options, *network;
+	enum model_result result;
+	const char *word;
+} refused[] = {
+	{.why = "no type", .result = MODEL_INVALID, .word = "no type"},
+	{.why = "type", .type = "veth", .result = MODEL_INVALID, .word = "'veth'"},
+	{.why = "role", .role = "boss", .result = MODEL_INVALID, .word = "'boss'"},
+	{.why = "MAC", .macs = "52:54:00:00:00", .result = MODEL_INVALID, .word = "six bytes"},
+	{.why = "group MAC", .macs = "01:00:5e:00:00:01", .result = MODEL_INVALID, .word = "group"},
+	{.why = "MAC twice",
+		.macs = "52:54:00:00:00:01,52:54:00:00:00:01",
+		.result = MODEL_INVALID,
+		.word = "twice"},
+	{.why = "address", .addresses = "10.0.0", .result = MODEL_INVALID, .word = "'10.0.0'"},
+	{.why = "prefix",
+		.addresses = "10.0.0.1/24",
+		.result = MODEL_INVALID,
+		.word = "prefix length"},
+	{.why = "multicast",
+		.addresses = "224.0.0.1",
+		.result = MODEL_INVALID,
+		.word = "cannot belong"},
+	{.why = "loopback", .addresses = "::1", .result = MODEL_INVALID, .word = "cannot belong"},
+	{.why = "tag", .tags = "=web", .result = MODEL_INVALID, .word = "'=web'"},
+	{.why = "tag value", .tags = "tier=", .result = MODEL_INVALID, .word = "'tier='"},
+	{.why = "tag space", .tags = "tier=w b", .result = MODEL_INVALID, .word = "KEY=VALUE"},
+	{.why = "trunk", .trunks = "10,4095", .result = MODEL_INVALID, .word = "'4095'"},
+	{.why = "range", .trunks = "30-20", .result = MODEL_INVALID, .word = "'30-20'"},
+	{.why = "trunk rest", .trunks = "30x", .result = MODEL_INVALID, .word = "'30x'"},
+	{.why = "option", .options = "queues", .result = MODEL_INVALID, .word = "KEY=VALUE"},
+	{.why = "option twice", .options = "a=1,a=2", .result = MODEL_INVALID, .word = "twice"},
+	{.why = "network", .network = "nowhere", .result = MODEL_NOT_FOUND, .word = "'nowhere'"},
+};
+
+static void check_refused(struct model *model, const struct refused *row)
+{
+	struct model_port_change change = port_change("p");
+	struct model_error error = {.message = ""};
+
+	change.type = row->type ? row->type : strcmp(row->why, "no type") ? "kernel" : NULL;
+	change.role = row->role;
+	change.macs = row->macs;
+	change.addresses = row->addresses;
+	change.tags = row->tags;
+	change.trunks = row->trunks;
+	change.options = row->options;
+	change.network = row->network;
+	if (model_port_add(model, &change, &error) != row->result ||
+		!strstr(error.message, row->word))
+		fail_msg("%s: result %d, message \"%s\"", row->why, error.result, error.message);
+}
+
 static void test_port_refused(void **state)
 {
-	static const struct {
-		const char *why, *type, *role, *macs, *addresses, *tags, *trunks, *options,
-			*network;
-		enum model_result result;
-		const char *word;
-	} table[] = {
-		{.why = "no type", .result = MODEL_INVALID, .word = "no type"},
-		{.why = "type", .type = "veth", .result = MODEL_INVALID, .word = "'veth'"},
-		{.why = "role", .role = "boss", .result = MODEL_INVALID, .word = "'boss'"},
-		{.why = "MAC",
-			.macs = "52:54:00:00:00",
-			.result = MODEL_INVALID,
-			.word = "six bytes"},
-		{.why = "group MAC",
-			.macs = "01:00:5e:00:00:01",
-			.result = MODEL_INVALID,
-			.word = "group"},
-		{.why = "MAC twice",
-			.macs = "52:54:00:00:00:01,52:54:00:00:00:01",
-			.result = MODEL_INVALID,
-			.word = "twice"},
-		{.why = "address",
-			.addresses = "10.0.0",
-			.result = MODEL_INVALID,
-			.word = "'10.0.0'"},
-		{.why = "prefix",
-			.addresses = "10.0.0.1/24",
-			.result = MODEL_INVALID,
-			.word = "prefix length"},
-		{.why = "multicast",
-			.addresses = "224.0.0.1",
-			.result = MODEL_INVALID,
-			.word = "cannot belong"},
-		{.why = "loopback",
-			.addresses = "::1",
-			.result = MODEL_INVALID,
-			.word = "cannot belong"},
-		{.why = "tag", .tags = "=web", .result = MODEL_INVALID, .word = "'=web'"},
-		{.why = "tag value", .tags = "tier=", .result = MODEL_INVALID, .word = "'tier='"},
-		{.why = "tag space",
-			.tags = "tier=w b",
-			.result = MODEL_INVALID,
-			.word = "KEY=VALUE"},
-		{.why = "trunk", .trunks = "10,4095", .result = MODEL_INVALID, .word = "'4095'"},
-		{.why = "range", .trunks = "30-20", .result = MODEL_INVALID, .word = "'30-20'"},
-		{.why = "trunk rest", .trunks = "30x", .result = MODEL_INVALID, .word = "'30x'"},
-		{.why = "option",
-			.options = "queues",
-			.result = MODEL_INVALID,
-			.word = "KEY=VALUE"},
-		{.why = "option twice",
-			.options = "a=1,a=2",
-			.result = MODEL_INVALID,
-			.word = "twice"},
-		{.why = "network",
-			.network = "nowhere",
-			.result = MODEL_NOT_FOUND,
-			.word = "'nowhere'"},
-	};
 	struct fixture *fixture = *state;
 
-	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
-		struct model_port_change change = port_change("p");
-		struct model_error error = {.message = ""};
-
-		change.type = table[i].type			? table[i].type
-			      : strcmp(table[i].why, "no type") ? "kernel"
-								: NULL;
-		change.role = table[i].role;
-		change.macs = table[i].macs;
-		change.addresses = table[i].addresses;
-		change.tags = table[i].tags;
-		change.trunks = table[i].trunks;
-		change.options = table[i].options;
-		change.network = table[i].network;
-		if (model_port_add(fixture->model, &change, &error) != table[i].result ||
-			!strstr(error.message, table[i].word))
-			fail_msg("%s: result %d, message \"%s\"", table[i].why, error.result,
-				error.message);
-	}
+	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
+		check_refused(fixture->model, &refused[i]);
 	assert_null(cordonrec_port_first(model_idl(fixture->model)));
 }
 
