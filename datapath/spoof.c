@@ -50,6 +50,12 @@ static struct in6_addr address_of_mac(const uint8_t mac[6])
 					 mac[2], 0xff, 0xfe, mac[3], mac[4], mac[5]}};
 }
 
+/* An interface identifier that was made from a MAC, by its ff:fe in the middle. */
+static bool made_of_a_mac(const struct in6_addr *address)
+{
+	return address->s6_addr[11] == 0xff && address->s6_addr[12] == 0xfe;
+}
+
 static bool owns_link_local(
 	const struct spoof_binding *binding, const struct in6_addr *address, const uint8_t *mac)
 {
@@ -58,7 +64,7 @@ static bool owns_link_local(
 	for (size_t i = 0; i < binding->n_addresses; i++)
 		if (IN6_IS_ADDR_LINKLOCAL(&binding->addresses[i]))
 			return same_address(address, &made);
-	return true;
+	return !made_of_a_mac(address) || same_address(address, &made);
 }
 
 static bool owns_address(

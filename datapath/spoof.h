@@ -8,9 +8,9 @@
  *   in duplicate address detection, router solicitations and MLD (RFC 4861, 4.1 and 4.3; RFC 3590);
  *   ARP probes (RFC 5227) and duplicate address detection ask for an address of its own only, since
  *   such a question alone makes another host give the address up;
- * - any link-local IPv6 address, with its own MAC.  Most guests choose one that cannot be computed
- *   from the MAC (RFC 7217), and such an address means nothing beyond the link, while zones go by
- *   vNIC.  Once a link-local address is configured for the vNIC, only that one, and the one that
+ * - any link-local IPv6 address, with its own MAC, but none that was made of another's MAC.  Most
+ *   guests choose one that cannot be computed from the MAC (RFC 7217), and such an address means
+ *   nothing beyond the link, while zones go by vNIC.  Once a link-local address is configured for the vNIC, only that one, and the one that
  * its MAC makes (RFC 4291, appendix A), are its own.  That no other endpoint owns the address is
  * the caller's to check, see spoof_claim().
  */
