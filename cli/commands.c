@@ -85,11 +85,22 @@ const struct cli_command cli_commands[] = {
 		"  cordon conn flush --port web1"},
 
 	{"log", "list", NULL, cli_log_list, cli_log_list_options, "records of the traffic log",
-		"  cordon log list --since 1h --verdict deny --zone db"},
+		"Filters must all hold; --zone, --vm, --port, --address and --transport-port look "
+		"at\n"
+		"either end.  Times are as 10m, 2h, 1d (ago), \"2026-01-31 14:00\" or RFC 3339.\n"
+		"With --json one object a line.  A loss of records is shown whatever the "
+		"filters.\n\n"
+		"  cordon log list --since 1h --verdict denied --zone db\n"
+		"  cordon log list --vm web-1 --transport-port 5432 -n 0"},
 	{"log", "follow", NULL, cli_log_follow, cli_log_follow_options,
-		"records as they are written, until Ctrl-C", NULL},
+		"records as they are written, until Ctrl-C",
+		"Begins with the last ten.  Filters as for `cordon log list`.\n\n"
+		"  cordon log follow --verdict denied"},
 	{"log", "summary", NULL, cli_log_summary, cli_log_summary_options,
-		"who talked to whom, and by which rule", NULL},
+		"who talked to whom, and by which rule",
+		"Groups records by zone pair, service, verdict and rule, most connections "
+		"first.\n\n"
+		"  cordon log summary --since 1d"},
 
 	{"mac", "list", NULL, cli_mac_list, NULL, "which MAC is behind which port", NULL},
 	{"drops", NULL, "[PORT]", cli_drops, cli_drops_options, "why packets were dropped",

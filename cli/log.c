@@ -245,6 +245,30 @@ static bool add_row(const struct log_summary_row *row, void *context)
 	return true;
 }
 
+static bool add_gap(const struct log_record *record, void *context)
+{
+	*(uint64_t *)context += record->packets_forward;
+	return true;
+}
+
+/* A summary has no place where a loss would show, so it is said. */
+static void say_losses(struct cli *cli, const char *directory, const struct log_filter *filter)
+{
+	struct log_filter gaps = LOG_FILTER_ANY;
+	char error[512], count[CLI_TEXT_MAX];
+	uint64_t lost = 0;
+
+	gaps.kind = LOG_GAP;
+	gaps.since_ns = filter->since_ns;
+	gaps.until_ns = filter->until_ns;
+	log_query(directory, &gaps, add_gap, &lost, error, sizeof(error));
+	if (lost)
+		fprintf(cli->err,
+			"%s records of this time were lost, and are not counted; `cordon log list "
+			"--kind gap` says when.\n",
+			cli_format_count(lost, count));
+}
+
 enum cli_status cli_log_summary(struct cli *cli)
 {
 	struct printer printer = {.cli = cli};
@@ -266,6 +290,8 @@ enum cli_status cli_log_summary(struct cli *cli)
 		cli_table_finish(printer.table, NULL);
 	else if (cli->json)
 		cli_print_json(cli, json_array_create_empty());
+	fflush(cli->out);
+	say_losses(cli, directory, &query.filter);
 	free(directory);
 	return rc ? explain(cli, rc, error) : CLI_OK;
 }

@@ -321,10 +321,15 @@ static char *service_text(const struct json *row)
 	const char *protocol = cli_json_text(row, "protocol");
 	int64_t port = cli_json_number(row, "destination_transport_port");
 
+	if (!*protocol)
+		return xstrdup("not IP");
 	return port ? xasprintf("%s/%lld", protocol, (long long int)port) : xstrdup(protocol);
 }
 
 /* --- Tables --------------------------------------------------------------------------------- */
+
+/* Half of a number is worse than none: such a column is left out rather than shortened. */
+enum { UNCUT = CLI_TEXT_MAX };
 
 static const struct cli_column short_columns[] = {
 	{"time", "time_ns", CLI_AUTO, 0, 0, time_text},
@@ -333,10 +338,10 @@ static const struct cli_column short_columns[] = {
 	{"destination", "destination_address", CLI_AUTO, 1, 18, destination_text},
 	{"protocol", "protocol", CLI_AUTO, 5, 8, protocol_text},
 	{"zones", "source_zone", CLI_AUTO, 2, 10, zones_text},
-	{"rule", "rule", CLI_AUTO, 3, 12, rule_text},
-	{"event", "kind", CLI_AUTO, 4, 6, event_text},
-	{"packets", "packets_forward", CLI_COUNT, 6, 7, packets_text},
-	{"bytes", "bytes_forward", CLI_BYTES, 6, 9, bytes_text},
+	{"rule", "rule", CLI_AUTO, 3, 16, rule_text},
+	{"event", "kind", CLI_AUTO, 4, 12, event_text},
+	{"packets", "packets_forward", CLI_COUNT, 6, UNCUT, packets_text},
+	{"bytes", "bytes_forward", CLI_BYTES, 6, UNCUT, bytes_text},
 };
 
 /* What is kept somewhere must say its date. */
@@ -368,9 +373,9 @@ struct cli_table *cli_log_summary_table(struct cli *cli)
 		{"verdict", "verdict", CLI_STATE, 0, 0, NULL},
 		{"connections", "connections", CLI_COUNT, 0, 0, NULL},
 		{"rule", "rule", CLI_AUTO, 1, 12, rule_text},
-		{"packets", "packets", CLI_COUNT, 4, 7, NULL},
-		{"bytes", "bytes", CLI_BYTES, 3, 9, NULL},
-		{"last", "last_ns", CLI_AUTO, 2, 8, last_text},
+		{"packets", "packets", CLI_COUNT, 4, UNCUT, NULL},
+		{"bytes", "bytes", CLI_BYTES, 3, UNCUT, NULL},
+		{"last", "last_ns", CLI_AUTO, 2, UNCUT, last_text},
 	};
 
 	return cli_table_create(cli, columns, ARRAY_SIZE(columns));

@@ -36,84 +36,70 @@ static const char tables_sql[] =
 	"  packets_forward INTEGER, bytes_forward INTEGER,"
 	"  packets_reverse INTEGER, bytes_reverse INTEGER);";
 
+/* The formatter does not see that what follows are lists, one column a line. */
+/* clang-format off */
+
 /* SQLite has no function for an address, so the view spells it out of its hexadecimal form. */
-#define DIGIT(blob, at)	       "instr('123456789ABCDEF', substr(hex(" blob "), " at ", 1))"
+#define DIGIT(blob, at) "instr('123456789ABCDEF', substr(hex(" blob "), " at ", 1))"
 #define OCTET(blob, high, low) "16 * " DIGIT(blob, high) " + " DIGIT(blob, low)
-#define GROUP(blob, at)	       "substr(hex(" blob "), " at ", 4)"
+#define GROUP(blob, at) "substr(hex(" blob "), " at ", 4)"
 #define ADDRESS(blob)                                                                              \
-	"CASE length(" blob ") WHEN 4 THEN printf('%d.%d.%d.%d', " OCTET(                          \
-		blob, "1", "2") ", " OCTET(blob, "3", "4") ", " OCTET(blob, "5",                   \
-		"6") ", " OCTET(blob, "7", "8") ") WHEN 16 THEN lower(" GROUP(blob,                \
-		"1") "||':'||" GROUP(blob, "5") "||':'||" GROUP(blob, "9") "||':'||" GROUP(blob,   \
-		"13") "||':'||" GROUP(blob, "17") "||':'||" GROUP(blob,                            \
-		"21") "||':'||" GROUP(blob, "25") "||':'||" GROUP(blob, "29") ") ELSE '' END"
+	"CASE length(" blob ") WHEN 4 THEN printf('%d.%d.%d.%d', "                                 \
+	OCTET(blob, "1", "2") ", " OCTET(blob, "3", "4") ", "                                      \
+	OCTET(blob, "5", "6") ", " OCTET(blob, "7", "8")                                           \
+	") WHEN 16 THEN lower("                                                                    \
+	GROUP(blob, "1") "||':'||" GROUP(blob, "5") "||':'||"                                      \
+	GROUP(blob, "9") "||':'||" GROUP(blob, "13") "||':'||"                                     \
+	GROUP(blob, "17") "||':'||" GROUP(blob, "21") "||':'||"                                    \
+	GROUP(blob, "25") "||':'||" GROUP(blob, "29")                                              \
+	") ELSE '' END"
 #define PAIR(blob, at) "substr(hex(" blob "), " at ", 2)"
 #define MAC(blob)                                                                                  \
-	"CASE length(" blob ") WHEN 6 THEN lower(" PAIR(blob, "1") "||':'||" PAIR(                 \
-		blob, "3") "||':'||" PAIR(blob, "5") "||':'||" PAIR(blob,                          \
-		"7") "||':'||" PAIR(blob, "9") "||':'||" PAIR(blob, "11") ") ELSE '' END"
+	"CASE length(" blob ") WHEN 6 THEN lower("                                                 \
+	PAIR(blob, "1") "||':'||" PAIR(blob, "3") "||':'||" PAIR(blob, "5") "||':'||"              \
+	PAIR(blob, "7") "||':'||" PAIR(blob, "9") "||':'||" PAIR(blob, "11")                       \
+	") ELSE '' END"
 #define TEXT(id) "coalesce((SELECT text FROM strings WHERE id = " id "), '')"
 #define NAME(class, number)                                                                        \
-	"coalesce((SELECT name FROM names WHERE class = '" class "' AND number = " number          \
-								 "), " number ")"
+	"coalesce((SELECT name FROM names WHERE class = '" class "' AND number = " number "), "    \
+	number ")"
 #define UTC(ns) "strftime('%Y-%m-%d %H:%M:%f', (" ns ") / 1e9, 'unixepoch')"
+#define PARTY(name, party)                                                                         \
+	ADDRESS("coalesce(r." name "_address, " party ".address)") " AS " name "_address, "        \
+	"r." name "_port AS " name "_transport_port, "                                             \
+	TEXT(party ".zone") " AS " name "_zone, "                                                  \
+	TEXT(party ".vm_name") " AS " name "_vm_name, "                                            \
+	TEXT(party ".vm_id") " AS " name "_vm_id, "                                                \
+	TEXT(party ".port") " AS " name "_port, "                                                  \
+	TEXT(party ".tags") " AS " name "_tags, "                                                  \
+	MAC(party ".mac") " AS " name "_mac, "
 /* Nothing was decided in a gap. */
 #define GAP "(SELECT number FROM names WHERE class = 'kind' AND name = 'gap')"
 
-/* One column a line: the formatter does not see that these are lists.
- * clang-format off */
-#define PARTY(name, party)                                                                         \
-	ADDRESS("coalesce(r." name "_address, " party ".address)")                                 \
-	" AS " name "_address, "                                                                   \
-	"r." name "_port AS " name                                                                 \
-	"_transport_port, " TEXT(party ".zone") " AS " name "_zone, " TEXT(                        \
-		party ".vm_name") " AS " name "_vm_name, " TEXT(party                              \
-		".vm_id") " AS " name                                                              \
-			  "_vm_id, " TEXT(party ".port") " AS " name "_port, " TEXT(               \
-				  party ".tags") " AS " name                                       \
-						 "_tags, " MAC(party ".mac") " AS " name "_mac, "
-
-static const char view_sql[] = "CREATE VIEW traffic AS SELECT r.sequence AS sequence, " UTC(
-	"b.start_ns + r.time") " AS time, " NAME("kind",
-	"c.kind") " AS kind, "
-		  "CASE WHEN c.kind = " GAP
-		  " THEN '' ELSE " NAME("verdict", "c.verdict") " END AS verdict, " NAME(
-			  "protocol", "c.protocol") " AS protocol, " PARTY("source",
-			  "s") PARTY("destination", "d")
-			  TEXT("c.reason") " AS reason, " TEXT("c.tier") " AS tier, " TEXT("c."
-											   "policy") " AS policy, " TEXT("c.rule") " AS rule, " TEXT(
-				  "c.label") " AS label, "
-					     "c.policy_revision AS policy_revision, "
-					     "r.packets_forward AS packets_forward, "
-					     "r.bytes_forward AS bytes_forward, "
-					     "r.packets_reverse AS packets_reverse, "
-					     "r.bytes_reverse AS bytes_reverse, "
-					     "r.suppressed AS suppressed, "
-					     "c.icmp_type AS icmp_type, c.icmp_code AS icmp_code, "
-					     "c.tcp_flags AS tcp_flags, "
-					     "c.ethertype AS ethertype, c.vlan AS vlan, c.vni AS "
-					     "vni, " TEXT(
-						     "c.host") " AS host, "
-							       "coalesce(" UTC(
-								       "b.start_ns + r.time - "
-								       "r.age") ", '') AS start, "
-										"b.start_ns + "
-										"r.time AS "
-										"time_ns, "
-										"b.start_ns + "
-										"r.time - r.age AS "
-										"start_ns "
-										"FROM records r "
-										"JOIN bucket b "
-										"LEFT JOIN "
-										"contexts c ON "
-										"c.id = r.context "
-										"LEFT JOIN parties "
-										"s ON s.id = "
-										"r.source LEFT "
-										"JOIN parties d ON "
-										"d.id = "
-										"r.destination;";
+static const char view_sql[] =
+	"CREATE VIEW traffic AS SELECT r.sequence AS sequence, "
+	UTC("b.start_ns + r.time") " AS time, "
+	NAME("kind", "c.kind") " AS kind, "
+	"CASE WHEN c.kind = " GAP " THEN '' ELSE " NAME("verdict", "c.verdict") " END AS verdict, "
+	NAME("protocol", "c.protocol") " AS protocol, "
+	PARTY("source", "s")
+	PARTY("destination", "d")
+	TEXT("c.reason") " AS reason, "
+	TEXT("c.tier") " AS tier, "
+	TEXT("c.policy") " AS policy, "
+	TEXT("c.rule") " AS rule, "
+	TEXT("c.label") " AS label, "
+	"c.policy_revision AS policy_revision, "
+	"r.packets_forward AS packets_forward, r.bytes_forward AS bytes_forward, "
+	"r.packets_reverse AS packets_reverse, r.bytes_reverse AS bytes_reverse, "
+	"r.suppressed AS suppressed, "
+	"c.icmp_type AS icmp_type, c.icmp_code AS icmp_code, c.tcp_flags AS tcp_flags, "
+	"c.ethertype AS ethertype, c.vlan AS vlan, c.vni AS vni, "
+	TEXT("c.host") " AS host, "
+	"coalesce(" UTC("b.start_ns + r.time - r.age") ", '') AS start, "
+	"b.start_ns + r.time AS time_ns, b.start_ns + r.time - r.age AS start_ns "
+	"FROM records r JOIN bucket b LEFT JOIN contexts c ON c.id = r.context "
+	"LEFT JOIN parties s ON s.id = r.source LEFT JOIN parties d ON d.id = r.destination;";
 /* clang-format on */
 
 struct name_row {
