@@ -87,7 +87,9 @@ SANITIZE_FLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointe
 
 COMMON := -std=gnu17 $(WARNINGS) -I. -I$(BUILD) -D_GNU_SOURCE -DCORDON_VERSION='"$(VERSION)"' $(MACHINE)
 COMPILE = $(CC) $(CFLAGS) $(COMMON) $(SANITIZE_FLAGS) $(ROOM_CFLAGS) -MMD -MP -c -o $@ $<
-LINK = $(CC) $(CFLAGS) $(SANITIZE_FLAGS) $(LDFLAGS) -o $@
+# A program that is in use, or wanted meanwhile, is replaced at once and whole.
+LINK = $(CC) $(CFLAGS) $(SANITIZE_FLAGS) $(LDFLAGS) -o $@.new
+LINKED = && mv -f $@.new $@
 
 ifeq ($(V),)
 say = @printf '  %-8s %s\n' $(1) '$(2)';
@@ -120,10 +122,10 @@ $(OUT)/lib%.a:
 
 $(OUT)/cordon-switchd: $(call objects,$(DATAPATH_MAIN)) $(OUT)/libdatapath.a $(OUT)/libcore.a $(OUT)/libmodel.a \
 		$(OUT)/libzones.a
-	$(call say,LD,$@) $(LINK) $^ $(OVS_LIBS) $(DPDK_LIBS) -lyaml -lsqlite3 -lm -lpthread
+	$(call say,LD,$@) $(LINK) $^ $(OVS_LIBS) $(DPDK_LIBS) -lyaml -lsqlite3 -lm -lpthread $(LINKED)
 
 $(OUT)/cordon: $(call objects,$(CLI_MAIN)) $(OUT)/libcli.a $(OUT)/libmodel.a $(OUT)/libzones.a
-	$(call say,LD,$@) $(LINK) $^ $(OVS_LIBS) -lyaml -lsqlite3 -lm -lpthread
+	$(call say,LD,$@) $(LINK) $^ $(OVS_LIBS) -lyaml -lsqlite3 -lm -lpthread $(LINKED)
 
 $(SCHEMA): controller/cordon.ovsschema
 	@mkdir -p $(@D) && cp $< $@
@@ -194,7 +196,7 @@ unit_programs = $(patsubst tests/unit/%.c,$(OUT)/tests/%,$(1))
 
 $(OUT)/tests/%_test: $(OUT)/obj/tests/unit/%_test.o
 	@mkdir -p $(@D)
-	$(call say,LD,$@) $(LINK) $^ $(UNIT_LIBS) -lyaml -lsqlite3 -lcmocka -lm -lpthread
+	$(call say,LD,$@) $(LINK) $^ $(UNIT_LIBS) -lyaml -lsqlite3 -lcmocka -lm -lpthread $(LINKED)
 
 # The order matters to the linker: who calls comes before who is called.
 $(call unit_programs,$(UNIT_CLI)): $(OUT)/libcli.a
@@ -226,14 +228,14 @@ GENERATOR_OBJECTS := $(call objects,$(sort $(wildcard tests/bench/generator/*.c)
 $(GENERATOR_OBJECTS): ROOM_CFLAGS = $(DPDK_CFLAGS)
 $(OUT)/bench/generator: $(GENERATOR_OBJECTS)
 	@mkdir -p $(@D)
-	$(call say,LD,$@) $(LINK) $^ $(DPDK_LIBS)
+	$(call say,LD,$@) $(LINK) $^ $(DPDK_LIBS) $(LINKED)
 
 # What the parts cost by themselves: $(OUT)/bench/*_bench, each of which says at its top how it is run.
 BENCHES := $(patsubst tests/bench/%.c,$(OUT)/bench/%,$(sort $(wildcard tests/bench/*_bench.c)))
 
 $(OUT)/bench/%_bench: $(OUT)/obj/tests/bench/%_bench.o $(OUT)/libcore.a $(OUT)/libzones.a
 	@mkdir -p $(@D)
-	$(call say,LD,$@) $(LINK) $^ -lyaml -lsqlite3 -lm -lpthread
+	$(call say,LD,$@) $(LINK) $^ -lyaml -lsqlite3 -lm -lpthread $(LINKED)
 
 bench-parts: $(BENCHES) ## Build the benches of the parser, the connection table, the verdicts and the log
 

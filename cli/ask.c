@@ -20,7 +20,7 @@
 #include "timeval.h"
 #include "util.h"
 
-/* --- The database -------------------------------------------------------------------------- */
+/* --- The database --------------------------------------------------------------------------- */
 
 enum cli_status cli_fail_model(struct cli *cli, const struct model_error *error)
 {
@@ -46,7 +46,7 @@ struct model *cli_model(struct cli *cli, enum cli_status *status)
 	return model;
 }
 
-/* --- The switch ---------------------------------------------------------------------------- */
+/* --- The switch ----------------------------------------------------------------------------- */
 
 /* Opens the control socket; 0 or a positive errno. */
 static int open_control(const struct cli *cli, pid_t pid, struct jsonrpc **client)

@@ -20,7 +20,7 @@ enum { LIMIT_DEFAULT = 1000, LIMIT_MAX = 10000000 };
 		{"protocol", 0, "NAME", "tcp, udp, icmp, icmpv6, sctp or a number"},               \
 		{"state", 's', "NAME", "in this state, e.g. ESTABLISHED"},                         \
 	{                                                                                          \
-		"verdict", 'v', "allow|deny|reject", "decided like this"                           \
+		"verdict", 'v', "allowed|denied|rejected", "decided like this"                     \
 	}
 
 const struct cli_option cli_conn_list_options[] = {
@@ -35,14 +35,6 @@ const struct cli_option cli_conn_flush_options[] = {
 	{0},
 };
 
-/* What a connection that a rule of this action decided is called. */
-static const char *verdict_word(const char *action)
-{
-	if (!strcmp(action, "allow"))
-		return "allowed";
-	return strcmp(action, "deny") ? "rejected" : "denied";
-}
-
 /* "KEY=VALUE" for each filter given. */
 static void read_filters(const struct cli *cli, struct svec *words)
 {
@@ -52,14 +44,12 @@ static void read_filters(const struct cli *cli, struct svec *words)
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
 		const char *value = cli_option(cli, keys[i]);
 
-		if (value && !strcmp(keys[i], "verdict"))
-			value = verdict_word(value);
 		if (value)
 			svec_add_nocopy(words, xasprintf("%s=%s", keys[i], value));
 	}
 }
 
-/* --- conn list ----------------------------------------------------------------------------- */
+/* --- conn list ------------------------------------------------------------------------------ */
 
 /* An address with its port: "10.0.0.1:80", "[2001:db8::1]:80", or alone where there are no ports.
  */
@@ -152,7 +142,7 @@ enum cli_status cli_conn_list(struct cli *cli)
 	return status;
 }
 
-/* --- conn show ----------------------------------------------------------------------------- */
+/* --- conn show ------------------------------------------------------------------------------ */
 
 static enum cli_format format_of(const char *key)
 {
@@ -202,7 +192,7 @@ enum cli_status cli_conn_show(struct cli *cli)
 	return CLI_OK;
 }
 
-/* --- conn flush ---------------------------------------------------------------------------- */
+/* --- conn flush ----------------------------------------------------------------------------- */
 
 enum cli_status cli_conn_flush(struct cli *cli)
 {

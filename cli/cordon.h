@@ -35,7 +35,7 @@ enum cli_status {
 	CLI_TIMEOUT,	 /* Asked for, but not confirmed in time. */
 };
 
-/* --- Commands and their options ------------------------------------------------------------ */
+/* --- Commands and their options ------------------------------------------------------------- */
 
 /* One option.  An array of them ends with a row of NULLs. */
 struct cli_option {
@@ -114,7 +114,7 @@ char *cli_log_directory(const struct cli *cli);
 /* Prints `json` on the output, with a newline, and frees it.  The whole answer for --json. */
 enum cli_status cli_print_json(struct cli *cli, struct json *json);
 
-/* --- Tables -------------------------------------------------------------------------------- */
+/* --- Tables --------------------------------------------------------------------------------- */
 
 /* How a value is shown.  With CLI_AUTO, numbers stand right, lists are joined with commas. */
 enum cli_format {
@@ -176,7 +176,7 @@ const struct json *cli_json_member(const struct json *object, const char *name);
  */
 void cli_json_sort(struct json *array, const char *name);
 
-/* --- Text for people ----------------------------------------------------------------------- */
+/* --- Text for people ------------------------------------------------------------------------ */
 
 enum { CLI_TEXT_MAX = 40 };
 const char *cli_format_count(uint64_t count, char text[CLI_TEXT_MAX]);
@@ -196,7 +196,7 @@ size_t cli_text_width(const char *text);
 /* Of `candidates` (ended by NULL), the one that `word` was probably meant to be, or NULL. */
 const char *cli_did_you_mean(const char *word, const char *const *candidates);
 
-/* --- The switch and the database ----------------------------------------------------------- */
+/* --- The switch and the database ------------------------------------------------------------ */
 
 /* Opens the model, or says why not and returns NULL with the exit status in *status. */
 struct model *cli_model(struct cli *cli, enum cli_status *status);
@@ -211,7 +211,7 @@ struct json *cli_ask_switch(struct cli *cli, bool quiet, enum cli_status *status
 /* Reads the line and the environment into *cli.  Not CLI_OK: the reason was said. */
 enum cli_status cli_parse(struct cli *cli, int argc, char **argv);
 
-/* --- The commands, by noun ----------------------------------------------------------------- */
+/* --- The commands, by noun ------------------------------------------------------------------ */
 
 enum cli_status cli_up(struct cli *cli);
 enum cli_status cli_down(struct cli *cli);

@@ -35,6 +35,8 @@ static void print_options(const struct cli *cli, const struct cli_option *option
 		ds_put_format(&text, "--%s", options->name);
 		if (options->argument)
 			ds_put_format(&text, " %s", options->argument);
+		if (text.length > OPTION_WIDTH)
+			ds_put_format(&text, "\n%*s", INDENT + OPTION_WIDTH, "");
 		fprintf(cli->out, "%*s%-*s %s\n", INDENT, "", OPTION_WIDTH, ds_cstr(&text),
 			options->help);
 		ds_destroy(&text);

@@ -42,7 +42,7 @@ enum cli_status cli_log_read_options(struct cli *cli, struct cli_log_query *quer
  * RFC 3339 into nanoseconds since 1970.  False, leaving *time_ns alone, on anything else. */
 bool cli_log_parse_time(const char *text, uint64_t now_ns, uint64_t *time_ns);
 
-/* --- log_record.c: how a record is shown ------------------------------------------------------ */
+/* --- log_record.c: how a record is shown ---------------------------------------------------- */
 
 /* A record, or a row of the summary, as the JSON object that --json prints. */
 struct json *cli_log_record_json(const struct log_record *record);

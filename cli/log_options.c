@@ -13,7 +13,7 @@
 
 #define SECOND_NS 1000000000ull
 
-/* --- Times --------------------------------------------------------------------------------- */
+/* --- Times ---------------------------------------------------------------------------------- */
 
 /* "10m": that long ago. */
 static bool parse_ago(const char *text, uint64_t now_ns, uint64_t *time_ns)
@@ -137,7 +137,7 @@ static bool read_span(struct cli *cli, struct log_filter *filter)
 	return true;
 }
 
-/* --- Names and numbers --------------------------------------------------------------------- */
+/* --- Names and numbers ---------------------------------------------------------------------- */
 
 static bool read_prefix(struct cli *cli, struct cli_log_query *query)
 {

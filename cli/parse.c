@@ -86,7 +86,7 @@ bool cli_option_number(
 	return true;
 }
 
-/* --- Options ------------------------------------------------------------------------------- */
+/* --- Options -------------------------------------------------------------------------------- */
 
 /* An option as it stands in the line: "--name", "--name=value", "-l", "-lvalue". */
 struct word {
@@ -160,8 +160,26 @@ static enum cli_status say_unknown_option(struct cli *cli, const struct word *wo
 	return CLI_USAGE;
 }
 
-/* Checks a value against "a|b|c". */
-static bool check_choice(struct cli *cli, const struct cli_option *option, const char *value)
+/* A rule says allow, a record says allowed: whoever says one for the other is understood. */
+static const char *synonym(const char *value)
+{
+	static const char *const pairs[][2] = {
+		{"allow", "allowed"},
+		{"deny", "denied"},
+		{"reject", "rejected"},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(pairs); i++) {
+		for (size_t j = 0; j < 2; j++) {
+			if (!strcmp(value, pairs[i][j]))
+				return pairs[i][!j];
+		}
+	}
+	return "";
+}
+
+/* Checks *value against "a|b|c", and makes it the one of these that is meant. */
+static bool check_choice(struct cli *cli, const struct cli_option *option, const char **value)
 {
 	struct svec choices = SVEC_EMPTY_INITIALIZER;
 	const char *guess;
@@ -174,10 +192,12 @@ static bool check_choice(struct cli *cli, const struct cli_option *option, const
 	for (char *choice = strtok_r(copy, "|", &save); choice; choice = strtok_r(NULL, "|", &save))
 		svec_add(&choices, choice);
 	svec_terminate(&choices);
-	found = svec_contains_unsorted(&choices, value);
-	guess = found ? NULL : cli_did_you_mean(value, (const char *const *)choices.names);
+	if (svec_contains_unsorted(&choices, synonym(*value)))
+		*value = synonym(*value);
+	found = svec_contains_unsorted(&choices, *value);
+	guess = found ? NULL : cli_did_you_mean(*value, (const char *const *)choices.names);
 	if (!found)
-		cli_fail(cli, CLI_USAGE, "--%s '%s': use one of %s%s%s%s", option->name, value,
+		cli_fail(cli, CLI_USAGE, "--%s '%s': use one of %s%s%s%s", option->name, *value,
 			option->argument, guess ? "; did you mean '" : "", guess ? guess : "",
 			guess ? "'?" : "");
 	svec_destroy(&choices);
@@ -206,13 +226,13 @@ static enum cli_status read_option(
 	if (cli->n_values == CLI_VALUES_MAX)
 		return cli_fail(
 			cli, CLI_USAGE, "more than %d options; leave some out", CLI_VALUES_MAX);
-	if (option->argument && !check_choice(cli, option, value))
+	if (option->argument && !check_choice(cli, option, &value))
 		return CLI_USAGE;
 	cli->values[cli->n_values++] = (struct cli_value){option, value ? value : ""};
 	return CLI_OK;
 }
 
-/* --- Which command ------------------------------------------------------------------------- */
+/* --- Which command -------------------------------------------------------------------------- */
 
 /* The first two words that are neither options nor values of options. */
 static size_t find_words(int argc, char **argv, const char *words[2])
@@ -299,7 +319,7 @@ static enum cli_status find_command(struct cli *cli, int argc, char **argv)
 	return say_unknown_word(cli, NULL, words[0]);
 }
 
-/* --- Arguments ----------------------------------------------------------------------------- */
+/* --- Arguments ------------------------------------------------------------------------------ */
 
 /* Counts against "NAME [WHY] [KEY=VALUE...]". */
 static enum cli_status check_arguments(struct cli *cli)
@@ -359,7 +379,7 @@ static enum cli_status read_words(struct cli *cli, int argc, char **argv)
 	return CLI_OK;
 }
 
-/* --- What holds for all commands ----------------------------------------------------------- */
+/* --- What holds for all commands ------------------------------------------------------------ */
 
 /* The option, else the environment variable, else the default. */
 static const char *setting(

@@ -24,7 +24,7 @@ const struct cli_option cli_policy_apply_options[] = {
 	{0},
 };
 
-/* --- Reading a document -------------------------------------------------------------------- */
+/* --- Reading a document --------------------------------------------------------------------- */
 
 /* A whole file, or standard input for "-".  NULL after saying why not. */
 static char *read_document(struct cli *cli, const char *path, size_t *length)
@@ -146,7 +146,7 @@ static struct zone_policy *compile(struct cli *cli, char **text, enum cli_status
 	return policy;
 }
 
-/* --- policy check -------------------------------------------------------------------------- */
+/* --- policy check --------------------------------------------------------------------------- */
 
 static void report_valid(struct cli *cli, const struct zone_policy *policy)
 {
@@ -183,7 +183,7 @@ enum cli_status cli_policy_check(struct cli *cli)
 	return status;
 }
 
-/* --- policy apply -------------------------------------------------------------------------- */
+/* --- policy apply --------------------------------------------------------------------------- */
 
 /* The person, even behind sudo. */
 static char *author(void)
@@ -265,7 +265,7 @@ enum cli_status cli_policy_apply(struct cli *cli)
 	return status;
 }
 
-/* --- policy show, policy history ----------------------------------------------------------- */
+/* --- policy show, policy history ------------------------------------------------------------ */
 
 static struct json *revision_json(
 	struct model *model, const struct cordonrec_policy_revision *revision)

@@ -47,7 +47,7 @@ const struct cli_option cli_port_set_options[] = {
 	{0},
 };
 
-/* --- From options to a change -------------------------------------------------------------- */
+/* --- From options to a change --------------------------------------------------------------- */
 
 /* A list may be given in one option or in several: joins them.  NULL: not given. */
 static const char *joined(struct cli *cli, const char *name)
@@ -162,7 +162,7 @@ static bool read_change(struct cli *cli, struct model_port_change *change)
 	return read_limits(cli, change);
 }
 
-/* --- What to do next ----------------------------------------------------------------------- */
+/* --- What to do next ------------------------------------------------------------------------ */
 
 char *cli_port_socket(const struct cli *cli, const struct cordonrec_port *port)
 {
@@ -224,7 +224,7 @@ static enum cli_status report_added(
 	return CLI_OK;
 }
 
-/* --- The commands -------------------------------------------------------------------------- */
+/* --- The commands --------------------------------------------------------------------------- */
 
 static enum cli_status wait_for_switch(
 	struct cli *cli, struct model *model, const struct model_port_change *change)

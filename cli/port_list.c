@@ -17,7 +17,7 @@ const struct cli_option cli_port_list_options[] = {
 	{0},
 };
 
-/* --- From a row to JSON -------------------------------------------------------------------- */
+/* --- From a row to JSON --------------------------------------------------------------------- */
 
 static struct json *texts_json(char **texts, size_t n)
 {
@@ -96,7 +96,7 @@ struct json *cli_port_json(const struct cordonrec_port *port)
 	return row;
 }
 
-/* --- Zones, as the switch decides them ----------------------------------------------------- */
+/* --- Zones, as the switch decides them ------------------------------------------------------ */
 
 static bool has_endpoint(const struct json *zone, const char *port)
 {
@@ -130,7 +130,7 @@ void cli_port_add_zones(struct cli *cli, struct json *ports)
 	json_destroy(zones);
 }
 
-/* --- port list ----------------------------------------------------------------------------- */
+/* --- port list ------------------------------------------------------------------------------ */
 
 static char *statistic_text(const struct json *row, const char *name)
 {
@@ -198,7 +198,7 @@ enum cli_status cli_port_list(struct cli *cli)
 		"No ports; `cordon help port add` tells how to plug one in.");
 }
 
-/* --- port show ----------------------------------------------------------------------------- */
+/* --- port show ------------------------------------------------------------------------------ */
 
 static void print_port(struct cli *cli, const struct json *row)
 {

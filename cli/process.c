@@ -18,7 +18,7 @@
 #include "timeval.h"
 #include "util.h"
 
-/* --- Is it alive, and is it that? ---------------------------------------------------------- */
+/* --- Is it alive, and is it that? ----------------------------------------------------------- */
 
 /* A process id is used again sooner or later, so the program's name counts as well.  The link also
  * vanishes from a process that has ended but that nobody has collected. */
@@ -67,7 +67,7 @@ bool cli_process_wait_end(pid_t pid, const char *program, unsigned int timeout_m
 	return true;
 }
 
-/* --- Where things are ---------------------------------------------------------------------- */
+/* --- Where things are ----------------------------------------------------------------------- */
 
 /* The directory of this program, without a slash at the end; the caller frees. */
 static char *own_directory(void)
@@ -149,7 +149,7 @@ int cli_make_directory(const char *path, mode_t mode)
 	return error;
 }
 
-/* --- Running ------------------------------------------------------------------------------- */
+/* --- Running -------------------------------------------------------------------------------- */
 
 static char *read_all(int file)
 {

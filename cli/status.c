@@ -12,7 +12,7 @@
 #include "openvswitch/dynamic-string.h"
 #include "util.h"
 
-/* --- What the database knows --------------------------------------------------------------- */
+/* --- What the database knows ---------------------------------------------------------------- */
 
 static struct json *database_json(struct cli *cli, struct model *model)
 {
@@ -56,7 +56,7 @@ static struct json *collect_warnings(
 	return warnings;
 }
 
-/* --- The screen ---------------------------------------------------------------------------- */
+/* --- The screen ----------------------------------------------------------------------------- */
 
 static void print_line(const struct cli *cli, const char *title, enum cli_colour colour,
 	const char *format, ...) __attribute__((format(printf, 4, 5)));

@@ -49,7 +49,7 @@ void cli_table_add(struct cli_table *table, struct json *row)
 	json_array_add(table->rows, row);
 }
 
-/* --- Cells --------------------------------------------------------------------------------- */
+/* --- Cells ---------------------------------------------------------------------------------- */
 
 static void put_value(struct ds *text, const struct json *value, enum cli_format format);
 
@@ -140,7 +140,7 @@ static bool stands_right(const struct cli_column *column, const struct json *row
 	       (value->type == JSON_INTEGER || value->type == JSON_REAL);
 }
 
-/* --- Layout -------------------------------------------------------------------------------- */
+/* --- Layout --------------------------------------------------------------------------------- */
 
 static void measure(struct cli_table *table)
 {
@@ -238,7 +238,7 @@ static void fit(struct cli_table *table)
 	}
 }
 
-/* --- Printing ------------------------------------------------------------------------------ */
+/* --- Printing ------------------------------------------------------------------------------- */
 
 /* The first `width` characters of the text, the last one an ellipsis if there were more. */
 static void put_shortened(struct ds *line, const char *text, size_t width)

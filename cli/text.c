@@ -78,7 +78,7 @@ size_t cli_text_width(const char *text)
 	return width;
 }
 
-/* --- Colour -------------------------------------------------------------------------------- */
+/* --- Colour --------------------------------------------------------------------------------- */
 
 const char *cli_colour_start(const struct cli *cli, enum cli_colour colour)
 {
@@ -137,7 +137,7 @@ enum cli_colour cli_colour_of(const char *word)
 	return CLI_PLAIN;
 }
 
-/* --- Words that were nearly right ---------------------------------------------------------- */
+/* --- Words that were nearly right ----------------------------------------------------------- */
 
 enum { WORD_MAX = 40 };
 

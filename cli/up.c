@@ -41,7 +41,7 @@ static unsigned int start_timeout_ms(const struct cli *cli)
 	return cli->timeout_given ? cli->timeout_ms : START_TIMEOUT_MS;
 }
 
-/* --- Directories --------------------------------------------------------------------------- */
+/* --- Directories ---------------------------------------------------------------------------- */
 
 static enum cli_status make_directories(struct cli *cli)
 {
@@ -63,7 +63,7 @@ static enum cli_status make_directories(struct cli *cli)
 	return CLI_OK;
 }
 
-/* --- The database -------------------------------------------------------------------------- */
+/* --- The database --------------------------------------------------------------------------- */
 
 /* Runs a program: `words` are its arguments behind an empty first one.  `package` is where it comes
  * from, `advice` what to do if it fails.  *output is the caller's to free. */
@@ -200,7 +200,7 @@ static enum cli_status bring_up_database(struct cli *cli, struct progress *progr
 	return status;
 }
 
-/* --- The switch ---------------------------------------------------------------------------- */
+/* --- The switch ----------------------------------------------------------------------------- */
 
 static void add_option(struct svec *words, const char *name, const char *value)
 {
@@ -271,7 +271,7 @@ static enum cli_status bring_up_switch(struct cli *cli, struct progress *progres
 	return status == CLI_OK ? wait_for_switch(cli, progress) : status;
 }
 
-/* --- The report ---------------------------------------------------------------------------- */
+/* --- The report ----------------------------------------------------------------------------- */
 
 static void say_huge_pages(const struct cli *cli)
 {

@@ -91,7 +91,7 @@ bool model_wait_for_change(struct model *model, long long int deadline)
 	}
 }
 
-/* --- Look-ups ------------------------------------------------------------------------------ */
+/* --- Look-ups ------------------------------------------------------------------------------- */
 
 const struct cordonrec_cordon *model_root(struct model *model)
 {
@@ -142,7 +142,7 @@ const struct cordonrec_policy_revision *model_revision(struct model *model, int6
 	return NULL;
 }
 
-/* --- What must be there first -------------------------------------------------------------- */
+/* --- What must be there first --------------------------------------------------------------- */
 
 static enum model_result build_initial_rows(struct model *model, struct ovsdb_idl_txn *transaction,
 	void *context, struct model_error *error)

@@ -49,7 +49,7 @@ static bool check_word(
 	return *one;
 }
 
-/* --- Reading ------------------------------------------------------------------------------- */
+/* --- Reading -------------------------------------------------------------------------------- */
 
 static void port_columns_destroy(struct port_columns *columns)
 {
@@ -114,7 +114,7 @@ static bool port_columns_read(struct port_columns *columns, const struct model_p
 	       check_limits(change, error);
 }
 
-/* --- Checks against other rows ------------------------------------------------------------- */
+/* --- Checks against other rows -------------------------------------------------------------- */
 
 /* Two ports of one host with the same MAC would take each other's frames, and with the same
  * address both would land in quarantine. */
@@ -185,7 +185,7 @@ static int64_t free_number(struct model *model, const struct cordonrec_host *hos
 	return 0;
 }
 
-/* --- Writing ------------------------------------------------------------------------------- */
+/* --- Writing -------------------------------------------------------------------------------- */
 
 /* A limit that was given replaces the row's, 0 removes it. */
 static void write_limits(const struct cordonrec_port *port, const struct model_port_change *change)

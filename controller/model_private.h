@@ -20,7 +20,7 @@ struct model {
 enum model_result model_fail(struct model_error *error, enum model_result result,
 	const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-/* --- Transactions (model_transaction.c) ---------------------------------------------------- */
+/* --- Transactions (model_transaction.c) ----------------------------------------------------- */
 
 /* One change.  build() looks at the replica, refuses or writes rows of the transaction, and is
  * called anew if somebody else's change came between and `retry` is set. */
@@ -40,7 +40,7 @@ enum model_result model_commit(
 /* Waits for the replica to change, until `deadline` (time_msec()).  False once that is past. */
 bool model_wait_for_change(struct model *model, long long int deadline);
 
-/* --- Text (model_text.c).  All return false with a message in *error. ---------------------- */
+/* --- Text (model_text.c).  All return false with a message in *error. ----------------------- */
 
 /* Splits at commas, without empty parts; "\," is a comma within a part.  The caller destroys. */
 void model_split(const char *text, struct svec *parts);

@@ -100,8 +100,7 @@ static void config_log(struct config *config)
 	free(standard);
 }
 
-/* --- the loop
- * -------------------------------------------------------------------------------------- */
+/* --- the loop ------------------------------------------------------------------------------- */
 
 static void reconfigure(struct config *config)
 {

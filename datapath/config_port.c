@@ -31,7 +31,7 @@ enum {
 	MAC_LIMIT_DEFAULT = 4096,    /* Learned behind one vNIC; uplinks have none. */
 };
 
-/* --- settings -------------------------------------------------------------------------------- */
+/* --- settings ------------------------------------------------------------------------------- */
 
 static char *join(char *const *words, size_t n)
 {
@@ -410,8 +410,7 @@ void config_ports_close(struct config *config)
 	}
 }
 
-/* --- queues
- * ------------------------------------------------------------------------------------------ */
+/* --- queues --------------------------------------------------------------------------------- */
 
 /* A queue always belongs to the same worker, so it is never polled by two while lists change. */
 static unsigned int worker_of(const struct cordon_switch *sw, uint16_t port, uint16_t queue)

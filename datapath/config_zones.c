@@ -38,7 +38,7 @@ const struct zone_policy *policy_of_revision(const struct cordon_switch *sw, uin
 	return NULL;
 }
 
-/* --- the policy ------------------------------------------------------------------------------- */
+/* --- the policy ----------------------------------------------------------------------------- */
 
 static const struct cordonrec_policy_revision *find_revision(
 	const struct config *config, int64_t number)

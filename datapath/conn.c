@@ -18,7 +18,7 @@ uint32_t conn_clock(void)
 	return now.tv_sec;
 }
 
-/* --- Chains of buckets ------------------------------------------------------------------------ */
+/* --- Chains of buckets ---------------------------------------------------------------------- */
 
 static uint32_t bucket_next(const struct conn_bucket *bucket)
 {
@@ -185,7 +185,7 @@ static void index_remove(struct conn_table *table, uint32_t flow)
 	chain_unlock(table, first);
 }
 
-/* --- Free connections ------------------------------------------------------------------------- */
+/* --- Free connections ----------------------------------------------------------------------- */
 
 /* Takes a batch from the free list, last in first out, so that memory in use stays dense and warm;
  * and where that is empty, numbers that were never used.  The lowest is handed out first. */
@@ -274,7 +274,7 @@ void conn_stacks_reset(struct conn_table *table)
 		store->overflow.at[i] = table->n_buckets + store->n_overflow - 1 - i;
 }
 
-/* --- Publishing and unlinking ----------------------------------------------------------------- */
+/* --- Publishing and unlinking --------------------------------------------------------------- */
 
 void conn_lock(struct conn *conn)
 {
@@ -379,7 +379,7 @@ bool conn_unlink(struct conn_table *table, uint32_t conn)
 	return true;
 }
 
-/* --- Going through all ------------------------------------------------------------------------ */
+/* --- Going through all ---------------------------------------------------------------------- */
 
 /* Which of the 16 connections from `first`, a multiple of 16, are live, as a bit mask. */
 static uint32_t live_mask(const _Atomic uint8_t *live, uint32_t first)

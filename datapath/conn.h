@@ -137,7 +137,7 @@ void conn_table_close(struct conn_table *table);
 /* Seconds since boot (CLOCK_BOOTTIME): the clock of flow.last_seen. */
 uint32_t conn_clock(void);
 
-/* --- The fast path: any worker, no lock ------------------------------------------------------ */
+/* --- The fast path: any worker, no lock ----------------------------------------------------- */
 
 /* The keyed hash (keyed_hash.h); its secret is drawn when the file is made. */
 static inline uint32_t conn_hash(const struct conn_table *table, const struct conn_key *key);
@@ -160,7 +160,7 @@ static inline uint32_t conn_lookup_hinted(
 static inline struct flow *conn_flow(const struct conn_table *table, uint32_t flow);
 static inline struct conn *conn_of_flow(const struct conn_table *table, uint32_t flow);
 
-/* --- The miss path: any worker --------------------------------------------------------------- */
+/* --- The miss path: any worker -------------------------------------------------------------- */
 
 /* A worker's store of free connections, so that most allocations touch nothing shared. */
 struct conn_cache {

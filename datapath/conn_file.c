@@ -93,7 +93,7 @@ static struct file_layout layout_for(uint32_t capacity, size_t page_bytes)
 	return layout;
 }
 
-/* --- The header ------------------------------------------------------------------------------- */
+/* --- The header ----------------------------------------------------------------------------- */
 
 /* FNV-1a: against damage, not against malice; whoever can write the file can do as he likes. */
 static uint64_t header_checksum(const struct file_header *header)
@@ -155,7 +155,7 @@ static bool header_fits(struct opening *opening, const struct file_header *found
 	return false;
 }
 
-/* --- The file --------------------------------------------------------------------------------- */
+/* --- The file ------------------------------------------------------------------------------- */
 
 /* Opens and locks the file.  Returns the descriptor, or -1 with the reason said. */
 static int open_locked(struct opening *opening)
@@ -281,7 +281,7 @@ static bool begin_empty(struct opening *opening, int fd)
 	return true;
 }
 
-/* --- Opening ---------------------------------------------------------------------------------- */
+/* --- Opening -------------------------------------------------------------------------------- */
 
 static void unmap(struct conn_table *table)
 {
@@ -336,7 +336,7 @@ static bool adopt_or_begin(struct opening *opening, int fd)
 	return begin_empty(opening, fd);
 }
 
-/* --- The table -------------------------------------------------------------------------------- */
+/* --- The table ------------------------------------------------------------------------------ */
 
 static void table_destroy(struct conn_table *table)
 {

@@ -42,7 +42,7 @@ static void put_integer(struct json *object, const char *name, uint64_t value)
 	json_object_put(object, name, json_integer_create((long long int)value));
 }
 
-/* --- cordon/status ------------------------------------------------------------------------- */
+/* --- cordon/status -------------------------------------------------------------------------- */
 
 static void add_warning(struct json *warnings, char *text)
 {
@@ -160,7 +160,7 @@ static void show_status(struct unixctl_conn *conn, int argc OVS_UNUSED,
 	control_reply(conn, object);
 }
 
-/* --- worker/list ------------------------------------------------------------------------------ */
+/* --- worker/list ---------------------------------------------------------------------------- */
 
 static struct json *worker_queues(struct cordon_switch *sw, const struct worker *worker)
 {
@@ -243,8 +243,7 @@ static void list_macs(struct unixctl_conn *conn, int argc OVS_UNUSED, const char
 	control_reply(conn, list.array);
 }
 
-/* --- drops/show
- * ------------------------------------------------------------------------------------ */
+/* --- drops/show ----------------------------------------------------------------------------- */
 
 static void sum_port_drops(const struct port *port, uint64_t drops[DROP_N_REASONS])
 {
@@ -298,8 +297,7 @@ static void show_drops(struct unixctl_conn *conn, int argc, const char *argv[], 
 	control_reply(conn, array);
 }
 
-/* --- zone/list
- * --------------------------------------------------------------------------------------- */
+/* --- zone/list ------------------------------------------------------------------------------ */
 
 static struct json *zone_endpoints(const struct config *config, uint16_t zone)
 {

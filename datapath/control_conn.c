@@ -71,7 +71,7 @@ static const char *conn_state(const struct conn *conn)
 	return flags & CONN_CONFIRMED ? "ANSWERED" : "UNANSWERED";
 }
 
-/* --- filters ---------------------------------------------------------------------------------- */
+/* --- filters -------------------------------------------------------------------------------- */
 
 /* Reads "key=value" words.  Returns NULL or what is wrong. */
 static const char *parse_filter(struct conn_filter *filter, int n, const char *words[])
@@ -221,8 +221,7 @@ static struct json *describe(const struct conn_list *list, uint32_t number)
 	return object;
 }
 
-/* --- commands
- * --------------------------------------------------------------------------------------- */
+/* --- commands ------------------------------------------------------------------------------- */
 
 static void visit(struct conn_table *table, uint32_t number, void *list_)
 {

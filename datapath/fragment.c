@@ -51,8 +51,7 @@ struct fragment_table {
 	uint64_t secret[KEY_WORDS + 1];
 };
 
-/* --- Making
- * --------------------------------------------------------------------------------------- */
+/* --- Making --------------------------------------------------------------------------------- */
 
 static uint32_t power_of_two_from(uint32_t n)
 {
@@ -112,8 +111,7 @@ size_t fragment_count(const struct fragment_table *table)
 	return table->n_used;
 }
 
-/* --- Chains and the queue
- * ------------------------------------------------------------------------- */
+/* --- Chains and the queue ------------------------------------------------------------------- */
 
 static struct datagram_key datagram_key(const struct packet *packet)
 {
@@ -215,8 +213,7 @@ static struct datagram *enter(struct fragment_table *table, const struct datagra
 	return entry;
 }
 
-/* --- Fragments
- * ------------------------------------------------------------------------------------ */
+/* --- Fragments ------------------------------------------------------------------------------ */
 
 enum drop_reason fragment_note_first(
 	struct fragment_table *table, const struct packet *packet, uint32_t now_s)

@@ -24,7 +24,7 @@
 #include "netlink.h"
 #include "openvswitch/ofpbuf.h"
 
-/* --- rtnetlink: reading ------------------------------------------------------------------- */
+/* --- rtnetlink: reading --------------------------------------------------------------------- */
 
 static void read_xdp(const struct nlattr *attribute, struct kernel_device *device)
 {
@@ -107,7 +107,7 @@ int kernel_device_by_index(unsigned int index, struct kernel_device *device)
 	return get_link(index, NULL, device);
 }
 
-/* --- rtnetlink: setting ------------------------------------------------------------------- */
+/* --- rtnetlink: setting --------------------------------------------------------------------- */
 
 static int set_link(struct ofpbuf *request)
 {
@@ -138,7 +138,7 @@ int kernel_device_set_up(const struct kernel_device *device)
 	return set_link(&request);
 }
 
-/* --- ethtool ------------------------------------------------------------------------------ */
+/* --- ethtool -------------------------------------------------------------------------------- */
 
 static int ethtool(const struct kernel_device *device, void *command)
 {
@@ -176,7 +176,7 @@ unsigned int kernel_device_channels(const struct kernel_device *device)
 	return channels.combined_count > 0 ? channels.combined_count : 1;
 }
 
-/* --- XDP ---------------------------------------------------------------------------------- */
+/* --- XDP ------------------------------------------------------------------------------------ */
 
 void kernel_device_xdp_name(const struct kernel_device *device, char name[16])
 {

@@ -63,7 +63,7 @@ static uint64_t wall_clock_ns(void)
 	return (uint64_t)wall.tv_sec * 1000000000u + (uint64_t)wall.tv_nsec;
 }
 
-/* --- names -------------------------------------------------------------------------------- */
+/* --- names ---------------------------------------------------------------------------------- */
 
 static void name_party(struct log_thread *log, struct log_party *party, uint16_t number,
 	const char *zone, const struct in6_addr *address, uint16_t transport_port,
@@ -276,7 +276,7 @@ static void commit(struct log_thread *log, uint64_t now_ns)
 	set_error(log, "");
 }
 
-/* --- the rings -------------------------------------------------------------------------------- */
+/* --- the rings ------------------------------------------------------------------------------ */
 
 static void handle_events(struct log_thread *log, const struct log_event *events, unsigned int n)
 {

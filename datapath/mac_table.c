@@ -137,7 +137,7 @@ static uint32_t place_time(uint64_t place)
 	return place >> PLACE_TIME_SHIFT;
 }
 
-/* --- Reading without the lock ----------------------------------------------------------------- */
+/* --- Reading without the lock --------------------------------------------------------------- */
 
 /* The place of `address` in one bucket, or 0; with *slot set to where it was. */
 static uint64_t bucket_read(struct mac_bucket *bucket, uint64_t address, struct mac_slot **slot)
@@ -200,7 +200,7 @@ void mac_refresh(
 		place_refresh(slot, place, now);
 }
 
-/* --- Changes, under the lock ------------------------------------------------------------------ */
+/* --- Changes, under the lock ---------------------------------------------------------------- */
 
 /* Replaces an entry.  Release: the odd sequence number is seen before what follows it. */
 static void slot_write(
@@ -361,7 +361,7 @@ void mac_remove_static(struct mac_table *table, uint16_t vlan, const uint8_t mac
 	table_unlock(table);
 }
 
-/* --- All entries ------------------------------------------------------------------------------ */
+/* --- All entries ---------------------------------------------------------------------------- */
 
 /* Removes the entries for whose place `goes` returns true.  The lock is held for one bucket at a
  * time, so that learning does not wait for long. */

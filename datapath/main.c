@@ -55,7 +55,7 @@ enum {
 	LOCK_TRIES = 400,
 };
 
-/* --- the run directory ------------------------------------------------------------------------ */
+/* --- the run directory ---------------------------------------------------------------------- */
 
 /* Held for the life of the process: a second one on the same directory is refused.  A predecessor
  * that was just killed may need a moment to give its memory back, and with it the lock. */
@@ -81,8 +81,7 @@ static void lock_run_directory(const char *directory)
 	free(path);
 }
 
-/* --- DPDK
- * -------------------------------------------------------------------------------------------- */
+/* --- DPDK ----------------------------------------------------------------------------------- */
 
 static ssize_t write_dpdk_log(void *cookie OVS_UNUSED, const char *text, size_t size)
 {
@@ -203,8 +202,7 @@ static void start_memory(struct cordon_switch *sw, const struct switch_options *
 			options->buffers, rte_strerror(rte_errno));
 }
 
-/* --- the connection table
- * -------------------------------------------------------------------------------- */
+/* --- the connection table ------------------------------------------------------------------- */
 
 static void read_boot_id(uint8_t boot_id[16])
 {
@@ -268,9 +266,7 @@ static void start_connections(struct cordon_switch *sw, const struct switch_opti
 	free(path);
 }
 
-/* --- start
- * -------------------------------------------------------------------------------------------------
- */
+/* --- start ---------------------------------------------------------------------------------- */
 
 static void start_policy(struct cordon_switch *sw)
 {
@@ -324,9 +320,7 @@ static void start(struct cordon_switch *sw, const struct switch_options *options
 	telemetry_register(sw);
 }
 
-/* --- stop
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- stop ----------------------------------------------------------------------------------- */
 
 /* Ends everything in the opposite order; runs on SIGTERM too. */
 static void stop(void *config_)

@@ -13,9 +13,12 @@
 #include "datapath/switch.h"
 
 #include <arpa/inet.h>
+#include <netinet/icmp6.h>
 #include <string.h>
 
 #include "datapath/spoof.h"
+
+enum { MLD2_LISTENER_REPORT = 143 }; /* RFC 3810, 5.2. */
 
 /* What the stages of one miss hand to each other. */
 struct miss {
@@ -25,7 +28,7 @@ struct miss {
 	struct forwarding forwarding;
 };
 
-/* --- the spoof guard -------------------------------------------------------------------------- */
+/* --- the spoof guard ------------------------------------------------------------------------ */
 
 /* An address that another endpoint owns is not this port's to speak for.  An uplink may speak for
  * the endpoints of other hosts. */
@@ -114,17 +117,22 @@ static void cache_program(const struct miss *miss, struct flow *flow, const stru
 		&flow->forwarding_revision, miss->forwarding_revision, memory_order_release);
 }
 
-/* --- frames to several ports
- * ----------------------------------------------------------------------- */
+/* --- frames to several ports ---------------------------------------------------------------- */
 
-static bool is_address_resolution(const struct packet *packet)
+/* What a network does not work at all without: ARP, neighbour discovery, and reports of multicast
+ * membership.  They pass between all but quarantined ports, whatever the rules; the spoof guard has
+ * read what they say.  They make no connection, since the next one may say something else. */
+static bool is_signalling(const struct packet *packet)
 {
-	return packet->flags & (PACKET_ARP | PACKET_ND);
+	if (packet->flags & (PACKET_ARP | PACKET_ND) || packet->protocol == IPPROTO_IGMP)
+		return true;
+	return packet->protocol == IPPROTO_ICMPV6 &&
+	       ((packet->icmp_type >= MLD_LISTENER_QUERY &&
+			packet->icmp_type <= MLD_LISTENER_REDUCTION) ||
+		       packet->icmp_type == MLD2_LISTENER_REPORT);
 }
 
-/* Without these a network does not work at all, so they pass between all but quarantined ports; the
- * spoof guard has read what they say. */
-static void decide_address_resolution(
+static void decide_signalling(
 	const struct miss *miss, const struct port *out, struct verdict *verdict)
 {
 	const struct port *ends[2] = {miss->context->in, out};
@@ -136,15 +144,14 @@ static void decide_address_resolution(
 
 		if (settings->role != PORT_UPLINK &&
 			endpoint_map_port_zone(miss->endpoints, ends[i]->number) == ZONE_QUARANTINE)
-			*verdict = (struct verdict){
-				.action = ZONE_DENY, .log = ZONE_LOG_DENIED, .quarantined = true};
+			*verdict = (struct verdict){.action = ZONE_DENY, .quarantined = true};
 	}
 }
 
 static void decide_output(const struct miss *miss, const struct port *out, struct verdict *verdict)
 {
-	if (is_address_resolution(miss->context->packet))
-		decide_address_resolution(miss, out, verdict);
+	if (is_signalling(miss->context->packet))
+		decide_signalling(miss, out, verdict);
 	else
 		verdict_decide(miss->endpoints, miss->context->in, out, &miss->context->packet->key,
 			miss->context->packet->icmp_type, verdict);
@@ -199,8 +206,7 @@ static void send_to_allowed(const struct miss *miss)
 		denied_at != 0 ? denial_reason(&denial) : DROP_OUTPUT_MISSING);
 }
 
-/* --- ICMP errors
- * ------------------------------------------------------------------------------------- */
+/* --- ICMP errors ---------------------------------------------------------------------------- */
 
 /* An error passes if it quotes a packet that its receiver sent in a live, allowed connection. */
 static void handle_icmp_error(struct miss *miss)
@@ -233,8 +239,7 @@ unrelated:
 	packet_drop(context->worker, context->frame, DROP_ICMP_UNRELATED);
 }
 
-/* --- connections
- * --------------------------------------------------------------------------------------- */
+/* --- connections ---------------------------------------------------------------------------- */
 
 /* The flow, in either direction, that this packet belongs to though its own key was not found: the
  * reverse of a connection whose responder's port was not known, or one whose end has moved to
@@ -540,8 +545,7 @@ static void handle_connection(struct miss *miss, uint32_t flow)
 		renew(miss, flow, own, single ? &program : NULL);
 }
 
-/* --- the path
- * ------------------------------------------------------------------------------------------- */
+/* --- the path ------------------------------------------------------------------------------- */
 
 void miss_handle(struct packet_context *context, uint32_t flow)
 {
@@ -567,7 +571,7 @@ void miss_handle(struct packet_context *context, uint32_t flow)
 	}
 	if (context->packet->flags & PACKET_ICMP_ERROR)
 		handle_icmp_error(&miss);
-	else if (context->packet->flags & PACKET_GROUP || is_address_resolution(context->packet))
+	else if (context->packet->flags & PACKET_GROUP || is_signalling(context->packet))
 		send_to_allowed(&miss);
 	else
 		handle_connection(&miss, flow);

@@ -84,7 +84,7 @@ static bool find_layers(struct rte_mbuf *frame, struct layers *layers)
 	return layers->end <= rte_pktmbuf_pkt_len(frame) && layers->end >= layers->l4 + header;
 }
 
-/* --- Checksums ---------------------------------------------------------------------------- */
+/* --- Checksums ------------------------------------------------------------------------------ */
 
 static uint16_t fold(uint64_t sum)
 {
@@ -159,7 +159,7 @@ bool offload_note_partial_checksum(struct rte_mbuf *frame, const struct packet *
 	return true;
 }
 
-/* --- What a guest asks for ---------------------------------------------------------------- */
+/* --- What a guest asks for ------------------------------------------------------------------ */
 
 /* The transmit flags for a frame of this kind; 0 if it is nothing that we finish. */
 static uint64_t transmit_flags(uint32_t packet_type)
@@ -211,7 +211,7 @@ void offload_note_guest_request(struct rte_mbuf *frame)
 		frame->ol_flags |= RTE_MBUF_F_TX_TCP_SEG;
 }
 
-/* --- Cutting ------------------------------------------------------------------------------ */
+/* --- Cutting -------------------------------------------------------------------------------- */
 
 /* Reads a chain from front to back. */
 struct chain_cursor {
@@ -364,7 +364,7 @@ static bool cut_begin(struct cut *cut, struct rte_mbuf *frame)
 	return (cut->bytes + frame->tso_segsz - 1) / frame->tso_segsz <= OFFLOAD_PIECES_MAX;
 }
 
-/* --- Shaping ------------------------------------------------------------------------------ */
+/* --- Shaping -------------------------------------------------------------------------------- */
 
 /* What a port can take. */
 struct shape {

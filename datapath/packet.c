@@ -23,8 +23,7 @@
 
 #include "datapath/packet_private.h"
 
-/* --- Transport
- * ------------------------------------------------------------------------------------ */
+/* --- Transport ------------------------------------------------------------------------------ */
 
 static inline void set_ports(struct packet *packet, const uint8_t *ports)
 {
@@ -133,8 +132,7 @@ static inline enum drop_reason parse_transport(
 	return DROP_NONE;
 }
 
-/* --- Fragments
- * ------------------------------------------------------------------------------------ */
+/* --- Fragments ------------------------------------------------------------------------------ */
 
 enum drop_reason packet_set_fragment(
 	struct packet *packet, uint32_t offset, bool more, uint32_t limit)
@@ -151,8 +149,7 @@ enum drop_reason packet_set_fragment(
 	return DROP_NONE;
 }
 
-/* --- IPv4
- * ----------------------------------------------------------------------------------------- */
+/* --- IPv4 ----------------------------------------------------------------------------------- */
 
 /* The sum of the header's 16-bit words is all ones (RFC 1071). */
 static inline bool ip4_checksum_valid(const uint8_t *ip, uint32_t header_bytes)
@@ -254,8 +251,7 @@ static inline enum drop_reason parse_ip4(
 	return parse_transport(cursor, packet, ip[9], IPPROTO_ICMP);
 }
 
-/* --- IPv6
- * ----------------------------------------------------------------------------------------- */
+/* --- IPv6 ----------------------------------------------------------------------------------- */
 
 /* Loopback and unspecified (RFC 4291, 2.5.2 and 2.5.3) and IPv4-mapped addresses never travel: the
  * last would be taken for the IPv4 address. */
@@ -313,8 +309,7 @@ static inline enum drop_reason parse_ip6(
 	return parse_transport(cursor, packet, protocol, IPPROTO_ICMPV6);
 }
 
-/* --- What is not IP
- * ------------------------------------------------------------------------------- */
+/* --- What is not IP ------------------------------------------------------------------------- */
 
 static void set_ethernet_key(struct packet *packet, const uint8_t *frame)
 {
@@ -342,8 +337,7 @@ static enum drop_reason parse_arp(struct cursor *cursor, struct packet *packet)
 	return DROP_NONE;
 }
 
-/* --- Ethernet
- * ------------------------------------------------------------------------------------- */
+/* --- Ethernet ------------------------------------------------------------------------------- */
 
 static inline bool is_tag(uint16_t ethertype)
 {

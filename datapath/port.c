@@ -26,7 +26,7 @@
 /* Pieces that a burst is shaped into before they are sent: two frames cut as small as allowed. */
 enum { SHAPED_MAX = 2 * OFFLOAD_PIECES_MAX };
 
-/* --- The gate ----------------------------------------------------------------------------- */
+/* --- The gate ------------------------------------------------------------------------------- */
 /*
  * A worker says that it is within a queue, then looks whether the port is running; a thread that
  * suspends the port says that it is not running, then looks whether a worker is within.  Between
@@ -80,7 +80,7 @@ void port_suspend(struct port *port)
 	}
 }
 
-/* --- Opening and closing ------------------------------------------------------------------ */
+/* --- Opening and closing -------------------------------------------------------------------- */
 
 const struct port_backend *port_backend_find(const char *type)
 {
@@ -232,7 +232,7 @@ void port_poll_status(struct port *port)
 	port->backend->poll_status(port);
 }
 
-/* --- Counting ----------------------------------------------------------------------------- */
+/* --- Counting ------------------------------------------------------------------------------- */
 
 /* Adds to a counter that has one writer and may be read at any time. */
 static inline void count(uint64_t *counter, uint64_t n)
@@ -261,7 +261,7 @@ struct port_queue_stats port_stats(const struct port *port)
 	return sum;
 }
 
-/* --- Receiving and sending ---------------------------------------------------------------- */
+/* --- Receiving and sending ------------------------------------------------------------------ */
 
 uint16_t port_rx(struct port *port, uint16_t queue, struct rte_mbuf **frames, uint16_t n)
 {

@@ -16,7 +16,7 @@
 /* Marks the devices that are in use by a port. */
 static const char owner_name[] = "cordon-port";
 
-/* --- Attaching ---------------------------------------------------------------------------- */
+/* --- Attaching ------------------------------------------------------------------------------ */
 
 /* Takes the device for a port. */
 static int own(uint16_t id, const char *devargs, char *error, size_t error_size)
@@ -88,7 +88,7 @@ void port_ethdev_detach(uint16_t id)
 		(void)rte_dev_remove(info.device);
 }
 
-/* --- Starting ----------------------------------------------------------------------------- */
+/* --- Starting ------------------------------------------------------------------------------- */
 
 /* Which of the wanted offloads the device has, in our terms, and in DPDK's in *capabilities. */
 static uint32_t usable_offloads(
@@ -189,7 +189,7 @@ fail:
 	return result;
 }
 
-/* --- Frames ------------------------------------------------------------------------------- */
+/* --- Frames --------------------------------------------------------------------------------- */
 
 uint16_t port_ethdev_rx(struct port *port, uint16_t queue, struct rte_mbuf **frames, uint16_t n)
 {

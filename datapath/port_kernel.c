@@ -74,7 +74,7 @@ static const char *device_name(const struct port *port)
 	return smap_get_def(port->options, "device", port->name);
 }
 
-/* --- AF_XDP ------------------------------------------------------------------------------- */
+/* --- AF_XDP --------------------------------------------------------------------------------- */
 
 /* libxdp tells on the standard error of what it tries in vain; that belongs into the log. */
 static int log_libxdp(enum libxdp_print_level level, const char *format, va_list arguments)
@@ -192,7 +192,7 @@ static int start_xdp(struct port *port, struct port_kernel *kernel, char *why, s
 	return 0;
 }
 
-/* --- AF_PACKET ---------------------------------------------------------------------------- */
+/* --- AF_PACKET ------------------------------------------------------------------------------ */
 
 /* The kernel's ring wants frames of a power of two, which here hold all that the MTU allows. */
 static uint32_t ring_frame_bytes(uint32_t mtu)
@@ -242,7 +242,7 @@ static int start_packet(struct port *port, struct port_kernel *kernel, char *why
 	return 0;
 }
 
-/* --- Taking the device -------------------------------------------------------------------- */
+/* --- Taking the device ---------------------------------------------------------------------- */
 
 /* True if a port of ours has the device already. */
 static bool is_taken(unsigned int index)
@@ -362,7 +362,7 @@ static void leave_device(struct port *port)
 	kernel->attached = false;
 }
 
-/* --- Watching it -------------------------------------------------------------------------- */
+/* --- Watching it ---------------------------------------------------------------------------- */
 
 static const char *xdp_mode_name(enum kernel_device_xdp xdp)
 {
@@ -435,7 +435,7 @@ static void kernel_poll_status(struct port *port)
 	retake_device(port);
 }
 
-/* --- The back end ------------------------------------------------------------------------- */
+/* --- The back end --------------------------------------------------------------------------- */
 
 static int check_mode(const struct port *port, char *error, size_t error_size)
 {

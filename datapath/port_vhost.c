@@ -68,7 +68,7 @@ static struct vhost_registry {
 	struct port_vhost *first;
 } registry = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* --- The registry ------------------------------------------------------------------------- */
+/* --- The registry --------------------------------------------------------------------------- */
 
 static void registry_add(struct port_vhost *vhost)
 {
@@ -105,7 +105,7 @@ static struct port_vhost *registry_find(int vid)
 	return NULL;
 }
 
-/* --- Callbacks, on librte_vhost's threads ------------------------------------------------- */
+/* --- Callbacks, on librte_vhost's threads --------------------------------------------------- */
 
 /* What the guest takes unfinished. */
 static uint32_t negotiated_offloads(uint64_t features)
@@ -194,7 +194,7 @@ static const struct rte_vhost_device_ops vhost_callbacks = {
 	.destroy_connection = connection_gone,
 };
 
-/* --- Frames ------------------------------------------------------------------------------- */
+/* --- Frames --------------------------------------------------------------------------------- */
 
 /* We poll, so the guest need not tell us of frames.  Done here and not in ring_changed(), which the
  * library calls with the ring's lock held. */
@@ -251,7 +251,7 @@ static uint16_t vhost_tx(struct port *port, uint16_t queue, struct rte_mbuf **fr
 	return sent;
 }
 
-/* --- The back end ------------------------------------------------------------------------- */
+/* --- The back end --------------------------------------------------------------------------- */
 
 static unsigned int count_bits(uint32_t mask)
 {

@@ -122,7 +122,7 @@ void program_table_destroy(struct program_table *table)
 	free(table);
 }
 
-/* --- Interning -------------------------------------------------------------------------------- */
+/* --- Interning ------------------------------------------------------------------------------ */
 
 /* Keyed, because a guest chooses the MACs that go in. */
 static uint32_t program_hash(const struct program_store *store, const struct program *program)
@@ -216,7 +216,7 @@ uint32_t program_intern(struct program_table *table, const struct program *given
 	return number;
 }
 
-/* --- The sweep -------------------------------------------------------------------------------- */
+/* --- The sweep ------------------------------------------------------------------------------ */
 
 void program_mark(struct program_table *table, uint32_t number)
 {

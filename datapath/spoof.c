@@ -32,8 +32,7 @@ static bool same_address(const struct in6_addr *a, const struct in6_addr *b)
 	return memcmp(a, b, sizeof(*a)) == 0;
 }
 
-/* --- Whose address
- * ---------------------------------------------------------------------------------- */
+/* --- Whose address -------------------------------------------------------------------------- */
 
 static bool owns_mac(const struct spoof_binding *binding, const uint8_t *mac)
 {
@@ -78,8 +77,7 @@ static bool owns_address(
 	return IN6_IS_ADDR_LINKLOCAL(address) && owns_link_local(binding, address, mac);
 }
 
-/* --- Senders without an address
- * ------------------------------------------------------------------------ */
+/* --- Senders without an address ------------------------------------------------------------- */
 
 /* RFC 2131, 4.1: to the limited broadcast, from the client's port to the server's. */
 static bool is_dhcp_request(const struct packet *packet)
@@ -110,9 +108,7 @@ static bool may_be_nobody6(const struct packet *packet)
 	}
 }
 
-/* --- ARP
- * ------------------------------------------------------------------------------------------------
- */
+/* --- ARP ------------------------------------------------------------------------------------ */
 
 /* Who the sender says it is; in a probe, who it is about to be. */
 static void arp_claim(const uint8_t *arp, struct in6_addr *address)
@@ -137,8 +133,7 @@ static enum drop_reason check_arp(
 	return owns_address(binding, &claimed, source_mac(frame)) ? DROP_NONE : DROP_SPOOFED_ARP;
 }
 
-/* --- Neighbour discovery (RFC 4861)
- * ------------------------------------------------------------------------ */
+/* --- Neighbour discovery (RFC 4861) --------------------------------------------------------- */
 
 /* A message: its fixed part, and the options behind it. */
 struct message {
@@ -223,8 +218,7 @@ static enum drop_reason check_nd(const struct spoof_binding *binding, const uint
 	return DROP_NONE;
 }
 
-/* --- All together
- * ------------------------------------------------------------------------------------------ */
+/* --- All together --------------------------------------------------------------------------- */
 
 /* The IP source is the vNIC's, or nobody's where that may be. */
 static bool source_is_own(

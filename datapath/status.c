@@ -93,8 +93,7 @@ static void write_ports(struct config *config, const struct cordonrec_host *host
 	}
 }
 
-/* --- the host and the fleet
- * ------------------------------------------------------------------------ */
+/* --- the host and the fleet ----------------------------------------------------------------- */
 
 static void write_host(struct config *config, const struct cordonrec_host *host)
 {
@@ -135,8 +134,7 @@ static void write_log_sinks(struct config *config)
 	}
 }
 
-/* --- the transaction
- * ---------------------------------------------------------------------------------- */
+/* --- the transaction ------------------------------------------------------------------------ */
 
 static void begin(struct config *config, const struct cordonrec_host *host, bool statistics)
 {

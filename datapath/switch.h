@@ -166,7 +166,7 @@ struct verdict {
 	uint16_t source_zone, destination_zone;
 };
 
-/* --- worker.c: the packet path ---------------------------------------------------------------- */
+/* --- worker.c: the packet path -------------------------------------------------------------- */
 
 /* Frames on their way out by one port. */
 struct tx_batch {
@@ -283,8 +283,7 @@ uint32_t connection_timeout(const struct timeouts *timeouts, const struct conn_t
 
 extern const struct timeouts timeouts_default;
 
-/* --- forward.c: which ports a frame leaves by
- * ----------------------------------------------------- */
+/* --- forward.c: which ports a frame leaves by ----------------------------------------------- */
 
 /* Where a frame is to go, before the zones are asked. */
 struct forwarding {
@@ -305,8 +304,7 @@ bool forward_port_carries(const struct port_settings *settings, uint16_t vlan, b
 size_t forward_output_actions(
 	const struct port *port, uint16_t vlan, bool *tagged, struct action actions[2]);
 
-/* --- verdict.c: the zones' word on a connection
- * ----------------------------------------------------- */
+/* --- verdict.c: the zones' word on a connection --------------------------------------------- */
 
 /* Decides a connection from `in` to `out` whose first packet has `key`: by the source's zone, and
  * again by the destination's where that is another pair.  Under RCU; any thread. */
@@ -314,15 +312,13 @@ void verdict_decide(const struct endpoint_map *endpoints, const struct port *in,
 	const struct port *out, const struct conn_key *key, uint8_t icmp_type,
 	struct verdict *verdict);
 
-/* --- reject.c
- * ---------------------------------------------------------------------------------------- */
+/* --- reject.c ------------------------------------------------------------------------------- */
 
 /* Answers a rejected packet to its sender: RST, or ICMP administratively prohibited (RFC 1812,
  * 5.2.7.1; RFC 4443, 3.1).  Leaves the frame alone. */
 void reject_answer(struct packet_context *context);
 
-/* --- event.c: from the packet path to the log thread
- * ---------------------------------------------- */
+/* --- event.c: from the packet path to the log thread ---------------------------------------- */
 
 /* Events never block and never wait: a full ring loses the event and counts it. */
 void event_connection(struct log_ring *ring, struct cordon_switch *sw, uint32_t conn,
@@ -336,15 +332,13 @@ void event_overdue(struct worker *worker);
 int log_ring_open(struct log_ring *ring, const char *name, unsigned int size);
 void log_ring_close(struct log_ring *ring);
 
-/* --- sweep.c: time-outs and ageing
- * ------------------------------------------------------------------- */
+/* --- sweep.c: time-outs and ageing ---------------------------------------------------------- */
 
 struct sweep;
 struct sweep *sweep_start(struct cordon_switch *sw);
 void sweep_join(struct sweep *sweep); /* Accepts NULL. */
 
-/* --- log_thread.c
- * -------------------------------------------------------------------------------------- */
+/* --- log_thread.c --------------------------------------------------------------------------- */
 
 struct log_thread_stats {
 	uint64_t stored, lost;
@@ -365,8 +359,7 @@ void log_thread_stats(struct log_thread *log, struct log_thread_stats *stats);
 /* Takes effect with the next batch.  Main thread. */
 void log_thread_configure(struct log_thread *log, const struct log_settings *settings);
 
-/* --- config.c: the database's wish made real
- * ------------------------------------------------------------- */
+/* --- config.c: the database's wish made real ------------------------------------------------ */
 
 /* One port of the database. */
 struct config_port {
@@ -402,8 +395,7 @@ void config_destroy(struct config *config);
 /* This host's row; NULL until there is one. */
 const struct cordonrec_host *config_host(const struct config *config);
 
-/* --- config_port.c: ports opened, changed and closed
- * ------------------------------------------------------ */
+/* --- config_port.c: ports opened, changed and closed ---------------------------------------- */
 
 /* Makes the ports of this host match their rows.  Returns true if any came, went or changed. */
 bool config_ports(struct config *config, const struct cordonrec_host *host);
@@ -416,8 +408,7 @@ void config_assign_queues(struct cordon_switch *sw);
 struct port_settings *config_port_settings(
 	const struct cordonrec_port *row, uint32_t capacity, char **error);
 
-/* --- config_zones.c: the policy and who is in which zone
- * -------------------------------------------------- */
+/* --- config_zones.c: the policy and who is in which zone ------------------------------------ */
 
 /* Puts the revision wanted into force, and rebuilds the map of endpoints if either changed. */
 void config_zones(struct config *config, const struct cordonrec_host *host);
@@ -425,26 +416,20 @@ void config_zones(struct config *config, const struct cordonrec_host *host);
 /* The compiled policy of a revision not long gone, or NULL.  Any thread, under RCU. */
 const struct zone_policy *policy_of_revision(const struct cordon_switch *sw, uint32_t revision);
 
-/* --- status.c: what was observed, written back
- * ------------------------------------------------------------ */
+/* --- status.c: what was observed, written back ---------------------------------------------- */
 
 void status_run(struct config *config);
 void status_wait(struct config *config);
 
-/* --- control.c: answers to `cordon` and ovs-appctl
- * ---------------------------------------------------------- */
+/* --- control.c: answers to `cordon` and ovs-appctl ------------------------------------------ */
 
 void control_register(struct config *config);
 
-/* --- telemetry.c
- * -----------------------------------------------------------------------------------------------
- */
+/* --- telemetry.c ---------------------------------------------------------------------------- */
 
 void telemetry_register(struct cordon_switch *sw);
 
-/* --- options.c
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- options.c ------------------------------------------------------------------------------ */
 
 struct switch_options {
 	char *run_directory, *state_directory, *host, *database;

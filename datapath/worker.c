@@ -59,7 +59,7 @@ void packet_drop(struct worker *worker, struct rte_mbuf *frame, enum drop_reason
 	rte_pktmbuf_free(frame);
 }
 
-/* --- parse -------------------------------------------------------------------------------- */
+/* --- parse ---------------------------------------------------------------------------------- */
 
 static enum drop_reason parse_frame(struct rte_mbuf *frame, struct packet *packet)
 {
@@ -205,7 +205,7 @@ miss:
 	miss_handle(context, number);
 }
 
-/* --- one burst -------------------------------------------------------------------------------- */
+/* --- one burst ------------------------------------------------------------------------------ */
 
 static void switch_burst(
 	struct worker *worker, struct port *in, struct rte_mbuf **frames, uint16_t n_received)
@@ -266,7 +266,7 @@ static void switch_burst(
 	output_flush(worker);
 }
 
-/* --- the thread ------------------------------------------------------------------------------- */
+/* --- the thread ----------------------------------------------------------------------------- */
 
 static void read_clocks(struct worker *worker)
 {

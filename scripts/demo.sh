@@ -24,16 +24,17 @@ guests=(web:11 app:12 db:13)
 outside=198.51.100.7
 file_bytes=4000000
 
-# What must happen: from, to, what, allow or deny, the rule that must be named for it in the log.
+# What must happen: from, to, what, allow or deny, the rule that the log must name for it.
 expectations=(
-	"web app HTTP allow web-to-app"
-	"app db HTTP allow app-to-db"
-	"web db HTTP deny web->db"
-	"db internet HTTP deny no-internet"
+	"web app HTTP:8080 allow web-to-app"
+	"app db HTTP:5432 allow app-to-db"
+	"web db HTTP:5432 deny web->db"
+	"db internet HTTP:8080 deny no-internet"
+	"db web HTTP:8080 deny db->web"
 	"web app ping allow ping-app"
 	"web app ping6 allow ping-app6"
 	"web db ping deny web->db"
-	"db web HTTP deny db->web"
+	"app internet ping deny app->internet"
 )
 
 fail() {
@@ -67,24 +68,32 @@ inside() {
 	ip netns exec "$(namespace "$name")" "$@"
 }
 
+# What may explain a failure, while there still is a switch to ask.
+explain() {
+	echo "demo: packets that the switch dropped:"
+	cordon drops
+	for log in "$CORDON_STATEDIR"/*.log "$run_directory"/*.log; do
+		[ -s "$log" ] && echo "demo: the end of ${log##*/}:" && tail -n 20 "$log"
+	done
+}
+
 take_down() {
 	trap - EXIT INT TERM HUP
 	set +e
+	if [ "$succeeded" = no ] && [ "$switch_was_started" = yes ]; then
+		explain >&2
+	fi
 	for process in "${processes[@]}"; do
 		kill "$process" 2>/dev/null
 	done
 	wait 2>/dev/null
-	if [ "$switch_was_started" = yes ]; then
-		cordon down >"$run_directory/down" 2>&1 || cat "$run_directory/down" >&2
+	if [ "$switch_was_started" = yes ] && ! cordon down >"$run_directory/down" 2>&1; then
+		cat "$run_directory/down" >&2
+		cat "$CORDON_RUNDIR"/*.pid | xargs -r kill
 	fi
 	for name in "${namespaces[@]}"; do
 		ip netns delete "$name"
 	done
-	if [ "$succeeded" = no ]; then
-		for log in "$run_directory"/*.log; do
-			[ -f "$log" ] && echo "demo: the end of ${log##*/}:" && tail -n 20 "$log"
-		done >&2
-	fi
 	rm -rf "$run_directory"
 }
 
@@ -100,7 +109,8 @@ add_namespace() {
 	ip link add "$device" type veth peer name eth0 address "$(mac_of "$octet")" netns "$(namespace "$name")"
 	sysctl -qw "net.ipv6.conf.$device.disable_ipv6=1"
 	ip link set "$device" up
-	inside "$name" sysctl -qw net.ipv6.conf.eth0.accept_dad=0
+	inside "$name" sysctl -qw net.ipv6.conf.eth0.accept_dad=0 net.ipv6.conf.eth0.router_solicitations=0
+	inside "$name" ip link set eth0 addrgenmode none
 	inside "$name" ip link set lo up
 	inside "$name" ip link set eth0 up
 	inside "$name" ip address add "10.10.0.$octet/24" dev eth0
@@ -123,14 +133,15 @@ add_outside() {
 }
 
 serve_http() {
-	local name=$1 directory=$run_directory/www-$1
+	local name=$1 port=$2 directory=$run_directory/www-$1
 	mkdir "$directory"
 	head -c "$file_bytes" /dev/zero >"$directory/file"
-	inside "$name" /usr/bin/python3 -m http.server 80 --bind :: --directory "$directory" \
+	# Not through inside(): the process that is ended must be the server itself.
+	ip netns exec "$(namespace "$name")" /usr/bin/python3 -m http.server "$port" --bind :: --directory "$directory" \
 		>"$run_directory/http-$name.log" 2>&1 &
 	processes+=($!)
 	for _ in $(seq 50); do
-		inside "$name" curl -s -o /dev/null --max-time 1 http://127.0.0.1/ && return
+		inside "$name" curl -s -o /dev/null --max-time 1 "http://127.0.0.1:$port/" && return
 		sleep 0.1
 	done
 	fail "the web server in $name does not answer"
@@ -138,55 +149,78 @@ serve_http() {
 
 # --- Traffic -------------------------------------------------------------------------------------------------
 
+# The address of `name`, of the family that `what` needs.
 address_of() {
-	case $1 in
-	web) echo 10.10.0.11 ;;
-	app) echo 10.10.0.12 ;;
-	db) echo 10.10.0.13 ;;
-	internet) echo "$outside" ;;
-	esac
+	local name=$1 what=$2 guest
+	if [ "$name" = internet ]; then
+		echo "$outside"
+		return
+	fi
+	for guest in "${guests[@]}"; do
+		[ "${guest%:*}" = "$name" ] || continue
+		case $what in
+		ping6) echo "fd00:10::${guest#*:}" ;;
+		*) echo "10.10.0.${guest#*:}" ;;
+		esac
+	done
 }
 
 # Tries `what` from `from` to `to`; prints what the client saw.  Fails if it did not get through.
 try() {
 	local from=$1 to=$2 what=$3 address received
-	address=$(address_of "$to")
+	address=$(address_of "$to" "$what")
 	case $what in
-	HTTP)
-		if ! received=$(inside "$from" curl -s -o /dev/null --max-time 3 -w '%{size_download}' "http://$address/file"); then
+	HTTP:*)
+		if ! received=$(inside "$from" curl -s -o /dev/null --max-time 2 -w '%{size_download}' \
+			"http://$address:${what#*:}/file"); then
 			echo "no answer"
 			return 1
 		fi
 		echo "$received bytes"
 		[ "$received" = "$file_bytes" ]
 		;;
-	ping) inside "$from" ping -q -c 2 -i 0.2 -W 1 "$address" | grep -o '[0-9]* received' ;;
-	ping6) inside "$from" ping -q -c 2 -i 0.2 -W 1 "fd00:10::${address##*.}" | grep -o '[0-9]* received' ;;
+	ping | ping6)
+		received=$(inside "$from" ping -q -c 2 -i 0.2 -W 1 "$address" | grep -o '[0-9]* received')
+		echo "$received"
+		[ "$received" = "2 received" ]
+		;;
 	esac
 }
 
-# True if the log has a record of this connection with this verdict and this rule.
-logged() {
-	local from=$1 to=$2 what=$3 verdict=$4 rule=$5
-	cordon log list --json | /usr/bin/python3 "$top/scripts/demo-log.py" "$(address_of "$from")" "$(address_of "$to")" \
-		"$what" "$verdict" "$rule"
+# The rules by which the log says that connections from one address to another were so judged: a line each.
+logged_rules() {
+	local from=$1 to=$2 kind=$3
+	cordon log list --json --kind "$kind" --address "$from" --limit 0 2>/dev/null | /usr/bin/python3 -c '
+import json, sys
+for line in sys.stdin:
+    record = json.loads(line)
+    if (record["source_address"], record["destination_address"]) == tuple(sys.argv[1:]):
+        print(record["rule"])' "$from" "$to"
+}
+
+# True if the log says what happened, within two seconds: it is written a moment after the packets.
+is_logged() {
+	local from=$1 to=$2 what=$3 verdict=$4 rule=$5 kind=start
+	[ "$verdict" = allow ] || kind=denied
+	for _ in $(seq 20); do
+		if logged_rules "$(address_of "$from" "$what")" "$(address_of "$to" "$what")" "$kind" | grep -qxF -e "$rule"; then
+			return
+		fi
+		sleep 0.1
+	done
+	return 1
 }
 
 check_expectation() {
-	local from=$1 to=$2 what=$3 verdict=$4 rule=$5 saw got=allow judged=ok log=no
+	local from=$1 to=$2 what=$3 verdict=$4 rule=$5 saw got=allow judged=ok log=yes
 	saw=$(try "$from" "$to" "$what") || got=deny
-	for _ in $(seq 20); do
-		if logged "$@"; then
-			log=yes
-			break
-		fi
-		sleep 0.25
-	done
+	is_logged "$@" || log=no
 	if [ "$got" != "$verdict" ] || [ "$log" = no ]; then
 		judged=WRONG
 		wrong=$((wrong + 1))
 	fi
-	printf '  %-5s %-9s %-6s %-9s %-14s %-12s %-7s %s\n' "$from" "$to" "$what" "$verdict" "$saw" "$rule" "$log" "$judged"
+	# shellcheck disable=SC2059 # The format is ours.
+	printf "$row" "$from" "$to" "$what" "$verdict" "$saw" "$rule" "$log" "$judged"
 }
 
 # --- The story -------------------------------------------------------------------------------------------------
@@ -215,23 +249,26 @@ cordon policy apply "$policy" -m "the demonstration's policy"
 cordon zone list
 
 step "Starting web servers in app, db and the outside"
-serve_http app
-serve_http db
-serve_http web
-serve_http internet
+serve_http web 8080
+serve_http app 8080
+serve_http db 5432
+serve_http internet 8080
 
 step "Sending traffic, and comparing it with the policy"
+began=$(date -u +%Y-%m-%dT%H:%M:%SZ)
 wrong=0
-printf '  %-5s %-9s %-6s %-9s %-14s %-12s %-7s\n' from to what policy "client saw" rule logged
+row='  %-5s %-9s %-10s %-7s %-15s %-14s %-7s %s\n'
+# shellcheck disable=SC2059 # The format is ours.
+printf "$row" FROM TO WHAT POLICY "CLIENT SAW" RULE LOGGED ""
 for expectation in "${expectations[@]}"; do
 	read -r -a words <<<"$expectation"
 	check_expectation "${words[@]}"
 done
 
 step "The traffic log"
-cordon log list
+cordon log list --since "$began"
 echo
-cordon log summary
+cordon log summary --since "$began"
 
 step "Taking everything down"
 [ "$wrong" = 0 ] || fail "$wrong of ${#expectations[@]} connections were not treated as the policy says"

@@ -51,7 +51,7 @@ static int collect(sqlite3 *db, const char *table, const char *select, const cha
 	return sqlite3_finalize(statement);
 }
 
-/* --- Either end's name ------------------------------------------------------------------------ */
+/* --- Either end's name ---------------------------------------------------------------------- */
 
 #define TEXT(number)	  "(SELECT id FROM strings WHERE text = ?" number ")"
 #define EITHER_END(table) " AND (source IN " table " OR destination IN " table ")"

@@ -53,7 +53,7 @@ struct log_store {
 	char error[512];
 };
 
-/* --- Files --------------------------------------------------------------------------------- */
+/* --- Files ---------------------------------------------------------------------------------- */
 
 /* Lets go of the file under way.  `finish`: it is whole, and nothing more will be written to it. */
 static void close_bucket(struct log_store *store, bool finish)
@@ -201,7 +201,7 @@ static int open_bucket(struct log_store *store, uint64_t time_ns)
 	return rc;
 }
 
-/* --- Transactions -------------------------------------------------------------------------- */
+/* --- Transactions --------------------------------------------------------------------------- */
 
 /* Gives the transaction up.  `rc` is SQLite's, or 0 if store->error already says what is wrong. */
 static int fail(struct log_store *store, int rc, int error)
@@ -294,7 +294,7 @@ static int end_transaction(struct log_store *store)
 	return rc;
 }
 
-/* --- What is due now and then ---------------------------------------------------------------- */
+/* --- What is due now and then --------------------------------------------------------------- */
 
 /* True if the file under way is not the place for the next record. */
 static bool is_over(const struct log_store *store, uint64_t now_ns)
@@ -386,7 +386,7 @@ int log_store_commit(struct log_store *store, uint64_t now_ns, size_t *n_lost)
 	return rc;
 }
 
-/* --- Opening and closing --------------------------------------------------------------------- */
+/* --- Opening and closing -------------------------------------------------------------------- */
 
 static int complain(
 	const struct log_store *store, int error, const char *what, char *text, size_t size)

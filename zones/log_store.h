@@ -54,7 +54,7 @@ const char *log_store_error(const struct log_store *store);
 /* Commits and closes.  Accepts NULL. */
 void log_store_close(struct log_store *store);
 
-/* --- Queries ------------------------------------------------------------------------------- */
+/* --- Queries -------------------------------------------------------------------------------- */
 
 /* What to look for; all conditions must hold.  Strings are NULL, numbers -1 or 0, for "any"; start
  * from LOG_FILTER_ANY. */

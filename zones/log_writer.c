@@ -84,7 +84,7 @@ void log_writer_free(struct log_writer *writer)
 	free(writer->key.bytes);
 }
 
-/* --- Keys ---------------------------------------------------------------------------------- */
+/* --- Keys ----------------------------------------------------------------------------------- */
 
 static bool key_put(struct log_key *key, const void *bytes, size_t length)
 {
@@ -129,7 +129,7 @@ static int remember(struct log_writer *writer, enum log_insert table, const void
 	return error == -ENOMEM ? SQLITE_NOMEM : SQLITE_OK;
 }
 
-/* --- Rows ---------------------------------------------------------------------------------- */
+/* --- Rows ----------------------------------------------------------------------------------- */
 
 static int run(sqlite3_stmt *insert)
 {

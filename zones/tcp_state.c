@@ -80,7 +80,7 @@ struct step {
 	bool from_initiator;
 };
 
-/* --- Flags and options ------------------------------------------------------------------------ */
+/* --- Flags and options ---------------------------------------------------------------------- */
 
 bool tcp_flags_valid(uint8_t flags)
 {
@@ -150,7 +150,7 @@ bool tcp_side_valid(const struct tcp_side *side)
 	return progress == TCP_SIDE_NOTHING || tcp_load(&side->max_window) > 0;
 }
 
-/* --- Actions ---------------------------------------------------------------------------------- */
+/* --- Actions -------------------------------------------------------------------------------- */
 
 /* Eight bits by which a SYN is known again. */
 static uint8_t syn_mark(uint32_t sequence)
@@ -408,7 +408,7 @@ static enum tcp_result act(const struct step *step, enum action action)
 	return TCP_OUT_OF_STATE;
 }
 
-/* --- The machine ------------------------------------------------------------------------------ */
+/* --- The machine ---------------------------------------------------------------------------- */
 
 static struct step step_of(struct tcp_side *sender, const struct tcp_side *receiver,
 	const struct tcp_segment *segment, bool from_initiator)

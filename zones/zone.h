@@ -30,7 +30,7 @@ enum { ZONE_QUARANTINE = 0 };
 enum { ZONES_MAX = 4096, ZONE_RULES_MAX = 1000000 };
 enum { RULE_NONE = 0 };
 
-/* --- Reading a policy document ---------------------------------------------------------- */
+/* --- Reading a policy document -------------------------------------------------------------- */
 
 /* One thing wrong with a document.  The message names the offending word and what was expected. */
 struct policy_error {
@@ -62,7 +62,7 @@ uint32_t zone_policy_revision(const struct zone_policy *policy);
 /* Bytes of memory that the compiled policy holds. */
 size_t zone_policy_memory_bytes(const struct zone_policy *policy);
 
-/* --- Zones -------------------------------------------------------------------------------- */
+/* --- Zones ---------------------------------------------------------------------------------- */
 
 struct zone_info {
 	const char *name;  /* Owned by the policy. */
@@ -91,7 +91,7 @@ uint16_t zone_of_tags(const struct zone_policy *policy, const char *const *tags,
  * ZONE_QUARANTINE.  Cost: at most one hash probe per prefix length in use. */
 uint16_t zone_of_prefix(const struct zone_policy *policy, const struct in6_addr *address);
 
-/* --- Verdicts ----------------------------------------------------------------------------- */
+/* --- Verdicts ------------------------------------------------------------------------------- */
 
 enum zone_action { ZONE_ALLOW, ZONE_DENY, ZONE_REJECT, ZONE_PASS };
 

@@ -10,11 +10,15 @@
 Nothing here is shared between switches, so that any number of them, and of test runs, can go at once.
 """
 
+import contextlib
+import glob
+import ipaddress
 import itertools
 import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import tempfile
 import time
@@ -65,6 +69,14 @@ class CommandFailed(AssertionError):
         self.status = result.returncode
         self.output = result.stdout
         self.message = result.stderr
+
+
+def tidy(record):
+    """SQL spells addresses out; this shortens them as everybody writes them."""
+    for name in ("source_address", "destination_address"):
+        if record[name]:
+            record[name] = str(ipaddress.ip_address(record[name]))
+    return record
 
 
 def process_is_alive(pid):
@@ -118,6 +130,10 @@ class Switch:
     def json(self, *words):
         return json.loads(self.cordon(*words, "--json"))
 
+    def json_lines(self, *words):
+        """For what may be long: one object a line."""
+        return [json.loads(line) for line in self.cordon(*words, "--json").splitlines()]
+
     # --- Life --------------------------------------------------------------------------------------------------
 
     def up(self, *options):
@@ -137,6 +153,8 @@ class Switch:
             self._make_sure_of_end(program)
         for host in self.hosts:
             host.close()
+        # Where the switch had hugepages, it kept its connections on a file system of its own.
+        subprocess.run(["umount", os.path.join(self.run, "huge")], capture_output=True, check=False)
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def _make_sure_of_end(self, program):
@@ -174,11 +192,10 @@ class Switch:
         self.cordon("network", "add", name, "--vlan", vlan)
 
     def add_port(self, name, **options):
-        """add_port("a", type="kernel", vm_name="x"): an underscore is a hyphen, a list repeats the option."""
+        """add_port("a", type="kernel", no_wait=True): an underscore is a hyphen, True stands for a flag."""
         words = []
         for option, value in options.items():
-            for one in value if isinstance(value, (list, tuple)) else [value]:
-                words += ["--" + option.replace("_", "-"), str(one)]
+            words += ["--" + option.replace("_", "-")] + ([] if value is True else [str(value)])
         self.cordon("port", "add", name, *words)
 
     def policy(self, document, why="test"):
@@ -187,6 +204,25 @@ class Switch:
         with open(path, "w", encoding="utf-8") as file:
             file.write(document)
         return self.cordon("policy", "apply", path, "-m", why)
+
+    def host(self, name, number, network="lan", zone=None, port_options=None, **options):
+        """A namespace plugged in as a vNIC of its own MAC and addresses, tagged zone=ZONE."""
+        from host import Host
+
+        one = Host(name, number, **options)
+        self.hosts.append(one)
+        settings = {"type": "kernel", "device": one.device, "role": "vnic", "network": network, "mac": one.mac,
+                    "address": f"{one.ipv4},{one.ipv6}", "tag": f"zone={zone or name}", "vm_name": name,
+                    "vm_id": f"id-{name}"}
+        settings.update(port_options or {})
+        self.add_port(name, **{key: value for key, value in settings.items() if value is not None})
+        return one
+
+    def uplink(self, name, number, network="lan", port_options=None, **options):
+        """A namespace that is the outside: any MAC and address, zones by prefix, learning."""
+        return self.host(name, number, network, port_options={
+            "role": "uplink", "mac": None, "address": None, "tag": None, "vm_name": None, "vm_id": None,
+            **(port_options or {})}, **options)
 
     # --- What it says ----------------------------------------------------------------------------------------
 
@@ -200,14 +236,22 @@ class Switch:
                 if all(row.get(name) == value for name, value in fields.items())]
 
     def log(self, **fields):
-        """The log's records whose fields have these values, oldest first."""
-        return [row for row in self.json("log", "list")
-                if all(row.get(name) == value for name, value in fields.items())]
+        """The log's records whose fields have these values, oldest first, read with SQL as docs/log.md has it."""
+        rows = []
+        for path in sorted(glob.glob(os.path.join(self.state, "log", "traffic-*.db"))):
+            with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as database:
+                database.row_factory = sqlite3.Row
+                rows += [tidy(dict(row)) for row in database.execute("SELECT * FROM traffic ORDER BY sequence")]
+        return [row for row in rows if all(row[name] == value for name, value in fields.items())]
 
     def wait_log(self, count=1, seconds=10, **fields):
         """Waits until at least `count` such records are there."""
         return wait_for(lambda: (rows := self.log(**fields)) and len(rows) >= count and rows, seconds,
                         f"{count} log records with {fields}")
+
+    def status(self):
+        """What the switch says of itself; without a database too, when the command's status is no success."""
+        return json.loads(self.try_cordon("status", "--json").stdout)
 
     def port(self, name):
         return self.json("port", "show", name)

@@ -10,9 +10,11 @@ its own:
 
 import contextlib
 import ctypes
+import ipaddress
 import os
 import select
 import socket
+import struct
 import subprocess
 import threading
 import time
@@ -20,6 +22,7 @@ import time
 from cordon import unique
 
 CLONE_NEWNET = 0x40000000
+SOL_PACKET, PACKET_AUXDATA, TP_STATUS_VLAN_VALID = 263, 8, 1 << 4
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -38,19 +41,18 @@ def ip_batch(commands):
 class Host:
     """A machine on the network, numbered 1 to 254: 10.0.NET.NUMBER, fd00:NET::NUMBER, 02:00:00:00:NET:NUMBER."""
 
-    def __init__(self, name, number, net=0, vlan=None, mtu=1500):
+    def __init__(self, name, number, net=0, mtu=1500):
         self.name = name
         self.namespace = unique("cdn-")
         self.device = unique("cd")  # The end that is plugged into the switch.
         self.mac = f"02:00:00:00:{net:02x}:{number:02x}"
         self.ipv4 = f"10.0.{net}.{number}"
-        self.ipv6 = f"fd00:{net:x}::{number:x}"
-        self.inside = f"eth0.{vlan}" if vlan else "eth0"
+        self.ipv6 = str(ipaddress.ip_address(f"fd00:{net:x}::{number:x}"))
         self._packets = None
         self._processes = []
-        self._create(mtu, vlan)
+        self._create(mtu)
 
-    def _create(self, mtu, vlan):
+    def _create(self, mtu):
         ip_batch([
             f"netns add {self.namespace}",
             f"link add {self.device} mtu {mtu} type veth peer name eth0 address {self.mac} mtu {mtu}"
@@ -65,11 +67,8 @@ class Host:
                     with open(f"/proc/sys/net/ipv6/conf/{interface}/{name}", "w", encoding="ascii") as file:
                         file.write(str(value))
         ip_batch([f"link set {self.device} up"])
-        commands = ["link set lo up", "link set eth0 up"]
-        if vlan:
-            commands += [f"link add link eth0 name {self.inside} type vlan id {vlan}", f"link set {self.inside} up"]
-        commands += [f"address add {self.ipv4}/24 dev {self.inside}",
-                     f"address add {self.ipv6}/64 dev {self.inside} nodad"]
+        commands = ["link set lo up", "link set eth0 up", f"address add {self.ipv4}/24 dev eth0",
+                    f"address add {self.ipv6}/64 dev eth0 nodad"]
         run("ip", "-netns", self.namespace, "-batch", "-", text="\n".join(commands) + "\n")
 
     def close(self):
@@ -122,8 +121,7 @@ class Host:
     def knows(self, other):
         """Fixed neighbour entries, for what is not about ARP and neighbour discovery."""
         for address in (other.ipv4, other.ipv6):
-            run("ip", "-netns", self.namespace, "neighbour", "replace", address, "lladdr", other.mac,
-                "dev", self.inside)
+            run("ip", "-netns", self.namespace, "neighbour", "replace", address, "lladdr", other.mac, "dev", "eth0")
 
     # --- Traffic -----------------------------------------------------------------------------------------------
 
@@ -181,6 +179,7 @@ class Packets:
         self.socket = host.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
         self.socket.bind(("eth0", 3))
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+        self.socket.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
         self.socket.setblocking(False)
 
     def close(self):
@@ -210,11 +209,21 @@ class Packets:
         """What other hosts have sent (a raw socket sees its own frames as well)."""
         while True:
             try:
-                frame, address = self.socket.recvfrom(65536)
+                frame, ancillary, _, address = self.socket.recvmsg(65536, 64)
             except BlockingIOError:
                 return
             if address[2] != socket.PACKET_OUTGOING:
-                yield frame
+                yield self._with_tag(frame, ancillary)
+
+    @staticmethod
+    def _with_tag(frame, ancillary):
+        """The kernel takes the VLAN tag out of the frame and tells it beside (packet(7), PACKET_AUXDATA)."""
+        for level, kind, data in ancillary:
+            if level == SOL_PACKET and kind == PACKET_AUXDATA:
+                status, _, _, _, _, tci, tpid = struct.unpack("<IIIHHHH", data[:20])
+                if status & TP_STATUS_VLAN_VALID:
+                    return frame[:12] + struct.pack("!HH", tpid or 0x8100, tci) + frame[12:]
+        return frame
 
     def receive(self, condition=lambda frame: True, seconds=2.0, count=1):
         """The first `count` frames, as scapy's Ether, that meet the condition; fewer when the time is over."""

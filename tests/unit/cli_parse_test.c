@@ -61,7 +61,7 @@ static void end(struct run *run)
 	free(run->line);
 }
 
-/* --- Lines that are right ------------------------------------------------------------------ */
+/* --- Lines that are right ------------------------------------------------------------------- */
 
 static void test_commands(void **state)
 {
@@ -128,7 +128,22 @@ static void test_values(void **state)
 	end(&run);
 }
 
-/* --- Lines that are wrong ------------------------------------------------------------------ */
+static void test_synonyms(void **state)
+{
+	struct run run;
+
+	(void)state;
+	parse(&run, "cordon conn list --verdict deny");
+	assert_int_equal(run.status, CLI_OK);
+	assert_string_equal(cli_option(&run.cli, "verdict"), "denied");
+	end(&run);
+	parse(&run, "cordon conn list --verdict allowed");
+	assert_int_equal(run.status, CLI_OK);
+	assert_string_equal(cli_option(&run.cli, "verdict"), "allowed");
+	end(&run);
+}
+
+/* --- Lines that are wrong ------------------------------------------------------------------- */
 
 static void test_mistakes(void **state)
 {
@@ -194,7 +209,7 @@ static void test_too_many_options(void **state)
 	end(&run);
 }
 
-/* --- Settings ------------------------------------------------------------------------------ */
+/* --- Settings ------------------------------------------------------------------------------- */
 
 static void clear_environment(void)
 {
@@ -254,7 +269,7 @@ static void test_output_settings(void **state)
 	end(&run);
 }
 
-/* --- Help ---------------------------------------------------------------------------------- */
+/* --- Help ----------------------------------------------------------------------------------- */
 
 static void check_help(const char *line, enum cli_status status, const char *words)
 {
@@ -326,7 +341,7 @@ static void test_manual(void **state)
 	free(text);
 }
 
-/* --- Completion ---------------------------------------------------------------------------- */
+/* --- Completion ----------------------------------------------------------------------------- */
 
 /* `line` is what stands behind `cordon`; a last word "''" is empty. */
 static void check_completion(const char *line, const char *candidates)
@@ -369,6 +384,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_commands),
 		cmocka_unit_test(test_values),
+		cmocka_unit_test(test_synonyms),
 		cmocka_unit_test(test_mistakes),
 		cmocka_unit_test(test_too_many_options),
 		cmocka_unit_test(test_settings),

@@ -129,7 +129,7 @@ static void test_width(void **state)
 	assert_int_equal(cli_text_width("Müller…"), 7);
 }
 
-/* --- Tables -------------------------------------------------------------------------------- */
+/* --- Tables --------------------------------------------------------------------------------- */
 
 static const struct cli_column columns[] = {
 	{"name", "name", CLI_AUTO, 0, 0, NULL},

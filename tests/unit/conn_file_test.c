@@ -144,7 +144,7 @@ static void test_a_full_table_is_adopted(void **state)
 		assert_there(fixture, i);
 }
 
-/* --- Damage ----------------------------------------------------------------------------------- */
+/* --- Damage --------------------------------------------------------------------------------- */
 
 /* What lies where in a file of CAPACITY connections. */
 static struct conn_store *store_of(struct fixture *fixture)
@@ -192,7 +192,7 @@ static void damage_no_port(struct conn_table *table)
 
 static void damage_net(struct conn_table *table)
 {
-	table->flows[2].key.net = 4096;
+	table->flows[2].key.net = 2 << 24;
 	table->flows[2].hash = conn_hash(table, &table->flows[2].key);
 }
 
@@ -413,7 +413,7 @@ static void test_a_wild_live_byte_is_refused_by_name(void **state)
 	assert_empty_and_usable(fixture);
 }
 
-/* --- Failing ---------------------------------------------------------------------------------- */
+/* --- Failing -------------------------------------------------------------------------------- */
 
 static void assert_fails(struct fixture *fixture, const char *path, const char *why)
 {
@@ -530,7 +530,7 @@ static void test_huge_pages(void **state)
 	assert_int_equal(WEXITSTATUS(status), 0);
 }
 
-/* --- kill -9 ---------------------------------------------------------------------------------- */
+/* --- kill -9 -------------------------------------------------------------------------------- */
 
 enum { KEYS = 600, ROUNDS = 60 };
 

@@ -16,8 +16,7 @@
 
 #include "tests/unit/log_fixture.h"
 
-/* --- Filters
- * --------------------------------------------------------------------------------------- */
+/* --- Filters -------------------------------------------------------------------------------- */
 
 /* 1..10: sessions web -> db.  11..15: denials db -> internet, IPv6.  16: a gap.  17: rejected UDP.
  */
@@ -179,8 +178,7 @@ static void test_gaps_are_seen_beside_what_was_asked_for(void **state)
 	assert_finds(filter, 2, 9, 10);
 }
 
-/* --- Files
- * ------------------------------------------------------------------------------------------- */
+/* --- Files ---------------------------------------------------------------------------------- */
 
 /* Five hours of a hundred records each. */
 static void write_hours(void)
@@ -315,8 +313,7 @@ static void test_a_caller_may_stop(void **state)
 	assert_int_equal(found.n, 130);
 }
 
-/* --- Beside a writer
- * --------------------------------------------------------------------------------- */
+/* --- Beside a writer ------------------------------------------------------------------------ */
 
 /* What another process sees. */
 static size_t count_in_another_process(void)
@@ -433,8 +430,7 @@ static void test_follows_by_sequence_over_turning_files(void **state)
 	assert_int_equal(query(&(struct log_filter){ANY})->n, 200);
 }
 
-/* --- The summary
- * ---------------------------------------------------------------------------------------- */
+/* --- The summary ---------------------------------------------------------------------------- */
 
 static struct log_summary_row rows[8];
 static char row_texts[8][128];
@@ -514,8 +510,7 @@ static void test_counts_a_session_once(void **state)
 	assert_int_equal(rows[0].connections, 10);
 }
 
-/* --- By hand
- * ---------------------------------------------------------------------------------------------- */
+/* --- By hand -------------------------------------------------------------------------------- */
 
 static void assert_view(const char *column, const char *sequence, const char *wanted)
 {

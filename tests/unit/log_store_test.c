@@ -366,8 +366,7 @@ static void test_retention_by_size(void **state)
 	assert_in_range(query_all()->n, 200000, 599999);
 }
 
-/* --- What goes wrong
- * ------------------------------------------------------------------------------ */
+/* --- What goes wrong ------------------------------------------------------------------------ */
 
 /* Runs `child` in a process of its own, which then dies as if killed. */
 static void in_a_process_that_crashes(void (*child)(void))

@@ -37,7 +37,7 @@ struct recipe {
 	uint8_t tcp_flags;
 };
 
-/* --- Making frames ------------------------------------------------------------------------ */
+/* --- Making frames -------------------------------------------------------------------------- */
 
 static uint8_t payload_byte(uint32_t at)
 {
@@ -203,7 +203,7 @@ static struct rte_mbuf *make_frame(const struct recipe *recipe, size_t first)
 	return frame;
 }
 
-/* --- Reading them again ------------------------------------------------------------------- */
+/* --- Reading them again --------------------------------------------------------------------- */
 
 /* One frame's bytes and its layers. */
 struct read_frame {
@@ -254,7 +254,7 @@ static uint16_t shape(uint32_t offloads, uint16_t mtu, struct rte_mbuf *frame,
 	return n;
 }
 
-/* --- Stories ------------------------------------------------------------------------------ */
+/* --- Stories -------------------------------------------------------------------------------- */
 
 static const struct recipe whole[] = {
 	{.payload = 1},
@@ -529,7 +529,7 @@ static void a_long_burst_is_taken_in_parts(void **state)
 	rte_pktmbuf_free_bulk(out, n);
 }
 
-/* --- What comes in unfinished ------------------------------------------------------------- */
+/* --- What comes in unfinished --------------------------------------------------------------- */
 
 static void partial_checksums_are_noted(void **state)
 {

@@ -21,8 +21,7 @@ static struct packet parse(const struct frame *f)
 	return packet;
 }
 
-/* --- Quoted packets
- * ------------------------------------------------------------------------------------------ */
+/* --- Quoted packets ------------------------------------------------------------------------- */
 
 /* An ICMP error from 10.0.0.254 to 10.0.0.1 that quotes the first n_quoted bytes of `inner`'s IP
  * packet. */

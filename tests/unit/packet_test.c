@@ -15,8 +15,7 @@
 #include "datapath/packet.h"
 #include "tests/unit/valid_frames.h"
 
-/* --- Valid frames
- * ----------------------------------------------------------------------------------- */
+/* --- Valid frames --------------------------------------------------------------------------- */
 
 struct valid {
 	const char *name;
@@ -76,8 +75,7 @@ static struct packet parse(const struct frame *f)
 	return packet;
 }
 
-/* --- What valid frames are parsed into
- * --------------------------------------------------------------- */
+/* --- What valid frames are parsed into ------------------------------------------------------ */
 
 static void assert_address(const struct in6_addr *address, const char *expected)
 {
@@ -386,8 +384,7 @@ static void test_truncation(void **state)
 	}
 }
 
-/* --- Malformed frames
- * ------------------------------------------------------------------------------------ */
+/* --- Malformed frames ----------------------------------------------------------------------- */
 
 enum layer { FRAME, L3, L4 };
 enum after { AS_IS, CHECKSUM, LENGTHS };

@@ -66,8 +66,7 @@ static const char *check(const struct frame *f)
 	return drop_name(check_with(&binding, f));
 }
 
-/* --- Addresses
- * -------------------------------------------------------------------------------------- */
+/* --- Addresses ------------------------------------------------------------------------------ */
 
 static void make_udp4(struct frame *f, const uint8_t source_mac[6], const char *source,
 	uint32_t source_port, const char *destination, uint32_t destination_port)
@@ -191,9 +190,7 @@ static void test_link_local(void **state)
 	assert_int_equal(check_with(&binding, &f), DROP_SPOOFED_ADDRESS);
 }
 
-/* --- ARP
- * ------------------------------------------------------------------------------------------------
- */
+/* --- ARP ------------------------------------------------------------------------------------ */
 
 struct arp_row {
 	const char *expected;
@@ -245,8 +242,7 @@ static void test_arp_unbound(void **state)
 	assert_int_equal(check_with(&binding, &f), DROP_SPOOFED_ARP);
 }
 
-/* --- Neighbour discovery
- * -------------------------------------------------------------------------------- */
+/* --- Neighbour discovery -------------------------------------------------------------------- */
 
 enum { NO_OPTION, SOURCE_OPTION = 1, TARGET_OPTION = 2 };
 
@@ -429,8 +425,7 @@ static void test_multicast_listener(void **state)
 	assert_string_equal(check(&f), "spoofed-address");
 }
 
-/* --- Claims
- * ---------------------------------------------------------------------------------------------- */
+/* --- Claims --------------------------------------------------------------------------------- */
 
 static void assert_claim(const struct frame *f, const char *expected)
 {

@@ -57,7 +57,7 @@ struct generator {
 	struct side sides[N_SIDES];
 };
 
-/* --- Options --------------------------------------------------------------------------------- */
+/* --- Options -------------------------------------------------------------------------------- */
 
 static unsigned long number_of(const char *option, const char *text, unsigned long max)
 {
@@ -166,7 +166,7 @@ static struct options parse_options(int argc, char **argv)
 	return options;
 }
 
-/* --- Start ------------------------------------------------------------------------------------ */
+/* --- Start ---------------------------------------------------------------------------------- */
 
 /* The device waits without limit for a switch to connect; somebody must tell the user. */
 static void give_up(int signal)
@@ -216,7 +216,7 @@ static void wait_for_links(const struct generator *generator)
 	alarm(0);
 }
 
-/* --- Opening the flows ------------------------------------------------------------------------ */
+/* --- Opening the flows ---------------------------------------------------------------------- */
 
 /* Sends the frame of a step in each of n flows and waits a little for their arrival.  Returns how
  * many have arrived. */
@@ -274,7 +274,7 @@ static void open_flows(struct generator *generator, uint64_t opened[N_SIDES])
 	}
 }
 
-/* --- Measuring -------------------------------------------------------------------------------- */
+/* --- Measuring ------------------------------------------------------------------------------ */
 
 /* Both directions for so many clock ticks.  Without `send`, only takes in. */
 static void run_for(struct generator *generator, uint64_t ticks, bool send)
