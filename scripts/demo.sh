@@ -50,7 +50,7 @@ step() {
 
 # --- Setting up and taking down ----------------------------------------------------------------------------
 
-# A name that no other demonstration has; network devices may have 15 characters.
+# What no other demonstration is called.
 tag=cd$$
 run_directory=$(mktemp -d "${TMPDIR:-/tmp}/cordon-demo.XXXXXX")
 namespaces=()
@@ -60,6 +60,11 @@ succeeded=no
 
 namespace() {
 	echo "$tag-$1"
+}
+
+# The end of a guest's device that is plugged into the switch; names of devices have at most 15 characters.
+device_of() {
+	echo "$tag${1:0:3}"
 }
 
 inside() {
@@ -103,7 +108,8 @@ mac_of() {
 
 # A namespace whose device eth0 has its other end, `device`, in ours.
 add_namespace() {
-	local name=$1 octet=$2 device=$tag$1
+	local name=$1 octet=$2 device
+	device=$(device_of "$name")
 	ip netns add "$(namespace "$name")"
 	namespaces+=("$(namespace "$name")")
 	ip link add "$device" type veth peer name eth0 address "$(mac_of "$octet")" netns "$(namespace "$name")"
@@ -121,7 +127,7 @@ add_guest() {
 	local name=$1 octet=$2
 	add_namespace "$name" "$octet"
 	inside "$name" ip route add default via 10.10.0.254
-	cordon port add "$name" --type kernel --device "$tag$name" --role vnic --network lan \
+	cordon port add "$name" --type kernel --device "$(device_of "$name")" --role vnic --network lan \
 		--mac "$(mac_of "$octet")" --address "10.10.0.$octet,fd00:10::$octet" --tag "tier=$name" --vm-name "$name"
 }
 
@@ -129,7 +135,7 @@ add_guest() {
 add_outside() {
 	add_namespace internet 254
 	inside internet ip address add "$outside/32" dev lo
-	cordon port add internet --type kernel --device "${tag}internet" --role uplink --network lan
+	cordon port add internet --type kernel --device "$(device_of internet)" --role uplink --network lan
 }
 
 serve_http() {
@@ -265,7 +271,9 @@ for expectation in "${expectations[@]}"; do
 	check_expectation "${words[@]}"
 done
 
-step "The traffic log"
+step "The connections that there are, and the traffic log"
+cordon conn list
+echo
 cordon log list --since "$began"
 echo
 cordon log summary --since "$began"
