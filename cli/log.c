@@ -66,10 +66,9 @@ static void print_gap(struct printer *printer, const struct log_record *record)
 
 	cli_table_flush(printer->table);
 	printer->n_pending = 0;
-	fprintf(cli->out, "%s--- %s records lost here, %s%s%s%s ---%s\n",
-		cli_colour_start(cli, CLI_RED), cli_format_count(record->packets_forward, count),
-		cli_format_time(record->time_ns, when), *record->reason ? " (" : "", record->reason,
-		*record->reason ? ")" : "", cli_colour_end(cli));
+	fprintf(cli->out, "%s--- %s records lost here, %s ---%s\n", cli_colour_start(cli, CLI_RED),
+		cli_format_count(record->packets_forward, count),
+		cli_format_time(record->time_ns, when), cli_colour_end(cli));
 }
 
 static bool print_record(const struct log_record *record, void *context)

@@ -90,7 +90,10 @@ static uint64_t connections_of(const struct log_filter *filter, const struct log
 	case LOG_START: return 1;
 	case LOG_DENIED:
 	case LOG_SPOOFED:
-	case LOG_LIMIT: return 1 + (uint64_t)record->suppressed;
+	case LOG_LIMIT:
+		/* Without a packet it only tells what was held back. */
+		return (record->packets_forward || !record->suppressed) +
+		       (uint64_t)record->suppressed;
 	case LOG_END: return record->start_ns < filter->since_ns || filter->kind == LOG_END;
 	default: return filter->kind == record->kind;
 	}

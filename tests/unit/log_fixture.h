@@ -42,7 +42,7 @@ __attribute__((unused)) static int remove_directory(void **state)
 
 __attribute__((unused)) static const char *path_of(const char *name)
 {
-	static char path[200];
+	static char path[512];
 
 	snprintf(path, sizeof(path), "%s/%s", directory, name);
 	return path;

@@ -486,6 +486,26 @@ static void test_summarizes_by_zones_service_and_rule(void **state)
 	assert_int_equal(n_rows, 0);
 }
 
+/* What the cap gave out when the source fell silent is no attempt of its own. */
+static void test_counts_what_was_held_back_once(void **state)
+{
+	struct log_store *store = open_store(NULL);
+	struct log_record record = denial_of(1, T0);
+
+	(void)state;
+	write_one(store, &record);
+	record.sequence = 2;
+	record.suppressed = 40;
+	record.packets_forward = record.bytes_forward = 0;
+	write_one(store, &record);
+	commit(store, T0);
+	log_store_close(store);
+	summarize((struct log_filter){ANY});
+	assert_int_equal(n_rows, 1);
+	assert_int_equal(rows[0].connections, 41);
+	assert_int_equal(rows[0].packets, 1);
+}
+
 static void test_counts_a_session_once(void **state)
 {
 	struct log_store *store = open_store(NULL);
@@ -608,6 +628,7 @@ int main(void)
 		TEST(test_a_reader_in_the_midst_disturbs_nothing),
 		TEST(test_follows_by_sequence_over_turning_files),
 		TEST(test_summarizes_by_zones_service_and_rule),
+		TEST(test_counts_what_was_held_back_once),
 		TEST(test_counts_a_session_once),
 		TEST(test_the_view_spells_everything_out),
 		cmocka_unit_test(test_kinds_have_names),
