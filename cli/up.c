@@ -146,6 +146,9 @@ static enum cli_status start_server(struct cli *cli, const char *file)
 		&words, xasprintf("--log-file=%s/" CLI_DATABASE ".log", cli->state_directory));
 	svec_add(&words, "-vconsole:off");
 	svec_add(&words, "-vsyslog:off");
+	/* That `cordon` hangs up when it has its answer is nothing to warn of. */
+	svec_add(&words, "-vjsonrpc:file:err");
+	svec_add(&words, "-vreconnect:file:err");
 	svec_add(&words, "--no-chdir");
 	svec_add(&words, "--detach");
 	svec_add(&words, file);
