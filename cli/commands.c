@@ -19,7 +19,7 @@ const struct cli_option cli_global_options[] = {
 
 #define CONN_FILTER                                                                                \
 	"Filters must all hold: --zone, --address and --port look at either end.\n\n"              \
-	"  cordon conn list --zone web --verdict denied\n"                                           \
+	"  cordon conn list --zone web --verdict denied\n"                                         \
 	"  cordon conn list --protocol tcp --address 10.0.0.7"
 
 const struct cli_command cli_commands[] = {
