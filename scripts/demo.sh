@@ -57,6 +57,7 @@ namespaces=()
 processes=()
 switch_was_started=no
 succeeded=no
+interrupted=no
 
 namespace() {
 	echo "$tag-$1"
@@ -85,7 +86,7 @@ explain() {
 take_down() {
 	trap - EXIT INT TERM HUP
 	set +e
-	if [ "$succeeded" = no ] && [ "$switch_was_started" = yes ]; then
+	if [ "$succeeded$interrupted" = nono ] && [ "$switch_was_started" = yes ]; then
 		explain >&2
 	fi
 	for process in "${processes[@]}"; do
@@ -234,7 +235,7 @@ check_expectation() {
 [ "$(id -u)" = 0 ] || fail "making network namespaces needs root; try: sudo make demo"
 ip netns list >/dev/null 2>&1 || fail "this kernel or container lets nobody make network namespaces"
 trap take_down EXIT
-trap 'exit 130' INT TERM HUP
+trap 'interrupted=yes; exit 130' INT TERM HUP
 
 export CORDON_RUNDIR=$run_directory/run CORDON_STATEDIR=$run_directory/state
 
