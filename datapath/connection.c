@@ -195,6 +195,7 @@ void connection_open(struct packet_context *context, uint32_t flow, const struct
 	}
 	conn->start_ns = context->worker->now_ns;
 	conn->icmp_type = context->packet->icmp_type;
+	conn->icmp_code = context->packet->icmp_code;
 	atomic_fetch_and(&conn->flags, (uint8_t)CONN_REVERSE);
 	count_in_quota(sw, conn, context->in->number);
 	if (context->packet->protocol == IPPROTO_TCP && verdict->action == ZONE_ALLOW) {

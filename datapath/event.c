@@ -59,6 +59,7 @@ void event_connection(struct log_ring *ring, struct cordon_switch *sw, uint32_t 
 		.reason = (uint8_t)reason,
 		.reason_is_end = kind == LOG_END,
 		.icmp_type = conn->icmp_type,
+		.icmp_code = conn->icmp_code,
 		.ethertype = flow->key.kind == CONN_KEY_ETHERNET ? ntohs(flow->key.source_port) : 0,
 	};
 

@@ -154,7 +154,8 @@ static void decide_output(const struct miss *miss, const struct port *out, struc
 		decide_signalling(miss, out, verdict);
 	else
 		verdict_decide(miss->endpoints, miss->context->in, out, &miss->context->packet->key,
-			miss->context->packet->icmp_type, verdict);
+			miss->context->packet->icmp_type, miss->context->packet->icmp_code,
+			verdict);
 }
 
 static enum drop_reason denial_reason(const struct verdict *verdict)
@@ -481,7 +482,8 @@ static void decide_again(const struct miss *miss, uint32_t flow, struct verdict 
 		decide_outputs(miss, verdict);
 	else if (initiator != NULL)
 		verdict_decide(miss->endpoints, initiator, responder,
-			&conn_flow(sw->connections, flow & ~1u)->key, conn->icmp_type, verdict);
+			&conn_flow(sw->connections, flow & ~1u)->key, conn->icmp_type,
+			conn->icmp_code, verdict);
 }
 
 /* A packet of a connection that exists: its flow is stale, or not its own. */

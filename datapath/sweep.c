@@ -88,7 +88,8 @@ static bool is_denied_now(struct sweep *sweep, struct conn *conn, const struct f
 
 	if (atomic_load(&conn->verdict) != CONN_ALLOWED || in == NULL || out == NULL)
 		return false;
-	verdict_decide(sweep->endpoints, in, out, &flow->key, conn->icmp_type, &verdict);
+	verdict_decide(
+		sweep->endpoints, in, out, &flow->key, conn->icmp_type, conn->icmp_code, &verdict);
 	connection_set_verdict(conn, &verdict);
 	return verdict.action != ZONE_ALLOW;
 }

@@ -309,7 +309,7 @@ size_t forward_output_actions(
 /* Decides a connection from `in` to `out` whose first packet has `key`: by the source's zone, and
  * again by the destination's where that is another pair.  Under RCU; any thread. */
 void verdict_decide(const struct endpoint_map *endpoints, const struct port *in,
-	const struct port *out, const struct conn_key *key, uint8_t icmp_type,
+	const struct port *out, const struct conn_key *key, uint8_t icmp_type, uint8_t icmp_code,
 	struct verdict *verdict);
 
 /* --- reject.c ------------------------------------------------------------------------------- */

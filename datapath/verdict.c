@@ -52,13 +52,14 @@ static void ask(const struct endpoint_map *endpoints, struct zone_question *ques
 }
 
 void verdict_decide(const struct endpoint_map *endpoints, const struct port *in,
-	const struct port *out, const struct conn_key *key, uint8_t icmp_type,
+	const struct port *out, const struct conn_key *key, uint8_t icmp_type, uint8_t icmp_code,
 	struct verdict *verdict)
 {
 	bool is_icmp = key->protocol == IPPROTO_ICMP || key->protocol == IPPROTO_ICMPV6;
 	struct zone_question question = {
 		.protocol = key->protocol,
 		.type = icmp_type,
+		.code = icmp_code,
 		.source_port = is_icmp ? 0 : ntohs(key->source_port),
 		.destination_port = is_icmp ? 0 : ntohs(key->destination_port),
 	};
