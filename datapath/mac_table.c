@@ -5,9 +5,10 @@
  *
  * A bucket is one cache line: three entries and a sequence number, which is odd while an entry of
  * the bucket is being replaced.  A reader that sees it change, or odd, reads again, so that it
- * never believes the address of one entry with the port of another.  An address may be in either of
- * two buckets (Azar et al., "Balanced allocations", 1994) and goes into the emptier one: with twice
- * as many slots as addresses, both are full practically never.
+ * never believes the address of one entry with the port of another.  An entry that finds its bucket
+ * full goes into the next one that is not, and each bucket counts the entries that have passed it:
+ * a search ends at a bucket that none has passed.  With twice as many slots as addresses, most
+ * searches end in the first.  An entry never changes its slot.
  */
 #include "datapath/mac_table.h"
 
@@ -36,6 +37,7 @@ struct mac_slot {
 struct mac_bucket {
 	struct mac_slot slots[BUCKET_SLOTS];
 	_Atomic uint32_t sequence;
+	_Atomic uint32_t n_passed;
 } __attribute__((aligned(64)));
 
 _Static_assert(sizeof(struct mac_bucket) == 64, "a bucket is one cache line");
@@ -44,16 +46,16 @@ struct mac_table {
 	struct mac_bucket *buckets;
 	uint32_t n_buckets;
 	size_t capacity;
-	uint64_t secrets[2][3]; /* Of the two hashes. */
-	_Atomic uint8_t lock;	/* Guards what follows, and all changes of slots. */
+	uint64_t secrets[3];
+	_Atomic uint8_t lock; /* Guards what follows, and all changes of slots. */
 	_Atomic size_t count;
 	uint32_t n_learned[CONN_PORTS_MAX];
 };
 
-/* The two buckets in which an address may be. */
+/* An address, and the bucket at which its search begins. */
 struct mac_home {
 	uint64_t address;
-	struct mac_bucket *buckets[2];
+	uint32_t bucket;
 };
 
 static void table_lock(struct mac_table *table)
@@ -100,13 +102,15 @@ void mac_table_destroy(struct mac_table *table)
 	free(table);
 }
 
-static struct mac_bucket *bucket_of(
-	const struct mac_table *table, const uint64_t secrets[3], uint64_t address)
+static struct mac_home home_of_address(const struct mac_table *table, uint64_t address)
 {
 	const uint32_t words[2] = {(uint32_t)address, (uint32_t)(address >> 32)};
-	uint64_t hash = keyed_hash(secrets, words, 2);
+	uint64_t hash = keyed_hash(table->secrets, words, 2);
 
-	return &table->buckets[(hash * table->n_buckets) >> 32];
+	return (struct mac_home){
+		.address = address,
+		.bucket = (hash * table->n_buckets) >> 32,
+	};
 }
 
 static struct mac_home home_of(const struct mac_table *table, uint16_t vlan, const uint8_t mac[6])
@@ -115,11 +119,17 @@ static struct mac_home home_of(const struct mac_table *table, uint16_t vlan, con
 
 	memcpy(&address, mac, 6);
 	address |= (uint64_t)(vlan & 0xfff) << 48 | ADDRESS_USED;
-	return (struct mac_home){
-		.address = address,
-		.buckets = {bucket_of(table, table->secrets[0], address),
-			bucket_of(table, table->secrets[1], address)},
-	};
+	return home_of_address(table, address);
+}
+
+static uint32_t next_bucket(const struct mac_table *table, uint32_t bucket)
+{
+	return bucket + 1 < table->n_buckets ? bucket + 1 : 0;
+}
+
+static bool was_passed(const struct mac_bucket *bucket)
+{
+	return atomic_load_explicit(&bucket->n_passed, memory_order_relaxed);
 }
 
 static uint64_t place_of(uint16_t port, bool is_static, uint32_t now)
@@ -162,11 +172,20 @@ static uint64_t bucket_read(struct mac_bucket *bucket, uint64_t address, struct 
 	}
 }
 
-static uint64_t home_read(const struct mac_home *home, struct mac_slot **slot)
+/* The place of an address, or 0; with *slot set to where it was. */
+static uint64_t home_read(
+	const struct mac_table *table, const struct mac_home *home, struct mac_slot **slot)
 {
-	uint64_t place = bucket_read(home->buckets[0], home->address, slot);
+	uint32_t at = home->bucket;
+	uint64_t place;
 
-	return place ? place : bucket_read(home->buckets[1], home->address, slot);
+	do {
+		place = bucket_read(&table->buckets[at], home->address, slot);
+		if (place || !was_passed(&table->buckets[at]))
+			return place;
+		at = next_bucket(table, at);
+	} while (at != home->bucket);
+	return 0;
 }
 
 uint16_t mac_lookup(const struct mac_table *table, uint16_t vlan, const uint8_t mac[6])
@@ -174,7 +193,7 @@ uint16_t mac_lookup(const struct mac_table *table, uint16_t vlan, const uint8_t 
 	struct mac_home home = home_of(table, vlan, mac);
 	struct mac_slot *slot;
 
-	return place_port(home_read(&home, &slot));
+	return place_port(home_read(table, &home, &slot));
 }
 
 /* Moves the time of a learned place forward, if the slot still holds it.  Should the slot have been
@@ -194,7 +213,7 @@ void mac_refresh(
 {
 	struct mac_home home = home_of(table, vlan, mac);
 	struct mac_slot *slot;
-	uint64_t place = home_read(&home, &slot);
+	uint64_t place = home_read(table, &home, &slot);
 
 	if (place && place_port(place) == port)
 		place_refresh(slot, place, now);
@@ -214,29 +233,47 @@ static void slot_write(
 	atomic_store_explicit(&bucket->sequence, sequence + 2, memory_order_release);
 }
 
-/* The slot that holds `address`, with its bucket, or NULL.  Address 0 finds a free one. */
+/* The slot that holds an address, with its bucket, or NULL. */
 static struct mac_slot *slot_find(
-	const struct mac_home *home, uint64_t address, struct mac_bucket **bucket)
+	const struct mac_table *table, const struct mac_home *home, uint32_t *bucket)
 {
-	for (size_t b = 0; b < 2; b++) {
-		for (size_t i = 0; i < BUCKET_SLOTS; i++) {
-			struct mac_slot *slot = &home->buckets[b]->slots[i];
+	*bucket = home->bucket;
+	do {
+		struct mac_bucket *at = &table->buckets[*bucket];
 
-			*bucket = home->buckets[b];
-			if (atomic_load_explicit(&slot->address, memory_order_relaxed) == address)
-				return slot;
+		for (size_t i = 0; i < BUCKET_SLOTS; i++) {
+			if (atomic_load_explicit(&at->slots[i].address, memory_order_relaxed) ==
+				home->address)
+				return &at->slots[i];
 		}
-	}
+		if (!was_passed(at))
+			return NULL;
+		*bucket = next_bucket(table, *bucket);
+	} while (*bucket != home->bucket);
 	return NULL;
 }
 
-static size_t free_slots(const struct mac_bucket *bucket)
+/* A free slot for an address that is not there.  There is always one: there are more slots than the
+ * capacity. */
+static struct mac_slot *slot_free(
+	const struct mac_table *table, const struct mac_home *home, uint32_t *bucket)
 {
-	size_t n = 0;
+	for (*bucket = home->bucket;; *bucket = next_bucket(table, *bucket)) {
+		struct mac_bucket *at = &table->buckets[*bucket];
 
-	for (size_t i = 0; i < BUCKET_SLOTS; i++)
-		n += !atomic_load_explicit(&bucket->slots[i].address, memory_order_relaxed);
-	return n;
+		for (size_t i = 0; i < BUCKET_SLOTS; i++) {
+			if (!atomic_load_explicit(&at->slots[i].address, memory_order_relaxed))
+				return &at->slots[i];
+		}
+	}
+}
+
+/* Counts an entry that lies in `bucket` as passing the buckets before it, or as gone. */
+static void count_passed(
+	struct mac_table *table, const struct mac_home *home, uint32_t bucket, uint32_t by)
+{
+	for (uint32_t at = home->bucket; at != bucket; at = next_bucket(table, at))
+		atomic_fetch_add_explicit(&table->buckets[at].n_passed, by, memory_order_relaxed);
 }
 
 /* Counts a place in or out of its port's learned addresses. */
@@ -247,49 +284,49 @@ static void count_place(struct mac_table *table, uint64_t place, int by)
 }
 
 /* Enters an address that is not there.  False: no room. */
-static bool entry_add(struct mac_table *table, struct mac_home *home, uint64_t place)
+static bool entry_add(struct mac_table *table, const struct mac_home *home, uint64_t place)
 {
 	size_t count = atomic_load_explicit(&table->count, memory_order_relaxed);
-	struct mac_bucket *bucket;
 	struct mac_slot *slot;
+	uint32_t bucket;
 
-	if (free_slots(home->buckets[1]) > free_slots(home->buckets[0])) {
-		struct mac_bucket *emptier = home->buckets[1];
-
-		home->buckets[1] = home->buckets[0];
-		home->buckets[0] = emptier;
-	}
-	slot = slot_find(home, 0, &bucket);
-	if (!slot || count >= table->capacity)
+	if (count >= table->capacity)
 		return false;
-	slot_write(bucket, slot, home->address, place);
+	slot = slot_free(table, home, &bucket);
+	count_passed(table, home, bucket, 1);
+	slot_write(&table->buckets[bucket], slot, home->address, place);
 	count_place(table, place, 1);
 	atomic_store_explicit(&table->count, count + 1, memory_order_relaxed);
 	return true;
 }
 
-static void entry_remove(struct mac_table *table, struct mac_bucket *bucket, struct mac_slot *slot)
+static void entry_remove(struct mac_table *table, uint32_t bucket, struct mac_slot *slot)
 {
+	uint64_t address = atomic_load_explicit(&slot->address, memory_order_relaxed);
+	struct mac_home home = home_of_address(table, address);
+
 	count_place(table, atomic_load_explicit(&slot->place, memory_order_relaxed), -1);
-	slot_write(bucket, slot, 0, 0);
+	slot_write(&table->buckets[bucket], slot, 0, 0);
+	count_passed(table, &home, bucket, -1);
 	atomic_fetch_sub_explicit(&table->count, 1, memory_order_relaxed);
 }
 
 /* Gives an address that is there another place. */
 static void entry_move(
-	struct mac_table *table, struct mac_bucket *bucket, struct mac_slot *slot, uint64_t place)
+	struct mac_table *table, uint32_t bucket, struct mac_slot *slot, uint64_t place)
 {
 	count_place(table, atomic_load_explicit(&slot->place, memory_order_relaxed), -1);
 	count_place(table, place, 1);
-	slot_write(bucket, slot, atomic_load_explicit(&slot->address, memory_order_relaxed), place);
+	slot_write(&table->buckets[bucket], slot,
+		atomic_load_explicit(&slot->address, memory_order_relaxed), place);
 }
 
 /* Learns an address that is new, or elsewhere. */
-static enum mac_learn_result learn_locked(
-	struct mac_table *table, struct mac_home *home, uint16_t port, uint32_t limit, uint32_t now)
+static enum mac_learn_result learn_locked(struct mac_table *table, const struct mac_home *home,
+	uint16_t port, uint32_t limit, uint32_t now)
 {
-	struct mac_bucket *bucket;
-	struct mac_slot *slot = slot_find(home, home->address, &bucket);
+	uint32_t bucket;
+	struct mac_slot *slot = slot_find(table, home, &bucket);
 	uint64_t place = slot ? atomic_load_explicit(&slot->place, memory_order_relaxed) : 0;
 
 	if (slot && place_port(place) == port)
@@ -311,7 +348,7 @@ enum mac_learn_result mac_learn(struct mac_table *table, uint16_t vlan, const ui
 	struct mac_home home = home_of(table, vlan, mac);
 	enum mac_learn_result result;
 	struct mac_slot *slot;
-	uint64_t place = home_read(&home, &slot);
+	uint64_t place = home_read(table, &home, &slot);
 
 	assert(port && port < CONN_PORTS_MAX);
 	if (place && place_port(place) == port) {
@@ -330,13 +367,13 @@ bool mac_add_static(struct mac_table *table, uint16_t vlan, const uint8_t mac[6]
 {
 	struct mac_home home = home_of(table, vlan, mac);
 	uint64_t place = place_of(port, true, 0), old;
-	struct mac_bucket *bucket;
 	struct mac_slot *slot;
+	uint32_t bucket;
 	bool added = true;
 
 	assert(port && port < CONN_PORTS_MAX);
 	table_lock(table);
-	slot = slot_find(&home, home.address, &bucket);
+	slot = slot_find(table, &home, &bucket);
 	old = slot ? atomic_load_explicit(&slot->place, memory_order_relaxed) : 0;
 	if (!slot)
 		added = entry_add(table, &home, place);
@@ -351,17 +388,26 @@ bool mac_add_static(struct mac_table *table, uint16_t vlan, const uint8_t mac[6]
 void mac_remove_static(struct mac_table *table, uint16_t vlan, const uint8_t mac[6])
 {
 	struct mac_home home = home_of(table, vlan, mac);
-	struct mac_bucket *bucket;
 	struct mac_slot *slot;
+	uint32_t bucket;
 
 	table_lock(table);
-	slot = slot_find(&home, home.address, &bucket);
+	slot = slot_find(table, &home, &bucket);
 	if (slot && atomic_load_explicit(&slot->place, memory_order_relaxed) & PLACE_STATIC)
 		entry_remove(table, bucket, slot);
 	table_unlock(table);
 }
 
 /* --- All entries ---------------------------------------------------------------------------- */
+
+static bool is_empty(const struct mac_bucket *bucket)
+{
+	for (size_t i = 0; i < BUCKET_SLOTS; i++) {
+		if (atomic_load_explicit(&bucket->slots[i].address, memory_order_relaxed))
+			return false;
+	}
+	return true;
+}
 
 /* Removes the entries for whose place `goes` returns true.  The lock is held for one bucket at a
  * time, so that learning does not wait for long. */
@@ -370,14 +416,12 @@ static size_t remove_where(struct mac_table *table,
 {
 	size_t n = 0;
 
-	for (uint32_t b = 0; b < table->n_buckets; b++) {
-		struct mac_bucket *bucket = &table->buckets[b];
-
-		if (free_slots(bucket) == BUCKET_SLOTS)
+	for (uint32_t bucket = 0; bucket < table->n_buckets; bucket++) {
+		if (is_empty(&table->buckets[bucket]))
 			continue;
 		table_lock(table);
 		for (size_t i = 0; i < BUCKET_SLOTS; i++) {
-			struct mac_slot *slot = &bucket->slots[i];
+			struct mac_slot *slot = &table->buckets[bucket].slots[i];
 
 			if (!atomic_load_explicit(&slot->address, memory_order_relaxed) ||
 				!goes(atomic_load_explicit(&slot->place, memory_order_relaxed),
