@@ -153,20 +153,6 @@ static int ethtool(const struct kernel_device *device, void *command)
 	return error;
 }
 
-int kernel_device_stop_merging(const struct kernel_device *device)
-{
-	struct ethtool_value gro = {.cmd = ETHTOOL_SGRO, .data = 0};
-	struct ethtool_value flags = {.cmd = ETHTOOL_GFLAGS};
-	int error = ethtool(device, &gro);
-
-	if (ethtool(device, &flags) == 0 && flags.data & ETH_FLAG_LRO) {
-		flags.cmd = ETHTOOL_SFLAGS;
-		flags.data &= ~(uint32_t)ETH_FLAG_LRO;
-		error = ethtool(device, &flags);
-	}
-	return error;
-}
-
 unsigned int kernel_device_channels(const struct kernel_device *device)
 {
 	struct ethtool_channels channels = {.cmd = ETHTOOL_GCHANNELS};

@@ -32,9 +32,6 @@ int kernel_device_by_index(unsigned int index, struct kernel_device *device);
 /* Brings it up. */
 int kernel_device_set_up(const struct kernel_device *device);
 
-/* Keeps the kernel from merging received packets into larger ones than were sent (GRO, LRO). */
-int kernel_device_stop_merging(const struct kernel_device *device);
-
 /* The number of receive channels that are in use; 1 if the driver has no notion of them. */
 unsigned int kernel_device_channels(const struct kernel_device *device);
 

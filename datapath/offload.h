@@ -4,9 +4,9 @@
  *
  * A frame in the switch says in its mbuf what is still to be done, in DPDK's own terms:
  * RTE_MBUF_F_TX_TCP_CKSUM or _UDP_CKSUM with l2_len and l3_len set means that the transport
- * checksum field is not filled in; RTE_MBUF_F_TX_TCP_SEG with tso_segsz and l4_len means, further,
- * that the payload is to be cut.  RTE_MBUF_F_TX_IPV4 or _IPV6 tells the family.  Whoever pushes or
- * pops a VLAN tag moves l2_len along.  Any worker; no state.
+ * checksum field is not filled in; RTE_MBUF_F_TX_TCP_SEG or _UDP_SEG with tso_segsz and l4_len
+ * means, further, that the payload is to be cut.  RTE_MBUF_F_TX_IPV4 or _IPV6 tells the family.
+ * Whoever pushes or pops a VLAN tag moves l2_len along.  Any worker; no state.
  */
 #ifndef DATAPATH_OFFLOAD_H
 #define DATAPATH_OFFLOAD_H
@@ -15,7 +15,10 @@
 #include "datapath/port.h"
 
 /* What is left to be done to a frame; none of them: it can go out as it is. */
-#define OFFLOAD_FLAGS (RTE_MBUF_F_TX_L4_MASK | RTE_MBUF_F_TX_TCP_SEG)
+#define OFFLOAD_FLAGS (RTE_MBUF_F_TX_L4_MASK | OFFLOAD_CUT)
+
+/* It is a large frame: to be cut into TCP segments, or into UDP datagrams. */
+#define OFFLOAD_CUT (RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_UDP_SEG)
 
 enum {
 	/* No frame is cut into more pieces: a guest that asks for it wants to overload somebody. */

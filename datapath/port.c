@@ -311,7 +311,7 @@ static inline struct burst survey(
 /* True if each frame of the burst can go out as it is.  May say no of frames that can. */
 static inline bool fits(const struct port *port, const struct burst *burst, uint32_t offloads)
 {
-	uint64_t refused = offloads & PORT_TX_CHECKSUM ? RTE_MBUF_F_TX_TCP_SEG : OFFLOAD_FLAGS;
+	uint64_t refused = offloads & PORT_TX_CHECKSUM ? OFFLOAD_CUT : OFFLOAD_FLAGS;
 
 	return !(burst->flags & refused) &&
 	       burst->longest <= (uint32_t)port->mtu + RTE_ETHER_HDR_LEN &&

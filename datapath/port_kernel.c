@@ -15,12 +15,10 @@
  * - The kernel takes GSO away from the peer of a veth with XDP, in whatever namespace it is.  It
  *   leaves transmit checksums on, hence fills_checksums.
  *
- * AF_PACKET
- * - The kernel hands over GSO frames whole, which do not fit a buffer.  A veth's peer is told to
- *   make none (gso_max_segs); merging on receipt (GRO, LRO) is switched off.
- * - The host's stack sees the frames as well, and what it sends out by this device is seen by the
- *   switch as if it came in.  IPv4 fragments come in reassembled, and are lost if that is too
- * large.
+ * AF_PACKET (kernel_socket.c)
+ * - Frames that the sender's kernel has not cut or summed come in whole, with what is to be done,
+ *   and may go out so.  For bulk TCP that is faster than AF_XDP; for small frames it is slower.
+ * - The host's own stack sees the frames as well: give the device no address.
  *
  * The device may vanish and come back at any time (a container restarts).  The port stays, its link
  * down, and takes the device again when there is one of that name.
@@ -41,6 +39,7 @@
 #include <xdp/libxdp.h>
 
 #include "datapath/kernel_device.h"
+#include "datapath/kernel_socket.h"
 #include "datapath/port_ethdev.h"
 #include "openvswitch/vlog.h"
 #include "smap.h"
@@ -51,8 +50,6 @@ enum {
 	XDP_DESCRIPTORS = 1024,
 	/* A queue's buffers: the fill ring's, those being sent, those with the workers. */
 	XDP_BUFFERS = 2048 + XDP_DESCRIPTORS + 2048 + 1024,
-	PACKET_BUFFERS = 4096,
-	PACKET_RING_FRAMES = 512,
 	POOL_CACHE = 256,
 	/* What the kernel leaves of a buffer of the usual size for a frame, and of that for IP. */
 	XDP_FRAME_MAX = 1792,
@@ -60,8 +57,10 @@ enum {
 };
 
 struct port_kernel {
-	struct port_ethdev ethdev;
-	struct rte_mempool *pool;
+	struct port_ethdev ethdev;    /* AF_XDP's. */
+	struct rte_mempool *pool;     /* AF_XDP's. */
+	struct kernel_socket *socket; /* AF_PACKET's. */
+	struct port_kernel *next;
 	struct kernel_device device; /* As it was when it was taken. */
 	bool attached;
 	bool uses_xdp;
@@ -192,69 +191,50 @@ static int start_xdp(struct port *port, struct port_kernel *kernel, char *why, s
 	return 0;
 }
 
-/* --- AF_PACKET ------------------------------------------------------------------------------ */
-
-/* The kernel's ring wants frames of a power of two, which here hold all that the MTU allows. */
-static uint32_t ring_frame_bytes(uint32_t mtu)
-{
-	return rte_align32pow2(RTE_MAX(mtu + 256u, 2048u));
-}
+/* --- AF_PACKET ---------------------------------------------------------------------------- */
 
 static int start_packet(struct port *port, struct port_kernel *kernel, char *why, size_t why_size)
 {
-	const struct port_ethdev_settings settings = {
-		.n_queues = 1,
-		.paired_queues = true,
-		.offloads = PORT_TX_SEGMENTS,
-	};
-	uint32_t frame = ring_frame_bytes(kernel->device.mtu);
-	char devargs[160];
-	int result;
-
 	if (port->n_rx_queues > 1) {
 		snprintf(why, why_size,
-			"it had more queues before; remove the port and add it "
-			"again");
+			"it had more queues before; remove the port and add it again");
 		return -EOPNOTSUPP;
 	}
-	if (frame > UINT16_MAX / 2) {
-		snprintf(why, why_size, "MTU %u is too large; set it to 9216 or less",
-			kernel->device.mtu);
+	kernel->socket =
+		kernel_socket_open(kernel->device.index, port->environment->pool, why, why_size);
+	if (kernel->socket == NULL)
 		return -EOPNOTSUPP;
-	}
-	(void)kernel_device_stop_merging(&kernel->device);
-	kernel->pool = make_pool(port, PACKET_BUFFERS, frame);
-	if (kernel->pool == NULL) {
-		snprintf(why, why_size, "there is not enough memory for buffers");
-		return -ENOMEM;
-	}
-	snprintf(devargs, sizeof(devargs),
-		"net_af_packet_if%u,iface=%s,qpairs=1,blocksz=%u,framesz=%u,framecnt=%d",
-		kernel->device.index, kernel->device.name, RTE_MAX(frame, 4096u), frame,
-		PACKET_RING_FRAMES);
-	result = start_device(port, kernel, devargs, &settings, why, why_size);
-	if (result != 0) {
-		rte_mempool_free(kernel->pool);
-		kernel->pool = NULL;
-		return result;
-	}
+	port->n_rx_queues = 1;
+	port->n_tx_queues = 1;
+	atomic_store(&port->offloads, KERNEL_SOCKET_OFFLOADS);
 	kernel->uses_xdp = false;
 	return 0;
 }
 
 /* --- Taking the device ---------------------------------------------------------------------- */
 
-/* True if a port of ours has the device already. */
+/* All kernel ports, so that no two take one device.  The main thread's. */
+static struct kernel_ports {
+	struct port_kernel *first;
+} kernel_ports;
+
 static bool is_taken(unsigned int index)
 {
-	char name[RTE_ETH_NAME_MAX_LEN];
-	uint16_t id;
+	for (const struct port_kernel *kernel = kernel_ports.first; kernel != NULL;
+		kernel = kernel->next)
+		if (kernel->attached && kernel->device.index == index)
+			return true;
+	return false;
+}
 
-	snprintf(name, sizeof(name), "net_af_xdp_if%u", index);
-	if (rte_eth_dev_get_port_by_name(name, &id) == 0)
-		return true;
-	snprintf(name, sizeof(name), "net_af_packet_if%u", index);
-	return rte_eth_dev_get_port_by_name(name, &id) == 0;
+static void kernel_ports_remove(struct port_kernel *kernel)
+{
+	struct port_kernel **link = &kernel_ports.first;
+
+	while (*link != NULL && *link != kernel)
+		link = &(*link)->next;
+	if (*link != NULL)
+		*link = kernel->next;
 }
 
 /* Finds the device and brings it up. */
@@ -355,10 +335,15 @@ static void leave_device(struct port *port)
 	if (!kernel->attached)
 		return;
 	port_suspend(port);
-	port_ethdev_detach(kernel->ethdev.id);
-	rte_mempool_free(kernel->pool);
-	kernel->pool = NULL;
-	port->pool = port->environment->pool;
+	if (kernel->uses_xdp) {
+		port_ethdev_detach(kernel->ethdev.id);
+		rte_mempool_free(kernel->pool);
+		kernel->pool = NULL;
+		port->pool = port->environment->pool;
+	} else {
+		kernel_socket_close(kernel->socket);
+		kernel->socket = NULL;
+	}
 	kernel->attached = false;
 }
 
@@ -464,15 +449,36 @@ static int kernel_open(struct port *port, char *error, size_t error_size)
 	result = check_mode(port, error, error_size);
 	if (result == 0)
 		result = take_device(port, error, error_size);
-	if (result != 0)
+	if (result != 0) {
 		free(kernel);
-	return result;
+		return result;
+	}
+	kernel->next = kernel_ports.first;
+	kernel_ports.first = kernel;
+	return 0;
 }
 
 static void kernel_close(struct port *port)
 {
 	leave_device(port);
+	kernel_ports_remove(port->private);
 	free(port->private);
+}
+
+static uint16_t kernel_rx(struct port *port, uint16_t queue, struct rte_mbuf **frames, uint16_t n)
+{
+	struct port_kernel *kernel = port->private;
+
+	return kernel->uses_xdp ? rte_eth_rx_burst(kernel->ethdev.id, queue, frames, n)
+				: kernel_socket_rx(kernel->socket, frames, n);
+}
+
+static uint16_t kernel_tx(struct port *port, uint16_t queue, struct rte_mbuf **frames, uint16_t n)
+{
+	struct port_kernel *kernel = port->private;
+
+	return kernel->uses_xdp ? rte_eth_tx_burst(kernel->ethdev.id, queue, frames, n)
+				: kernel_socket_tx(kernel->socket, frames, n);
 }
 
 static const char *const kernel_options[] = {"device", "mode", "queues", "zero_copy", NULL};
@@ -482,7 +488,7 @@ const struct port_backend port_kernel = {
 	.options = kernel_options,
 	.open = kernel_open,
 	.close = kernel_close,
-	.rx = port_ethdev_rx,
-	.tx = port_ethdev_tx,
+	.rx = kernel_rx,
+	.tx = kernel_tx,
 	.poll_status = kernel_poll_status,
 };
