@@ -29,9 +29,11 @@ const struct cli_command cli_commands[] = {
 		"already is left alone, so it can be repeated.\n\n"
 		"  cordon up\n"
 		"  cordon up --no-huge --workers 1"},
-	{"down", NULL, NULL, cli_down, NULL, "stop the switch and the database",
+	{"down", NULL, NULL, cli_down, cli_down_options, "stop the switch and the database",
 		"Ends the processes that the run directory names, after making sure that they are\n"
-		"those.  What is configured stays; traffic stops until the next `cordon up`."},
+		"those.  What is configured stays; traffic stops until the next `cordon up`.\n\n"
+		"To upgrade without losing a connection:\n\n"
+		"  cordon down --keep-connections && cordon up"},
 	{"status", NULL, NULL, cli_show_status, NULL, "the switch on one screen", NULL},
 
 	{"port", "add", "NAME", cli_port_add, cli_port_add_options, "plug a port in",

@@ -244,7 +244,7 @@ enum cli_status cli_help(struct cli *cli);
 enum cli_status cli_complete(struct cli *cli, int argc, char **argv);
 
 /* Their options. */
-extern const struct cli_option cli_up_options[];
+extern const struct cli_option cli_up_options[], cli_down_options[];
 extern const struct cli_option cli_port_add_options[], cli_port_set_options[];
 extern const struct cli_option cli_port_list_options[];
 extern const struct cli_option cli_network_add_options[];

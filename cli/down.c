@@ -7,8 +7,33 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdlib.h>
+#include <sys/mount.h>
+#include <unistd.h>
 
 #include "openvswitch/util.h"
+
+const struct cli_option cli_down_options[] = {
+	{"keep-connections", 0, NULL, "the next `cordon up` goes on with them"},
+	{0},
+};
+
+/* Gives the connections' memory back: the file, and the huge pages that it may lie on.  That there
+ * is none is no error. */
+static void forget_connections(const struct cli *cli)
+{
+	char *huge = xasprintf("%s/huge", cli->run_directory);
+	char *files[] = {xasprintf("%s/connections", cli->run_directory),
+		xasprintf("%s/connections", huge)};
+
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+		unlink(files[i]);
+		free(files[i]);
+	}
+	umount2(huge, MNT_DETACH);
+	rmdir(huge);
+	free(huge);
+}
 
 /* Ends one program.  *pid gets what it was, 0 if it did not run. */
 static enum cli_status end(struct cli *cli, const char *program, pid_t *pid)
@@ -46,6 +71,8 @@ enum cli_status cli_down(struct cli *cli)
 		status = end(cli, CLI_DATABASE, &database_pid);
 	if (status != CLI_OK)
 		return status;
+	if (!cli_option(cli, "keep-connections"))
+		forget_connections(cli);
 	if (cli->json) {
 		struct json *answer = json_object_create();
 
