@@ -38,7 +38,7 @@ void log_bucket_name(uint64_t start, unsigned int part, char name[LOG_BUCKET_NAM
 	snprintf(name, LOG_BUCKET_NAME_MAX, "traffic-%s%s.db", stamp, number);
 }
 
-/* Reads a name.  False if it is not the name of a bucket, whole or set aside. */
+/* Reads a name.  False if it is not the name of a bucket: whole, set aside, or the WAL of one. */
 static bool parse_name(const char *name, struct log_bucket *bucket)
 {
 	char whole[LOG_BUCKET_NAME_MAX];
@@ -58,32 +58,35 @@ static bool parse_name(const char *name, struct log_bucket *bucket)
 	/* Written anew it must be the same, which leaves no room for names that only look alike. */
 	log_bucket_name(bucket->start, bucket->part, whole);
 	length = strlen(whole);
-	bucket->damaged = !strncmp(name + length, ".damaged", 8);
+	if (strncmp(name, whole, length))
+		return false;
 	strcpy(bucket->name, name);
-	return !strncmp(name, whole, length) && (bucket->damaged || !name[length]) &&
-	       !strstr(name + length, "-");
+	rest = name + length;
+	bucket->has_wal = !strcmp(rest, "-wal");
+	bucket->damaged = !strncmp(rest, ".damaged", 8) && !strchr(rest, '-');
+	return !*rest || bucket->has_wal || bucket->damaged;
 }
 
-static uint64_t file_bytes(
-	const char *directory, const char *name, const char *suffix, bool *exists)
+static uint64_t file_bytes(const char *directory, const char *name, const char *suffix)
 {
 	char *path = log_bucket_path(directory, name, suffix);
 	struct stat status;
 	int rc = path ? stat(path, &status) : -1;
 
 	free(path);
-	if (exists)
-		*exists = rc == 0;
 	return rc == 0 ? (uint64_t)status.st_blocks * 512 : 0;
 }
 
-static void look_beside(const char *directory, struct log_bucket *bucket)
+uint64_t log_bucket_bytes(const char *directory, const char *name)
 {
-	bucket->bytes = file_bytes(directory, bucket->name, "", NULL);
-	bucket->bytes += file_bytes(directory, bucket->name, "-wal", &bucket->has_wal);
-	bucket->bytes += file_bytes(directory, bucket->name, "-shm", NULL);
+	uint64_t bytes = file_bytes(directory, name, "");
+
+	for (int i = 0; i < N_COMPANIONS; i++)
+		bytes += file_bytes(directory, name, companions[i]);
+	return bytes;
 }
 
+/* A file before its WAL. */
 static int compare(const void *left, const void *right)
 {
 	const struct log_bucket *a = left, *b = right;
@@ -110,6 +113,23 @@ static int append(struct log_bucket_list *list, size_t *allocated, const struct 
 	return 0;
 }
 
+/* Sorts, and makes of the entries of WALs a note at those of their files. */
+static void sort(struct log_bucket_list *list)
+{
+	size_t n = 0;
+
+	qsort(list->at, list->n, sizeof(*list->at), compare);
+	for (size_t i = 0; i < list->n; i++) {
+		struct log_bucket *file = n ? &list->at[n - 1] : NULL;
+
+		if (!list->at[i].has_wal)
+			list->at[n++] = list->at[i];
+		else if (file && !strncmp(file->name, list->at[i].name, strlen(file->name)))
+			file->has_wal = true;
+	}
+	list->n = n;
+}
+
 int log_bucket_list_read(const char *directory, struct log_bucket_list *list)
 {
 	DIR *stream = opendir(directory);
@@ -125,14 +145,13 @@ int log_bucket_list_read(const char *directory, struct log_bucket_list *list)
 
 		if (!parse_name(entry->d_name, &bucket))
 			continue;
-		look_beside(directory, &bucket);
 		error = append(list, &allocated, &bucket);
 	}
 	closedir(stream);
 	if (error)
 		log_bucket_list_free(list);
 	else if (list->n)
-		qsort(list->at, list->n, sizeof(*list->at), compare);
+		sort(list);
 	return error;
 }
 
@@ -200,7 +219,10 @@ int log_bucket_set_aside(const char *directory, const char *name)
 
 	snprintf(to, sizeof(to), "%.40s.damaged", name);
 	for (unsigned int n = 2; n < 100; n++) {
-		file_bytes(directory, to, "", &exists);
+		char *path = log_bucket_path(directory, to, "");
+
+		exists = path && !access(path, F_OK);
+		free(path);
 		if (!exists)
 			return rename_all(directory, name, to);
 		snprintf(to, sizeof(to), "%.40s.damaged.%u", name, n);
@@ -208,9 +230,10 @@ int log_bucket_set_aside(const char *directory, const char *name)
 	return -EEXIST;
 }
 
-static int drop(const char *directory, struct log_bucket *bucket, uint64_t *total, char *error,
-	size_t error_size)
+static int drop(const char *directory, const struct log_bucket *bucket, uint64_t *total,
+	char *error, size_t error_size)
 {
+	uint64_t bytes = log_bucket_bytes(directory, bucket->name);
 	int rc = log_bucket_delete(directory, bucket->name);
 
 	if (rc) {
@@ -218,8 +241,7 @@ static int drop(const char *directory, struct log_bucket *bucket, uint64_t *tota
 			directory, bucket->name, strerror(-rc));
 		return rc;
 	}
-	*total -= bucket->bytes;
-	bucket->bytes = 0;
+	*total -= bytes < *total ? bytes : *total;
 	return 0;
 }
 
@@ -236,7 +258,7 @@ int log_bucket_retain(const char *directory, const char *keep, uint64_t oldest, 
 		return rc;
 	}
 	for (size_t i = 0; i < list.n; i++)
-		total += list.at[i].bytes;
+		total += log_bucket_bytes(directory, list.at[i].name);
 	for (size_t i = 0; i < list.n && !rc; i++) {
 		bool kept = keep && !strcmp(list.at[i].name, keep);
 

@@ -29,11 +29,10 @@ enum { LOG_BUCKET_APPLICATION = 0x436f7264, LOG_BUCKET_FORMAT = 1 };
 #define LOG_SECOND_NS	    1000000000ull
 
 struct log_bucket {
-	uint64_t start;	   /* Seconds since 1970. */
-	unsigned int part; /* From 1. */
-	bool damaged;	   /* Set aside: only retention looks at it. */
-	bool has_wal;	   /* Under way, or left so by a crash, or held by a reader. */
-	uint64_t bytes;
+	uint64_t start;			/* Seconds since 1970. */
+	unsigned int part;		/* From 1. */
+	bool damaged;			/* Set aside: only retention looks at it. */
+	bool has_wal;			/* Under way, or left so by a crash, or held by a reader. */
 	char name[LOG_BUCKET_NAME_MAX]; /* The file's, without the directory. */
 };
 
@@ -55,6 +54,9 @@ void log_bucket_list_free(struct log_bucket_list *list);
 
 /* The start of the first later bucket, which is where bucket `i` ends; UINT64_MAX for the last. */
 uint64_t log_bucket_end(const struct log_bucket_list *list, size_t i);
+
+/* The space that a file and what SQLite has put beside it take on the disk. */
+uint64_t log_bucket_bytes(const char *directory, const char *name);
 
 /* Deletes the file, with what SQLite may have put beside it.  Returns 0 or a negative errno. */
 int log_bucket_delete(const char *directory, const char *name);
@@ -97,6 +99,22 @@ int log_bucket_execute(sqlite3 *db, const char *sql);
 
 /* The first column of the first row as a number; `otherwise` if there is no row or an error. */
 int64_t log_bucket_number(sqlite3 *db, const char *sql, int64_t otherwise);
+
+/* --- log_bucket_choose.c ------------------------------------------------------------------------
+ */
+
+/* Opens the file for records of `time_ns`, with log_bucket_open(): the last one of that time's
+ * span, or the next part of it.  A damaged file is set aside; one of another format, of `max_bytes`
+ * or more, or with records of a much later time is left as it is.  *bucket tells which it is. */
+int log_bucket_open_for_time(const char *directory, unsigned int bucket_seconds, uint64_t max_bytes,
+	uint64_t time_ns, struct log_bucket *bucket, sqlite3 **db, char *error, size_t size);
+
+/* Where the span that `time_ns` falls in ends, in seconds. */
+uint64_t log_bucket_span_end(unsigned int bucket_seconds, uint64_t time_ns);
+
+/* The highest sequence number of all files: it is in the newest by name, or, should the clock have
+ * been set back, in one that was written to last.  Returns 0 or a negative errno. */
+int log_bucket_find_last(const char *directory, uint64_t *sequence);
 
 /* --- log_schema.c -------------------------------------------------------------------------------
  */

@@ -29,7 +29,6 @@ enum {
 	RETENTION_DAYS_DEFAULT = 30,
 	SHARES = 16, /* The largest part of the total size that one file may take. */
 	MAINTENANCE_SECONDS = 60,
-	OPEN_ATTEMPTS = 100, /* Files that are passed over before giving up. */
 };
 
 struct log_store {
@@ -70,82 +69,6 @@ static void close_bucket(struct log_store *store, bool finish)
 		sqlite3_close(db);
 }
 
-/* The bucket that `now` (seconds) falls in: that of a file which began since the span's round
- * start, if there is one (it may be of another `bucket_seconds`), and its last part. */
-static void choose(const struct log_store *store, const struct log_bucket_list *list, uint64_t now,
-	struct log_bucket *bucket)
-{
-	memset(bucket, 0, sizeof(*bucket));
-	bucket->start = now - now % store->bucket_seconds;
-	bucket->part = 1;
-	for (size_t i = 0; i < list->n; i++) {
-		const struct log_bucket *file = &list->at[i];
-
-		if (!file->damaged && file->start >= bucket->start && file->start <= now)
-			*bucket = *file;
-	}
-	log_bucket_name(bucket->start, bucket->part, bucket->name);
-}
-
-/* Looks whether the open file may have records of `time_ns` added.  Returns 1 if so, 0 if it is to
- * be left as it is, or a negative errno. */
-static int may_append(const struct log_store *store, const struct log_bucket *bucket, sqlite3 *db,
-	uint64_t time_ns)
-{
-	uint64_t sequence, last_ns;
-	int rc = log_bucket_last(db, &sequence, &last_ns);
-
-	if (rc)
-		return rc;
-	return last_ns <= time_ns + LOG_BUCKET_SLACK_NS && bucket->bytes < store->share_bytes;
-}
-
-static void next_part(struct log_bucket *bucket)
-{
-	bucket->part++;
-	bucket->bytes = 0;
-	log_bucket_name(bucket->start, bucket->part, bucket->name);
-}
-
-/* One attempt to open the file that `*bucket` names.  Returns as may_append(). */
-static int try_part(
-	struct log_store *store, const struct log_bucket *bucket, uint64_t time_ns, sqlite3 **db)
-{
-	int rc = log_bucket_open(store->directory, bucket, db, store->error, sizeof(store->error));
-
-	if (rc)
-		return rc == -EPROTO ? 0 : rc;
-	rc = may_append(store, bucket, *db, time_ns);
-	if (rc < 0) {
-		snprintf(store->error, sizeof(store->error), "%s/%s: %s", store->directory,
-			bucket->name, sqlite3_errmsg(*db));
-		sqlite3_close(*db);
-	} else if (!rc) {
-		log_bucket_finish(*db);
-	}
-	return rc;
-}
-
-/* Opens the file that `*bucket` names, or the next part that can be written to.  A damaged file is
- * set aside; one of another format, full or with records of a later time is left as it is. */
-static int open_part(
-	struct log_store *store, struct log_bucket *bucket, uint64_t time_ns, sqlite3 **db)
-{
-	for (int attempt = 0; attempt < OPEN_ATTEMPTS; attempt++) {
-		int rc = try_part(store, bucket, time_ns, db);
-
-		if (rc == 1)
-			return 0;
-		if (!rc)
-			next_part(bucket);
-		else if (rc != -EUCLEAN || log_bucket_set_aside(store->directory, bucket->name))
-			return rc;
-	}
-	snprintf(store->error, sizeof(store->error),
-		"%s: none of the files of this time can be written to", store->directory);
-	return -EUCLEAN;
-}
-
 static int take_bucket(struct log_store *store, const struct log_bucket *bucket, sqlite3 *db)
 {
 	char *path = log_bucket_path(store->directory, bucket->name, "");
@@ -166,26 +89,17 @@ static int take_bucket(struct log_store *store, const struct log_bucket *bucket,
 
 static int open_bucket(struct log_store *store, uint64_t time_ns)
 {
-	uint64_t now = time_ns / LOG_SECOND_NS;
-	struct log_bucket_list list;
 	struct log_bucket bucket;
 	sqlite3 *db;
 	int rc;
 
 	/* Somebody may have removed it; then so be it, and it is made again. */
 	mkdir(store->directory, 0750);
-	rc = log_bucket_list_read(store->directory, &list);
-	if (rc) {
-		snprintf(store->error, sizeof(store->error), "cannot read the directory %s: %s",
-			store->directory, strerror(-rc));
-		return rc;
-	}
-	choose(store, &list, now, &bucket);
-	log_bucket_list_free(&list);
-	rc = open_part(store, &bucket, time_ns, &db);
+	rc = log_bucket_open_for_time(store->directory, store->bucket_seconds, store->share_bytes,
+		time_ns, &bucket, &db, store->error, sizeof(store->error));
 	if (rc)
 		return rc;
-	store->end = now - now % store->bucket_seconds + store->bucket_seconds;
+	store->end = log_bucket_span_end(store->bucket_seconds, time_ns);
 	rc = take_bucket(store, &bucket, db);
 	if (rc == SQLITE_OK)
 		return 0;
@@ -421,35 +335,6 @@ static int take_directory(struct log_store *store, char *error, size_t error_siz
 	return 0;
 }
 
-/* The highest sequence number of all files that can be read; the others are the readers' business.
- */
-static int find_last_sequence(struct log_store *store, char *error, size_t error_size)
-{
-	struct log_bucket_list list;
-	int rc = log_bucket_list_read(store->directory, &list);
-
-	if (rc)
-		return complain(store, rc, "read", error, error_size);
-	for (size_t i = 0; i < list.n; i++) {
-		char *path = log_bucket_path(store->directory, list.at[i].name, "");
-		uint64_t sequence = 0, time_ns;
-		char ignored[256];
-		sqlite3 *db;
-
-		if (path && !list.at[i].damaged &&
-			!log_bucket_open_read(path, &db, ignored, sizeof(ignored))) {
-			log_bucket_last(db, &sequence, &time_ns);
-			sqlite3_close(db);
-		}
-		free(path);
-		if (sequence > store->last_sequence)
-			store->last_sequence = sequence;
-	}
-	store->written_sequence = store->last_sequence;
-	log_bucket_list_free(&list);
-	return 0;
-}
-
 static struct log_store *create(const struct log_store_options *options)
 {
 	struct log_store *store = calloc(1, sizeof(*store));
@@ -496,7 +381,10 @@ int log_store_open(const struct log_store_options *options, struct log_store **s
 	rc = take_directory(new, error, error_size);
 	if (!rc) {
 		finish_leftovers(new);
-		rc = find_last_sequence(new, error, error_size);
+		rc = log_bucket_find_last(new->directory, &new->last_sequence);
+		new->written_sequence = new->last_sequence;
+		if (rc)
+			complain(new, rc, "read", error, error_size);
 	}
 	if (rc) {
 		destroy(new);

@@ -412,7 +412,7 @@ static void test_follows_by_sequence_over_turning_files(void **state)
 		uint64_t last;
 
 		/* Once the clock is set back by half an hour. */
-		time += round == 20 ? -1800 * SECOND : 100 * SECOND;
+		time = round == 20 ? time - 1800 * SECOND : time + 100 * SECOND;
 		commit(store, time);
 		write_many(store, sequence, sequence + 4, time, SECOND);
 		filter.after_sequence = seen;
