@@ -71,7 +71,7 @@ enum cli_status cli_down(struct cli *cli)
 		status = end(cli, CLI_DATABASE, &database_pid);
 	if (status != CLI_OK)
 		return status;
-	if (!cli_option(cli, "keep-connections"))
+	if (!cli_flag(cli, "keep-connections"))
 		forget_connections(cli);
 	if (cli->json) {
 		struct json *answer = json_object_create();
