@@ -365,18 +365,32 @@ struct cli_table *cli_log_record_table(struct cli *cli)
 	return cli_table_create(cli, full_columns, ARRAY_SIZE(full_columns));
 }
 
+/* All but the last column. */
+#define SUMMARY_COLUMNS                                                                            \
+	{"zones", "source_zone", CLI_AUTO, 0, 0, zones_text},                                      \
+		{"service", "protocol", CLI_AUTO, 0, 0, service_text},                             \
+		{"verdict", "verdict", CLI_STATE, 0, 0, NULL},                                     \
+		{"connections", "connections", CLI_COUNT, 0, 0, NULL},                             \
+		{"rule", "rule", CLI_AUTO, 1, 12, rule_text},                                      \
+		{"packets", "packets", CLI_COUNT, 4, UNCUT, NULL},                                 \
+	{                                                                                          \
+		"bytes", "bytes", CLI_BYTES, 3, UNCUT, NULL                                        \
+	}
+
+static const struct cli_column short_summary_columns[] = {
+	SUMMARY_COLUMNS,
+	{"last", "last_ns", CLI_AUTO, 2, UNCUT, last_text},
+};
+
+static const struct cli_column full_summary_columns[] = {
+	SUMMARY_COLUMNS,
+	{"last", "last_ns", CLI_TIME, 0, 0, NULL},
+};
+
 struct cli_table *cli_log_summary_table(struct cli *cli)
 {
-	static const struct cli_column columns[] = {
-		{"zones", "source_zone", CLI_AUTO, 0, 0, zones_text},
-		{"service", "protocol", CLI_AUTO, 0, 0, service_text},
-		{"verdict", "verdict", CLI_STATE, 0, 0, NULL},
-		{"connections", "connections", CLI_COUNT, 0, 0, NULL},
-		{"rule", "rule", CLI_AUTO, 1, 12, rule_text},
-		{"packets", "packets", CLI_COUNT, 4, UNCUT, NULL},
-		{"bytes", "bytes", CLI_BYTES, 3, UNCUT, NULL},
-		{"last", "last_ns", CLI_AUTO, 2, UNCUT, last_text},
-	};
-
-	return cli_table_create(cli, columns, ARRAY_SIZE(columns));
+	if (cli->width)
+		return cli_table_create(
+			cli, short_summary_columns, ARRAY_SIZE(short_summary_columns));
+	return cli_table_create(cli, full_summary_columns, ARRAY_SIZE(full_summary_columns));
 }

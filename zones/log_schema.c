@@ -20,21 +20,21 @@
 static const char tables_sql[] =
 	"CREATE TABLE bucket (start_ns INTEGER NOT NULL);"
 	"CREATE TABLE names (class TEXT, number INTEGER, name TEXT NOT NULL,"
-	"  PRIMARY KEY (class, number)) WITHOUT ROWID;"
+	"\n  PRIMARY KEY (class, number)) WITHOUT ROWID;"
 	"CREATE TABLE strings (id INTEGER PRIMARY KEY, text TEXT NOT NULL);"
 	"CREATE TABLE parties (id INTEGER PRIMARY KEY,"
-	"  port INTEGER, vm_id INTEGER, vm_name INTEGER, zone INTEGER, tags INTEGER,"
-	"  mac BLOB, address BLOB);"
+	"\n  port INTEGER, vm_id INTEGER, vm_name INTEGER, zone INTEGER, tags INTEGER,"
+	"\n  mac BLOB, address BLOB);"
 	"CREATE TABLE contexts (id INTEGER PRIMARY KEY, kind INTEGER, verdict INTEGER,"
-	"  protocol INTEGER, icmp_type INTEGER, icmp_code INTEGER, tcp_flags INTEGER,"
-	"  ethertype INTEGER, vlan INTEGER, vni INTEGER, host INTEGER, reason INTEGER,"
-	"  tier INTEGER, policy INTEGER, rule INTEGER, label INTEGER, policy_revision INTEGER);"
+	"\n  protocol INTEGER, icmp_type INTEGER, icmp_code INTEGER, tcp_flags INTEGER,"
+	"\n  ethertype INTEGER, vlan INTEGER, vni INTEGER, host INTEGER, reason INTEGER,"
+	"\n  tier INTEGER, policy INTEGER, rule INTEGER, label INTEGER, policy_revision INTEGER);"
 	"CREATE TABLE records (sequence INTEGER PRIMARY KEY,"
-	"  time INTEGER, age INTEGER, context INTEGER, source INTEGER, destination INTEGER,"
-	"  source_address BLOB, destination_address BLOB,"
-	"  source_port INTEGER, destination_port INTEGER, suppressed INTEGER,"
-	"  packets_forward INTEGER, bytes_forward INTEGER,"
-	"  packets_reverse INTEGER, bytes_reverse INTEGER);";
+	"\n  time INTEGER, age INTEGER, context INTEGER, source INTEGER, destination INTEGER,"
+	"\n  source_address BLOB, destination_address BLOB,"
+	"\n  source_port INTEGER, destination_port INTEGER, suppressed INTEGER,"
+	"\n  packets_forward INTEGER, bytes_forward INTEGER,"
+	"\n  packets_reverse INTEGER, bytes_reverse INTEGER);";
 
 /* The formatter does not see that what follows are lists, one column a line. */
 /* clang-format off */
