@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * `cordon log`: the traffic log, read from its files.  Needs neither the switch nor the database,
- * so it works also for a log that was copied from another host (--state-dir).
+ * so it works also for a log that was copied from another host (--directory).
  */
 #include "cli/log.h"
 
@@ -139,7 +139,7 @@ enum cli_status cli_log_list(struct cli *cli)
 		!cli_option_number(cli, "limit", 0, INT64_MAX, &limit))
 		return CLI_USAGE;
 	query.filter.limit = (size_t)limit;
-	directory = cli_log_directory(cli);
+	directory = cli_log_place(cli);
 	rc = log_query(directory, &query.filter, print_record, &printer, error, sizeof(error));
 	if (!printer.n && (!rc || rc == -ENOENT))
 		say_nothing_found(cli, directory, rc);
@@ -224,7 +224,7 @@ enum cli_status cli_log_follow(struct cli *cli)
 		!cli_option_number(cli, "limit", 1, 1000000, &limit))
 		return CLI_USAGE;
 	query.filter.limit = (size_t)limit;
-	directory = cli_log_directory(cli);
+	directory = cli_log_place(cli);
 	rc = follow(cli, directory, &query.filter, &printer, error, sizeof(error));
 	finish(&printer);
 	free(directory);
@@ -281,7 +281,7 @@ enum cli_status cli_log_summary(struct cli *cli)
 		!cli_option_number(cli, "limit", 0, INT64_MAX, &limit))
 		return CLI_USAGE;
 	query.filter.limit = (size_t)limit;
-	directory = cli_log_directory(cli);
+	directory = cli_log_place(cli);
 	rc = log_summarize(directory, &query.filter, add_row, &printer, error, sizeof(error));
 	if (!printer.table && (!rc || rc == -ENOENT))
 		say_nothing_found(cli, directory, rc);

@@ -20,8 +20,9 @@
 		{"rule", 'r', "RULE", "decided by this rule, RULE or POLICY/RULE"},                \
 		{"address", 'a', "ADDRESS", "of this address or prefix, either end"},              \
 		{"protocol", 0, "NAME", "tcp, udp, icmp, icmpv6, sctp or a number"},               \
+		{"transport-port", 't', "N", "of this TCP, UDP or SCTP port, either end"},         \
 	{                                                                                          \
-		"transport-port", 't', "N", "of this TCP, UDP or SCTP port, either end"            \
+		"directory", 'd', "DIR", "the log's files (STATEDIR/log)"                          \
 	}
 #define CLI_LOG_SPAN                                                                               \
 	{"since", 's', "TIME", "from then on: 10m, 2h, 1d, or \"2026-01-31 14:00\""},              \
@@ -37,6 +38,9 @@ struct cli_log_query {
 
 /* Reads the options into *query.  Not CLI_OK: the reason was said. */
 enum cli_status cli_log_read_options(struct cli *cli, struct cli_log_query *query);
+
+/* The directory to look in.  Caller frees. */
+char *cli_log_place(const struct cli *cli);
 
 /* Reads "90s", "10m", "2h", "1d", "1w" (ago), "2026-01-31", "2026-01-31 14:00[:05]" (local time) or
  * RFC 3339 into nanoseconds since 1970.  False, leaving *time_ns alone, on anything else. */

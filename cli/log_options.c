@@ -201,3 +201,10 @@ enum cli_status cli_log_read_options(struct cli *cli, struct cli_log_query *quer
 	filter->transport_port = (int)transport_port;
 	return CLI_OK;
 }
+
+char *cli_log_place(const struct cli *cli)
+{
+	const char *directory = cli_option(cli, "directory");
+
+	return directory ? xstrdup(directory) : cli_log_directory(cli);
+}
