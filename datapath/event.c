@@ -83,27 +83,40 @@ static uint32_t cap_key(enum log_kind kind, uint32_t rule)
 	return (uint32_t)kind << CAP_KIND_SHIFT | rule;
 }
 
-void event_overdue(struct worker *worker)
+/* A record that stands for denials which were held back, and which no further one followed. */
+static void push_held_back(struct worker *worker, const struct log_cap_overdue *overdue)
 {
-	struct log_cap_overdue overdue;
-
-	if (!log_cap_overdue(worker->log_cap, worker->clock_ns, &overdue))
-		return;
 	const struct endpoint_map *endpoints =
 		atomic_load_explicit(&worker->sw->endpoints, memory_order_acquire);
-	unsigned int kind = overdue.rule >> CAP_KIND_SHIFT;
+	unsigned int kind = overdue->rule >> CAP_KIND_SHIFT;
 	struct log_event event = {
 		.time_ns = worker->now_ns,
 		.start_ns = worker->now_ns,
-		.key = {.source = overdue.source, .kind = CONN_KEY_IPV6},
-		.rule = overdue.rule & ((1u << CAP_KIND_SHIFT) - 1),
+		.key = {.source = overdue->source, .kind = CONN_KEY_IPV6},
+		.rule = overdue->rule & ((1u << CAP_KIND_SHIFT) - 1),
 		.policy_revision = zone_policy_revision(endpoint_map_policy(endpoints)),
-		.suppressed =
-			overdue.suppressed < UINT32_MAX ? (uint32_t)overdue.suppressed : UINT32_MAX,
+		.suppressed = overdue->suppressed < UINT32_MAX ? (uint32_t)overdue->suppressed
+							       : UINT32_MAX,
 		.kind = kind != 0 ? (uint8_t)kind : LOG_DENIED,
 		.verdict = ZONE_DENY,
 	};
 	push(&worker->events, &event);
+}
+
+void event_overdue(struct worker *worker)
+{
+	struct log_cap_overdue overdue;
+
+	if (log_cap_overdue(worker->log_cap, worker->clock_ns, &overdue))
+		push_held_back(worker, &overdue);
+}
+
+void event_held_back(struct worker *worker)
+{
+	struct log_cap_overdue overdue;
+
+	while (log_cap_drain(worker->log_cap, &overdue))
+		push_held_back(worker, &overdue);
 }
 
 void event_packet(struct packet_context *context, enum log_kind kind, enum drop_reason reason,

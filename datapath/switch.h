@@ -329,6 +329,9 @@ void event_packet(struct packet_context *context, enum log_kind kind, enum drop_
 /* Writes records for denials that were held back and followed by no more. */
 void event_overdue(struct worker *worker);
 
+/* The same for all that is held back, when the worker ends. */
+void event_held_back(struct worker *worker);
+
 int log_ring_open(struct log_ring *ring, const char *name, unsigned int size);
 void log_ring_close(struct log_ring *ring);
 

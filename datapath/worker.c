@@ -369,6 +369,7 @@ static void *worker_main(void *worker_)
 			worker->id);
 	read_clocks(worker);
 	poll_forever(worker);
+	event_held_back(worker);
 	rte_thread_unregister();
 	return NULL;
 }
