@@ -126,8 +126,8 @@ static void finish_checksum(const struct cut *cut, struct rte_mbuf *piece)
 		return;
 	}
 	offload_begin_checksum(piece, &layers);
-	piece->ol_flags |=
-		RTE_MBUF_F_TX_TCP_CKSUM | (layers.is_ip4 ? RTE_MBUF_F_TX_IPV4 : RTE_MBUF_F_TX_IPV6);
+	piece->ol_flags |= (cut->frame->ol_flags & RTE_MBUF_F_TX_L4_MASK) |
+			   (layers.is_ip4 ? RTE_MBUF_F_TX_IPV4 : RTE_MBUF_F_TX_IPV6);
 	piece->l2_len = layers.l3;
 	piece->l3_len = layers.l4 - layers.l3;
 	piece->l4_len = layers.payload - layers.l4;

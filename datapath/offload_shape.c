@@ -14,6 +14,9 @@ struct shape {
 
 static bool segmentation_is_taken(const struct shape *shape, const struct rte_mbuf *frame)
 {
+	/* No port cuts UDP. */
+	if (frame->ol_flags & RTE_MBUF_F_TX_UDP_SEG)
+		return false;
 	return shape->offloads &
 	       (frame->ol_flags & RTE_MBUF_F_TX_IPV4 ? PORT_TX_TSO4 : PORT_TX_TSO6);
 }

@@ -421,6 +421,20 @@ static void a_port_that_segments_gets_the_large_frame(void **state)
 	rte_pktmbuf_free_bulk(out, n);
 }
 
+static void no_port_gets_a_large_udp_frame(void **state)
+{
+	const struct recipe recipe = {.udp = true, .payload = 30000, .segment = 1200};
+	struct rte_mbuf *out[OUT_MAX];
+	uint64_t drops[DROP_N_REASONS] = {0};
+	uint16_t n = shape(PORT_TX_CHECKSUM | PORT_TX_SEGMENTS | PORT_TX_TSO4 | PORT_TX_TSO6, MTU,
+		make_frame(&recipe, 2048), out, drops);
+
+	(void)state;
+	assert_int_equal(n, 25);
+	assert_int_equal(out[0]->ol_flags & OFFLOAD_FLAGS, RTE_MBUF_F_TX_UDP_CKSUM);
+	rte_pktmbuf_free_bulk(out, n);
+}
+
 /* A frame that two ports send: finishing it for one must not change what the other sees. */
 static void shared_frames_are_copied(void **state)
 {
@@ -664,6 +678,7 @@ int main(void)
 		cmocka_unit_test(large_frames_are_cut),
 		cmocka_unit_test(cutting_leaves_checksums_to_a_port_that_fills_them),
 		cmocka_unit_test(a_port_that_segments_gets_the_large_frame),
+		cmocka_unit_test(no_port_gets_a_large_udp_frame),
 		cmocka_unit_test(shared_frames_are_copied),
 		cmocka_unit_test(frames_above_the_mtu_are_dropped_by_name),
 		cmocka_unit_test(nonsense_is_dropped_by_name),
