@@ -56,8 +56,8 @@ static inline uint32_t conn_hash(const struct conn_table *table, const struct co
 	uint64_t sum;
 
 	memcpy(words, key, 9 * sizeof(words[0]));
-	/* Put together in registers: the parser has just stored these fields one by one, and a wider
-	 * load would have to wait until the stores have left for the cache. */
+	/* Put together in registers: the parser has just stored these fields one by one, and a
+	 * wider load would have to wait until the stores have left for the cache. */
 	words[9] = key->source_port | (uint32_t)key->destination_port << 16;
 	words[10] = key->in_port | (uint32_t)key->protocol << 16 | (uint32_t)key->kind << 24;
 	if (__builtin_expect(key->kind == CONN_KEY_IPV4, 1)) {
