@@ -249,6 +249,54 @@ static void test_filling_and_emptying(void **state)
 	}
 }
 
+/* The next key after *i that falls into the first bucket. */
+static struct conn_key key_in_first_bucket(const struct fixture *fixture, uint32_t *i)
+{
+	for (;;) {
+		struct conn_key key = key_ipv4(++*i);
+
+		if (!conn_bucket_of(fixture->table, conn_hash(fixture->table, &key)))
+			return key;
+	}
+}
+
+/* All keys fall into one bucket: it takes all overflow buckets, then no more.  What ends gives them
+ * back, for another bucket to use. */
+static void test_an_index_without_room_refuses(void **state)
+{
+	struct fixture *fixture = *state;
+	uint32_t n_overflow = fixture->table->n_buckets / 8 + 1;
+	uint32_t room = (1 + n_overflow) * CONN_BUCKET_SLOTS;
+
+	for (unsigned int round = 0; round < 3; round++) {
+		uint32_t i = 0, cached;
+		struct conn_key key, reverse;
+
+		for (uint32_t n = 0; n < room; n++) {
+			key = key_in_first_bucket(fixture, &i);
+			assert_int_not_equal(add(fixture, &key, 0), CONN_FLOW_NONE);
+		}
+		cached = fixture->cache.n;
+		key = key_in_first_bucket(fixture, &i);
+		assert_int_equal(add(fixture, &key, 0), CONN_FLOW_NONE);
+		assert_int_equal(fixture->cache.n, cached);
+		assert_int_equal(conn_count(fixture->table), room);
+		assert_int_equal(find(fixture, &key), CONN_FLOW_NONE);
+		/* One whose reverse alone finds no room goes in without it. */
+		reverse = conn_key_reverse(&key, 5);
+		assert_int_not_equal(add(fixture, &reverse, 1), CONN_FLOW_NONE);
+		assert_int_equal(find(fixture, &key), CONN_FLOW_NONE);
+		assert_false(conn_add_reverse(fixture->table, find(fixture, &reverse), 1));
+		end(fixture, find(fixture, &reverse));
+
+		for (i = 0; conn_count(fixture->table);) {
+			key = key_in_first_bucket(fixture, &i);
+			assert_int_not_equal(find(fixture, &key), CONN_FLOW_NONE);
+			end(fixture, find(fixture, &key));
+		}
+	}
+}
+
 /* A table with little in it stays small, whatever passes through it. */
 static void test_numbers_are_used_again(void **state)
 {
@@ -420,6 +468,7 @@ int main(void)
 		TEST(test_unlinking_is_done_once),
 		TEST(test_prefetching_gives_a_hint),
 		TEST(test_filling_and_emptying),
+		TEST(test_an_index_without_room_refuses),
 		TEST(test_numbers_are_used_again),
 		TEST(test_a_cache_gives_back),
 		TEST(test_for_each_visits_the_live_ones),
