@@ -148,7 +148,8 @@ class Switch:
             live.remove(self)
         for closer in reversed(self.closers):
             closer()
-        self.down()
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            self.down()
         for program in ("cordon-switchd", "ovsdb-server"):
             self._make_sure_of_end(program)
         for host in self.hosts:

@@ -29,7 +29,7 @@ class Testpmd:
                    "--file-prefix", unique("tp"), "-m", str(memory_mb)]
         command += ["--in-memory", "--single-file-segments"] if huge else ["--no-huge", "--no-shconf"]
         command += [f"--vdev={device}" for device in devices]
-        command += ["--", "--interactive", "--no-mlockall", "--no-lsc-interrupt", *arguments]
+        command += ["--", "--interactive", "--no-mlockall", *arguments]
         with open(log, "wb") as output:
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=output)
 

@@ -50,7 +50,11 @@ class Host:
         self.ipv6 = str(ipaddress.ip_address(f"fd00:{net:x}::{number:x}"))
         self._packets = None
         self._processes = []
-        self._create(mtu)
+        try:
+            self._create(mtu)
+        except BaseException:
+            self.close()
+            raise
 
     def _create(self, mtu):
         ip_batch([

@@ -301,27 +301,44 @@ static void print_direction(
 		sent > all_received ? sent - all_received : 0);
 }
 
+/* Nanoseconds that this thread was ready to run but did not: others had the core.  See "schedstat"
+ * in the kernel's documentation. */
+static uint64_t waited_ns(void)
+{
+	FILE *file = fopen("/proc/thread-self/schedstat", "r");
+	uint64_t ran = 0, waited = 0;
+
+	if (file) {
+		if (fscanf(file, "%" SCNu64 " %" SCNu64, &ran, &waited) != 2)
+			waited = 0;
+		fclose(file);
+	}
+	return waited;
+}
+
 /* One round: the rate is of the timed part; the loss is of all frames, after the rings are dry. */
 static void measure_round(struct generator *generator, unsigned int round_seconds)
 {
 	struct side *a = &generator->sides[SIDE_A], *b = &generator->sides[SIDE_B];
-	uint64_t hz = rte_get_tsc_hz(), begin, ticks, received_a, received_b;
+	uint64_t hz = rte_get_tsc_hz(), begin, ticks, received_a, received_b, waited;
 	double seconds;
 
 	a->sent = b->sent = a->received = b->received = 0;
 	run_for(generator, hz / 1000 * WARM_UP_MS, true);
 	received_a = a->received;
 	received_b = b->received;
+	waited = waited_ns();
 	begin = rte_rdtsc();
 	run_for(generator, hz * round_seconds, true);
 	ticks = rte_rdtsc() - begin;
+	waited = waited_ns() - waited;
 	received_a = a->received - received_a;
 	received_b = b->received - received_b;
 	run_for(generator, hz / 1000 * DRAIN_MS, false);
 
 	seconds = (double)ticks / (double)hz;
-	printf("{\"seconds\": %.3f, \"mpps\": %.4f, ", seconds,
-		(double)(received_a + received_b) / seconds / 1e6);
+	printf("{\"seconds\": %.3f, \"waited\": %.4f, \"mpps\": %.4f, ", seconds,
+		(double)waited / 1e9 / seconds, (double)(received_a + received_b) / seconds / 1e6);
 	print_direction("a_to_b", a->sent, received_b, b->received, seconds);
 	printf(", ");
 	print_direction("b_to_a", b->sent, received_a, a->received, seconds);
