@@ -251,8 +251,11 @@ int main(int argc, char **argv)
 	start_dpdk(&forwarder, huge);
 	forwarder.environment.n_workers = workers;
 	for (uint16_t side = 0; side < 2; side++) {
+		uint64_t begin = rte_rdtsc();
+
 		forwarder.ports[side] =
 			open_port(&forwarder, side + 1, &argv, error, sizeof(error));
+		printf("opened in %.1f ms\n", (rte_rdtsc() - begin) * 1e3 / rte_get_tsc_hz());
 		if (forwarder.ports[side] == NULL) {
 			fprintf(stderr, "%s\n", error);
 			port_close(forwarder.ports[0]);
