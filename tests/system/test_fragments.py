@@ -80,3 +80,14 @@ def test_fragment_of_an_allowed_datagram_opens_nothing_else(site):
     a.packets.send(*[Ether(src=a.mac, dst=b.mac) / part for part in (parts[0], parts[1], foreign)])
     assert len(b.packets.receive(lambda f: IP in f and f[IP].id == 1111, 2, count=2)) == 2
     wait_for(lambda: switch.drops()["fragment-no-first"] == before + 1, 5, "the drop")
+
+
+def test_fragment_that_would_overwrite_the_ports_is_dropped_by_name(site):
+    """Its first fragment is allowed; the second one lies upon it (RFC 1858)."""
+    switch, a, b = site
+    parts = fragment(IP(src=a.ipv4, dst=b.ipv4, id=3333) / UDP(sport=1, dport=5353) / (b"z" * 2000), fragsize=1000)
+    parts[1].frag = 1
+    parts[1].chksum = None
+    before = switch.drops()["fragment-overlap"]
+    a.packets.send(*[Ether(src=a.mac, dst=b.mac) / part for part in parts[:2]])
+    wait_for(lambda: switch.drops()["fragment-overlap"] == before + 1, 5, "the drop")

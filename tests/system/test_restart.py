@@ -104,15 +104,30 @@ def test_policy_holds_across_a_restart(site):
         connection.close()
 
 
-def test_clean_stop_keeps_connections_too(site):
+def test_upgrade_keeps_connections(site):
     switch, client, server = site
     with TcpServer(server, 80):
         connection = client.connect(server.ipv4, 80, seconds=20)
         assert exchange(connection, b"before")
-        switch.cordon("down")
+        switch.cordon("down", "--keep-connections")
         assert switch.pid() is None and switch.pid("ovsdb-server") is None
         switch.up()
         assert exchange(connection, b"after")
+        connection.close()
+
+
+def test_stop_forgets_connections(site):
+    switch, client, server = site
+    with TcpServer(server, 80):
+        connection = client.connect(server.ipv4, 80, seconds=1)
+        assert exchange(connection, b"before")
+        switch.cordon("down")
+        switch.up()
+        assert switch.status()["connections"]["adopted"] == 0
+        connection.sendall(b"after")
+        with pytest.raises(TimeoutError):
+            connection.recv(100)
+        assert switch.drops()["tcp-out-of-state"] > 0, "the middle of a connection whose beginning was not seen"
         connection.close()
 
 
