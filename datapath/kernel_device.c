@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <linux/ethtool.h>
 #include <linux/if_link.h>
+#include <linux/if_packet.h>
 #include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <stdio.h>
@@ -136,6 +137,26 @@ int kernel_device_set_up(const struct kernel_device *device)
 
 	begin_set_link(&request, &header);
 	return set_link(&request);
+}
+
+int kernel_device_hold_promiscuous(const struct kernel_device *device)
+{
+	const struct packet_mreq promiscuous = {
+		.mr_ifindex = (int)device->index,
+		.mr_type = PACKET_MR_PROMISC,
+	};
+	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0); /* Of no protocol: gets nothing. */
+
+	if (fd < 0)
+		return -errno;
+	if (setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &promiscuous, sizeof(promiscuous)) !=
+		0) {
+		int error = errno;
+
+		close(fd);
+		return -error;
+	}
+	return fd;
 }
 
 /* --- ethtool -------------------------------------------------------------------------------- */

@@ -32,6 +32,10 @@ int kernel_device_by_index(unsigned int index, struct kernel_device *device);
 /* Brings it up. */
 int kernel_device_set_up(const struct kernel_device *device);
 
+/* Has the device receive frames for any address, for as long as the descriptor that is returned is
+ * open. */
+int kernel_device_hold_promiscuous(const struct kernel_device *device);
+
 /* The number of receive channels that are in use; 1 if the driver has no notion of them. */
 unsigned int kernel_device_channels(const struct kernel_device *device);
 

@@ -84,13 +84,7 @@ static const char *attach(struct kernel_socket *socket, unsigned int device_inde
 		.sll_protocol = htons(ETH_P_ALL),
 		.sll_ifindex = (int)device_index,
 	};
-	const struct packet_mreq promiscuous = {
-		.mr_ifindex = (int)device_index,
-		.mr_type = PACKET_MR_PROMISC,
-	};
 
-	if (set_option(socket->fd, PACKET_ADD_MEMBERSHIP, &promiscuous, sizeof(promiscuous)) != 0)
-		return "PACKET_ADD_MEMBERSHIP";
 	if (bind(socket->fd, (const struct sockaddr *)&address, sizeof(address)) != 0)
 		return "bind";
 	return NULL;

@@ -20,8 +20,8 @@ struct kernel_socket;
 /* What kernel_socket_tx() takes, as enum port_offload. */
 #define KERNEL_SOCKET_OFFLOADS (PORT_TX_CHECKSUM | PORT_TX_TSO4 | PORT_TX_TSO6 | PORT_TX_SEGMENTS)
 
-/* Opens a socket on the device with that index, which it makes promiscuous until it is closed.
- * Received frames come from `pool`.  Returns NULL with a reason in why[]. */
+/* Opens a socket on the device with that index.  Received frames come from `pool`.  Returns NULL
+ * with a reason in why[]. */
 struct kernel_socket *kernel_socket_open(
 	unsigned int device_index, struct rte_mempool *pool, char *why, size_t why_size);
 void kernel_socket_close(struct kernel_socket *socket); /* Accepts NULL. */

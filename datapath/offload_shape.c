@@ -21,7 +21,7 @@ static bool segmentation_is_taken(const struct shape *shape, const struct rte_mb
 	       (frame->ol_flags & RTE_MBUF_F_TX_IPV4 ? PORT_TX_TSO4 : PORT_TX_TSO6);
 }
 
-/* True if the frame's data may be written to, or be left to a port that keeps it. */
+/* True if nobody else sees the frame's data, so that it may be written to. */
 static bool is_own(const struct rte_mbuf *frame)
 {
 	return rte_mbuf_refcnt_read(frame) == 1 && RTE_MBUF_DIRECT(frame);
@@ -43,9 +43,8 @@ static struct rte_mbuf *shape_small(const struct shape *shape, struct rte_mbuf *
 {
 	bool fills = layers != NULL && !(shape->offloads & PORT_TX_CHECKSUM);
 	bool contiguous = shape->offloads & PORT_TX_SEGMENTS || frame->nb_segs == 1;
-	bool foreign = shape->offloads & PORT_TX_KEEPS && frame->pool != shape->environment->pool;
 
-	if (!contiguous || foreign || (fills && !is_own(frame))) {
+	if (!contiguous || (fills && !is_own(frame))) {
 		*reason = DROP_NO_BUFFER;
 		frame = copy_frame(shape, frame);
 		if (frame == NULL)

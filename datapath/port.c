@@ -124,7 +124,6 @@ static struct port *port_new(const struct port_environment *environment, uint16_
 	memset(port, 0, sizeof(*port));
 	port->number = number;
 	port->environment = environment;
-	port->pool = environment->pool;
 	port->options = options;
 	snprintf(port->name, sizeof(port->name), "%s", name);
 	atomic_init(&port->settings, settings);
@@ -288,11 +287,9 @@ struct burst {
 	uint64_t flags, bytes;
 	uint32_t longest;
 	uint16_t segments; /* Bits set beyond the lowest: a chain is among them. */
-	bool foreign;	   /* From another pool than the environment's. */
 };
 
-static inline struct burst survey(
-	const struct port_environment *environment, struct rte_mbuf *const *frames, uint16_t n)
+static inline struct burst survey(struct rte_mbuf *const *frames, uint16_t n)
 {
 	struct burst burst = {0};
 
@@ -303,7 +300,6 @@ static inline struct burst survey(
 		burst.bytes += rte_pktmbuf_pkt_len(frame);
 		burst.longest = RTE_MAX(burst.longest, rte_pktmbuf_pkt_len(frame));
 		burst.segments |= frame->nb_segs ^ 1;
-		burst.foreign |= frame->pool != environment->pool;
 	}
 	return burst;
 }
@@ -315,8 +311,7 @@ static inline bool fits(const struct port *port, const struct burst *burst, uint
 
 	return !(burst->flags & refused) &&
 	       burst->longest <= (uint32_t)port->mtu + RTE_ETHER_HDR_LEN &&
-	       (burst->segments == 0 || offloads & PORT_TX_SEGMENTS) &&
-	       !(burst->foreign && offloads & PORT_TX_KEEPS);
+	       (burst->segments == 0 || offloads & PORT_TX_SEGMENTS);
 }
 
 /* Frees what the back end did not take. */
@@ -373,7 +368,7 @@ static inline void shape_or_send(struct port *port, const struct port_environmen
 	uint16_t queue, struct rte_mbuf **frames, uint16_t n, uint64_t drops[DROP_N_REASONS])
 {
 	uint32_t offloads = atomic_load_explicit(&port->offloads, memory_order_relaxed);
-	struct burst burst = survey(environment, frames, n);
+	struct burst burst = survey(frames, n);
 
 	if (likely(fits(port, &burst, offloads)))
 		give(port, queue, frames, n, burst.bytes, drops);

@@ -61,9 +61,6 @@ enum port_offload {
 	PORT_TX_TSO4 = 1 << 1,
 	PORT_TX_TSO6 = 1 << 2,
 	PORT_TX_SEGMENTS = 1 << 3, /* Chained mbufs. */
-	/* Not an ability: it holds frames after tx has returned, so that those from a pool that
-	 * goes away with another port must be copied. */
-	PORT_TX_KEEPS = 1 << 4,
 };
 
 /* Counters of one queue.  Written by the worker that owns the queue (rx), or under the queue's tx
@@ -104,7 +101,6 @@ struct port {
 	const struct port_backend *backend;
 	const struct port_environment *environment;
 	void *private; /* The back end's. */
-	struct rte_mempool *pool; /* Where its received frames come from. */
 
 	_Atomic(struct port_settings *) settings; /* Main thread writes; RCU. */
 	_Atomic bool running;       /* Between port_resume() and port_suspend(). */

@@ -82,8 +82,7 @@ static int dpdk_open(struct port *port, char *error, size_t error_size)
 
 	const struct port_ethdev_settings settings = {
 		.n_queues = queues,
-		.offloads = PORT_TX_CHECKSUM | PORT_TX_TSO4 | PORT_TX_TSO6 | PORT_TX_SEGMENTS |
-			    PORT_TX_KEEPS,
+		.offloads = PORT_TX_CHECKSUM | PORT_TX_TSO4 | PORT_TX_TSO6 | PORT_TX_SEGMENTS,
 	};
 	struct port_ethdev *ethdev = calloc(1, sizeof(*ethdev));
 	if (ethdev == NULL) {

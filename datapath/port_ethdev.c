@@ -97,7 +97,7 @@ static uint32_t usable_offloads(
 	const uint64_t checksums = RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM |
 				   RTE_ETH_TX_OFFLOAD_UDP_CKSUM;
 	uint64_t has = info->tx_offload_capa;
-	uint32_t usable = wanted & PORT_TX_KEEPS;
+	uint32_t usable = 0;
 
 	*capabilities = 0;
 	if (wanted & PORT_TX_CHECKSUM && (has & checksums) == checksums) {
@@ -138,10 +138,9 @@ static void choose_queues(struct port *port, const struct rte_eth_dev_info *info
 	}
 }
 
-static int set_up_queues(
-	struct port *port, uint16_t id, const struct rte_eth_dev_info *info, uint16_t n_descriptors)
+static int set_up_queues(struct port *port, uint16_t id, const struct rte_eth_dev_info *info)
 {
-	uint16_t n_rx = n_descriptors != 0 ? n_descriptors : 1024, n_tx = n_rx;
+	uint16_t n_rx = 1024, n_tx = 1024;
 	int socket = rte_eth_dev_socket_id(id);
 	int result = rte_eth_dev_adjust_nb_rx_tx_desc(id, &n_rx, &n_tx);
 	struct rte_eth_txconf tx = info->default_txconf;
@@ -150,7 +149,7 @@ static int set_up_queues(
 	for (uint16_t i = 0; i < port->n_tx_queues && result == 0; i++)
 		result = rte_eth_tx_queue_setup(id, i, n_tx, socket, &tx);
 	for (uint16_t i = 0; i < port->n_rx_queues && result == 0; i++)
-		result = rte_eth_rx_queue_setup(id, i, n_rx, socket, NULL, port->pool);
+		result = rte_eth_rx_queue_setup(id, i, n_rx, socket, NULL, port->environment->pool);
 	return result;
 }
 
@@ -172,7 +171,7 @@ int port_ethdev_start(struct port *port, uint16_t id, const struct port_ethdev_s
 	if (result != 0)
 		goto fail;
 	step = "given its queues";
-	result = set_up_queues(port, id, &info, settings->n_descriptors);
+	result = set_up_queues(port, id, &info);
 	if (result != 0)
 		goto fail;
 	step = "started";

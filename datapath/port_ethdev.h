@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What all ports that are DPDK Ethernet devices have in common: kernel, internal and dpdk ports.
+ * What all ports that are DPDK Ethernet devices have in common: internal and dpdk ports.
  */
 #ifndef DATAPATH_PORT_ETHDEV_H
 #define DATAPATH_PORT_ETHDEV_H
@@ -18,10 +18,9 @@ struct port_ethdev {
 
 /* How a device is set up. */
 struct port_ethdev_settings {
-	uint16_t n_queues;	/* Of each kind, at most; the device may have fewer. */
-	bool paired_queues;	/* It wants as many receive as transmit queues. */
-	uint16_t n_descriptors; /* Of each queue; 0: as the driver likes. */
-	uint32_t offloads;	/* enum port_offload: those to use, if the device has them. */
+	uint16_t n_queues;  /* Of each kind, at most; the device may have fewer. */
+	bool paired_queues; /* It wants as many receive as transmit queues. */
+	uint32_t offloads;  /* enum port_offload: those to use, if the device has them. */
 };
 
 /* Makes the device that `devargs` describe ("net_null0,size=64", a PCI address) and takes it for
@@ -29,7 +28,7 @@ struct port_ethdev_settings {
  * another port's already. */
 int port_ethdev_attach(const char *devargs, char *error, size_t error_size);
 
-/* Configures, with port->pool to receive into, and starts it.  Fills port->n_rx_queues,
+/* Configures and starts it.  Fills port->n_rx_queues,
  * n_tx_queues and offloads. */
 int port_ethdev_start(struct port *port, uint16_t id, const struct port_ethdev_settings *settings,
 	char *error, size_t error_size);

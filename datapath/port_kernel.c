@@ -4,14 +4,9 @@
  * AF_PACKET where that cannot be.  The main thread opens, watches and closes; workers receive and
  * send through port_ethdev.c.
  *
- * AF_XDP
- * - The driver lays its UMEM over the whole buffer pool, and does not give back the buffers that
- *   are in the kernel's rings when it is closed.  So each port has a pool of its own, which goes
- *   away with it.  Ports that hold frames for longer than a burst copy them (PORT_TX_KEEPS); frames
- *   sent to another kernel port are copied into its UMEM by the driver.
- * - No busy polling (busy_budget=0): an idle poll reads a ring in memory and makes no system call.
- *   With zero copy it could sleep in poll(2) for a second, so copying is the default, and zero copy
- *   uses the driver's busy polling, one system call each time that there is nothing.
+ * AF_XDP (kernel_xsk.c)
+ * - A socket for each receive channel.  Copying is the default; zero copy is for hardware whose
+ *   driver has it.
  * - The kernel takes GSO away from the peer of a veth with XDP, in whatever namespace it is.  It
  *   leaves transmit checksums on, hence fills_checksums.
  *
@@ -32,34 +27,25 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <rte_errno.h>
-#include <rte_ethdev.h>
+#include <rte_common.h>
 #include <rte_mbuf.h>
-#include <rte_mempool.h>
 #include <xdp/libxdp.h>
 
 #include "datapath/kernel_device.h"
 #include "datapath/kernel_socket.h"
-#include "datapath/port_ethdev.h"
+#include "datapath/kernel_xsk.h"
+#include "datapath/port.h"
 #include "openvswitch/vlog.h"
 #include "smap.h"
 
 VLOG_DEFINE_THIS_MODULE(port_kernel);
 
-enum {
-	XDP_DESCRIPTORS = 1024,
-	/* A queue's buffers: the fill ring's, those being sent, those with the workers. */
-	XDP_BUFFERS = 2048 + XDP_DESCRIPTORS + 2048 + 1024,
-	POOL_CACHE = 256,
-	/* What the kernel leaves of a buffer of the usual size for a frame, and of that for IP. */
-	XDP_FRAME_MAX = 1792,
-	XDP_MTU_MAX = XDP_FRAME_MAX - RTE_ETHER_HDR_LEN - 4,
-};
-
 struct port_kernel {
-	struct port_ethdev ethdev;    /* AF_XDP's. */
-	struct rte_mempool *pool;     /* AF_XDP's. */
-	struct kernel_socket *socket; /* AF_PACKET's. */
+	/* One of the two, while the device is attached. */
+	struct kernel_xsk *xsk[PORT_QUEUES_MAX];
+	struct kernel_socket *socket;
+	int promiscuous; /* The descriptor that holds it so. */
+
 	struct port_kernel *next;
 	struct kernel_device device; /* As it was when it was taken. */
 	bool attached;
@@ -90,21 +76,14 @@ static int log_libbpf(enum libbpf_print_level level, const char *format, va_list
 	return 0;
 }
 
-/* Finds reasons against AF_XDP that can be told beforehand, since the driver does not say why it
- * fails.  Returns false with a reason. */
+/* Makes way for our XDP program.  Returns false with a reason if that cannot be. */
 static bool xdp_is_possible(struct port_kernel *kernel, char *why, size_t why_size)
 {
 	struct kernel_device *device = &kernel->device;
 	char program[16];
-	int fd = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);
 
-	if (fd < 0) {
-		snprintf(why, why_size, "no AF_XDP socket: %s", strerror(errno));
-		return false;
-	}
-	close(fd);
-	if (device->mtu > XDP_MTU_MAX) {
-		snprintf(why, why_size, "MTU %u is above %d", device->mtu, XDP_MTU_MAX);
+	if (device->mtu > KERNEL_XSK_MTU_MAX) {
+		snprintf(why, why_size, "MTU %u is above %d", device->mtu, KERNEL_XSK_MTU_MAX);
 		return false;
 	}
 	if (device->xdp == XDP_IS_NONE)
@@ -118,75 +97,31 @@ static bool xdp_is_possible(struct port_kernel *kernel, char *why, size_t why_si
 	return false;
 }
 
-/* A pool that is one piece of memory, as a UMEM must be.  Its frames are never given to hardware,
- * which is why physical addresses do not matter. */
-static struct rte_mempool *make_pool(const struct port *port, unsigned int n, uint16_t frame_bytes)
+static void stop_xdp(struct port_kernel *kernel)
 {
-	const struct rte_pktmbuf_pool_private private = {
-		.mbuf_data_room_size = frame_bytes + RTE_PKTMBUF_HEADROOM,
-	};
-	char name[RTE_MEMPOOL_NAMESIZE];
-
-	snprintf(name, sizeof(name), "port-%u", port->number);
-	struct rte_mempool *pool = rte_mempool_create_empty(name, n,
-		sizeof(struct rte_mbuf) + private.mbuf_data_room_size, POOL_CACHE, sizeof(private),
-		SOCKET_ID_ANY, RTE_MEMPOOL_F_NO_IOVA_CONTIG);
-	if (pool == NULL)
-		return NULL;
-	rte_pktmbuf_pool_init(pool, (void *)(uintptr_t) & private);
-	if (rte_mempool_populate_default(pool) < 0 || pool->nb_mem_chunks != 1) {
-		rte_mempool_free(pool);
-		return NULL;
+	for (unsigned int i = 0; i < PORT_QUEUES_MAX; i++) {
+		kernel_xsk_close(kernel->xsk[i]);
+		kernel->xsk[i] = NULL;
 	}
-	rte_mempool_obj_iter(pool, rte_pktmbuf_init, NULL);
-	return pool;
-}
-
-static int start_device(struct port *port, struct port_kernel *kernel, const char *devargs,
-	const struct port_ethdev_settings *settings, char *why, size_t why_size)
-{
-	int id = port_ethdev_attach(devargs, why, why_size);
-
-	if (id < 0)
-		return id;
-	port->pool = kernel->pool;
-	int result = port_ethdev_start(port, id, settings, why, why_size);
-	if (result != 0)
-		port_ethdev_detach(id);
-	else
-		kernel->ethdev.id = id;
-	return result;
 }
 
 static int start_xdp(struct port *port, struct port_kernel *kernel, char *why, size_t why_size)
 {
 	bool zero_copy = smap_get_bool(port->options, "zero_copy", false);
-	const struct port_ethdev_settings settings = {
-		.n_queues = kernel->queues,
-		.paired_queues = true,
-		.n_descriptors = XDP_DESCRIPTORS,
-	};
-	char devargs[160];
-	int result;
 
 	if (!xdp_is_possible(kernel, why, why_size))
 		return -EOPNOTSUPP;
-	kernel->pool = make_pool(port, XDP_BUFFERS * kernel->queues, 2048);
-	if (kernel->pool == NULL) {
-		snprintf(why, why_size, "no memory for %u buffers in one piece",
-			XDP_BUFFERS * kernel->queues);
-		return -ENOMEM;
+	for (unsigned int i = 0; i < kernel->queues; i++) {
+		kernel->xsk[i] = kernel_xsk_open(
+			&kernel->device, i, zero_copy, port->environment->pool, why, why_size);
+		if (kernel->xsk[i] == NULL) {
+			stop_xdp(kernel);
+			return -EOPNOTSUPP;
+		}
 	}
-	snprintf(devargs, sizeof(devargs),
-		"net_af_xdp_if%u,iface=%s,start_queue=0,queue_count=%u,%s", kernel->device.index,
-		kernel->device.name, kernel->queues,
-		zero_copy ? "busy_budget=64" : "busy_budget=0,force_copy=1");
-	result = start_device(port, kernel, devargs, &settings, why, why_size);
-	if (result != 0) {
-		rte_mempool_free(kernel->pool);
-		kernel->pool = NULL;
-		return result;
-	}
+	port->n_rx_queues = kernel->queues;
+	port->n_tx_queues = kernel->queues;
+	atomic_store(&port->offloads, KERNEL_XSK_OFFLOADS);
 	kernel->uses_xdp = true;
 	return 0;
 }
@@ -317,6 +252,7 @@ static int take_device(struct port *port, char *error, size_t error_size)
 	if (result != 0)
 		goto fail;
 taken:
+	kernel->promiscuous = kernel_device_hold_promiscuous(&kernel->device);
 	(void)kernel_device_by_index(kernel->device.index, &kernel->device);
 	kernel->attached = true;
 	port_resume(port);
@@ -335,15 +271,11 @@ static void leave_device(struct port *port)
 	if (!kernel->attached)
 		return;
 	port_suspend(port);
-	if (kernel->uses_xdp) {
-		port_ethdev_detach(kernel->ethdev.id);
-		rte_mempool_free(kernel->pool);
-		kernel->pool = NULL;
-		port->pool = port->environment->pool;
-	} else {
-		kernel_socket_close(kernel->socket);
-		kernel->socket = NULL;
-	}
+	stop_xdp(kernel);
+	kernel_socket_close(kernel->socket);
+	kernel->socket = NULL;
+	if (kernel->promiscuous >= 0)
+		close(kernel->promiscuous);
 	kernel->attached = false;
 }
 
@@ -469,7 +401,7 @@ static uint16_t kernel_rx(struct port *port, uint16_t queue, struct rte_mbuf **f
 {
 	struct port_kernel *kernel = port->private;
 
-	return kernel->uses_xdp ? rte_eth_rx_burst(kernel->ethdev.id, queue, frames, n)
+	return kernel->uses_xdp ? kernel_xsk_rx(kernel->xsk[queue], frames, n)
 				: kernel_socket_rx(kernel->socket, frames, n);
 }
 
@@ -477,7 +409,7 @@ static uint16_t kernel_tx(struct port *port, uint16_t queue, struct rte_mbuf **f
 {
 	struct port_kernel *kernel = port->private;
 
-	return kernel->uses_xdp ? rte_eth_tx_burst(kernel->ethdev.id, queue, frames, n)
+	return kernel->uses_xdp ? kernel_xsk_tx(kernel->xsk[queue], frames, n)
 				: kernel_socket_tx(kernel->socket, frames, n);
 }
 

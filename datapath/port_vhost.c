@@ -214,7 +214,7 @@ static uint16_t vhost_rx(struct port *port, uint16_t queue, struct rte_mbuf **fr
 		return 0;
 	if (unlikely(atomic_load_explicit(&vhost->unquieted, memory_order_relaxed) & bit))
 		quiet_ring(vhost, vid, queue);
-	n = rte_vhost_dequeue_burst(vid, 2 * queue + 1, port->pool, frames, n);
+	n = rte_vhost_dequeue_burst(vid, 2 * queue + 1, port->environment->pool, frames, n);
 	for (uint16_t i = 0; i < n; i++)
 		offload_note_guest_request(frames[i]);
 	return n;
