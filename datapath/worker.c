@@ -241,7 +241,6 @@ static void switch_burst(
 			continue;
 		}
 		packets[n].hash = conn_hash(sw->connections, &packets[n].key);
-		conn_prefetch_bucket(sw->connections, packets[n].hash);
 		frames[n++] = frame;
 	}
 	for (uint16_t i = 0; i < n; i++)
