@@ -23,8 +23,8 @@ const struct cli_option cli_down_options[] = {
 static void forget_connections(const struct cli *cli)
 {
 	char *huge = xasprintf("%s/huge", cli->run_directory);
-	char *files[] = {xasprintf("%s/connections", cli->run_directory),
-		xasprintf("%s/connections", huge)};
+	char *files[] = {
+		xasprintf("%s/connections", cli->run_directory), xasprintf("%s/connections", huge)};
 
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
 		unlink(files[i]);

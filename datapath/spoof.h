@@ -10,9 +10,9 @@
  *   such a question alone makes another host give the address up;
  * - any link-local IPv6 address, with its own MAC, but none that was made of another's MAC.  Most
  *   guests choose one that cannot be computed from the MAC (RFC 7217), and such an address means
- *   nothing beyond the link, while zones go by vNIC.  Once a link-local address is configured for the vNIC, only that one, and the one that
- * its MAC makes (RFC 4291, appendix A), are its own.  That no other endpoint owns the address is
- * the caller's to check, see spoof_claim().
+ *   nothing beyond the link, while zones go by vNIC.  Once a link-local address is configured for
+ *   the vNIC, only that one, and the one that its MAC makes (RFC 4291, appendix A), are its own.
+ *   That no other endpoint owns the address is the caller's to check, see spoof_claim().
  */
 #ifndef DATAPATH_SPOOF_H
 #define DATAPATH_SPOOF_H
