@@ -19,7 +19,6 @@
 #include <unistd.h>
 
 #include <bpf/bpf.h>
-#include <bpf/libbpf.h>
 
 #include "netlink-socket.h"
 #include "netlink.h"
@@ -197,11 +196,4 @@ void kernel_device_xdp_name(const struct kernel_device *device, char name[16])
 	if (bpf_obj_get_info_by_fd(fd, &info, &size) == 0)
 		snprintf(name, 16, "%s", info.name);
 	close(fd);
-}
-
-int kernel_device_xdp_detach(const struct kernel_device *device)
-{
-	uint32_t mode = device->xdp == XDP_IS_GENERIC ? XDP_FLAGS_SKB_MODE : XDP_FLAGS_DRV_MODE;
-
-	return bpf_xdp_detach(device->index, mode, NULL);
 }

@@ -42,7 +42,4 @@ unsigned int kernel_device_channels(const struct kernel_device *device);
 /* The name of the XDP program that is attached, or "" if it cannot be told. */
 void kernel_device_xdp_name(const struct kernel_device *device, char name[16]);
 
-/* Detaches whatever XDP program is attached. */
-int kernel_device_xdp_detach(const struct kernel_device *device);
-
 #endif

@@ -93,7 +93,7 @@ static int make_socket(struct kernel_xsk *xsk, const char *name, unsigned int qu
 	const struct xsk_socket_config config = {
 		.rx_size = RING,
 		.tx_size = RING,
-		.xdp_flags = XDP_FLAGS_UPDATE_IF_NOEXIST,
+		.libxdp_flags = XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD,
 		.bind_flags = XDP_USE_NEED_WAKEUP | (zero_copy ? 0 : XDP_COPY),
 	};
 
@@ -168,6 +168,11 @@ fail:
 	snprintf(why, why_size, "AF_XDP socket: %s%s", strerror(-error), advice(error));
 	kernel_xsk_close(xsk);
 	return NULL;
+}
+
+int kernel_xsk_descriptor(const struct kernel_xsk *xsk)
+{
+	return xsk_socket__fd(xsk->socket);
 }
 
 void kernel_xsk_close(struct kernel_xsk *xsk)

@@ -29,10 +29,11 @@ enum { KERNEL_XSK_MTU_MAX = 4096 - 256 - 14 - 8 };
 /* What kernel_xsk_tx() takes, as enum port_offload. */
 #define KERNEL_XSK_OFFLOADS PORT_TX_SEGMENTS
 
-/* Opens a socket on receive channel `queue` of the device, with the XDP program that brings its
- * frames here.  Received frames come from `pool`.  Returns NULL with a reason in why[]. */
+/* Opens a socket on receive channel `queue` of the device.  An XDP program has to direct frames
+ * to it (kernel_xdp.h).  Received frames come from `pool`.  Returns NULL with a reason in why[]. */
 struct kernel_xsk *kernel_xsk_open(const struct kernel_device *device, unsigned int queue,
 	bool zero_copy, struct rte_mempool *pool, char *why, size_t why_size);
+int kernel_xsk_descriptor(const struct kernel_xsk *xsk);
 void kernel_xsk_close(struct kernel_xsk *xsk); /* Accepts NULL. */
 
 uint16_t kernel_xsk_rx(struct kernel_xsk *xsk, struct rte_mbuf **frames, uint16_t n);

@@ -33,6 +33,7 @@
 
 #include "datapath/kernel_device.h"
 #include "datapath/kernel_socket.h"
+#include "datapath/kernel_xdp.h"
 #include "datapath/kernel_xsk.h"
 #include "datapath/port.h"
 #include "openvswitch/vlog.h"
@@ -42,6 +43,7 @@ VLOG_DEFINE_THIS_MODULE(port_kernel);
 
 struct port_kernel {
 	/* One of the two, while the device is attached. */
+	struct kernel_xdp xdp;
 	struct kernel_xsk *xsk[PORT_QUEUES_MAX];
 	struct kernel_socket *socket;
 	int promiscuous; /* The descriptor that holds it so. */
@@ -76,29 +78,33 @@ static int log_libbpf(enum libbpf_print_level level, const char *format, va_list
 	return 0;
 }
 
-/* Makes way for our XDP program.  Returns false with a reason if that cannot be. */
-static bool xdp_is_possible(struct port_kernel *kernel, char *why, size_t why_size)
+/* Attaches our XDP program, or says why that cannot be. */
+static int attach_xdp(struct port_kernel *kernel, char *why, size_t why_size)
 {
-	struct kernel_device *device = &kernel->device;
+	const struct kernel_device *device = &kernel->device;
 	char program[16];
+	int result = -EOPNOTSUPP;
 
 	if (device->mtu > KERNEL_XSK_MTU_MAX) {
 		snprintf(why, why_size, "MTU %u is above %d", device->mtu, KERNEL_XSK_MTU_MAX);
-		return false;
+		return result;
 	}
-	if (device->xdp == XDP_IS_NONE)
-		return true;
-	kernel_device_xdp_name(device, program);
-	/* libxdp's own program, which a process that was killed left behind. */
-	if (strcmp(program, "xsk_def_prog") == 0 && kernel_device_xdp_detach(device) == 0)
-		return true;
-	snprintf(why, why_size, "XDP program %u (%s) is attached to it already",
-		device->xdp_program, program);
-	return false;
+	if (device->xdp != XDP_IS_NONE) {
+		kernel_device_xdp_name(device, program);
+		snprintf(why, why_size, "XDP program %u (%s) is on it already", device->xdp_program,
+			program);
+		return -EBUSY;
+	}
+	result = kernel_xdp_attach(&kernel->xdp, device->index, kernel->queues);
+	if (result != 0)
+		snprintf(why, why_size, "XDP program: %s%s", strerror(-result),
+			result == -EPERM ? "; cordon-switchd needs CAP_NET_ADMIN and CAP_BPF" : "");
+	return result;
 }
 
 static void stop_xdp(struct port_kernel *kernel)
 {
+	kernel_xdp_detach(&kernel->xdp);
 	for (unsigned int i = 0; i < PORT_QUEUES_MAX; i++) {
 		kernel_xsk_close(kernel->xsk[i]);
 		kernel->xsk[i] = NULL;
@@ -109,14 +115,22 @@ static int start_xdp(struct port *port, struct port_kernel *kernel, char *why, s
 {
 	bool zero_copy = smap_get_bool(port->options, "zero_copy", false);
 
-	if (!xdp_is_possible(kernel, why, why_size))
-		return -EOPNOTSUPP;
+	int result = attach_xdp(kernel, why, why_size);
+
+	if (result != 0)
+		return result;
 	for (unsigned int i = 0; i < kernel->queues; i++) {
 		kernel->xsk[i] = kernel_xsk_open(
 			&kernel->device, i, zero_copy, port->environment->pool, why, why_size);
 		if (kernel->xsk[i] == NULL) {
-			stop_xdp(kernel);
-			return -EOPNOTSUPP;
+			result = -EOPNOTSUPP;
+			goto stop;
+		}
+		result = kernel_xdp_direct(&kernel->xdp, i, kernel_xsk_descriptor(kernel->xsk[i]));
+		if (result != 0) {
+			snprintf(why, why_size, "AF_XDP socket in the XDP program: %s",
+				strerror(-result));
+			goto stop;
 		}
 	}
 	port->n_rx_queues = kernel->queues;
@@ -124,6 +138,10 @@ static int start_xdp(struct port *port, struct port_kernel *kernel, char *why, s
 	atomic_store(&port->offloads, KERNEL_XSK_OFFLOADS);
 	kernel->uses_xdp = true;
 	return 0;
+
+stop:
+	stop_xdp(kernel);
+	return result;
 }
 
 /* --- AF_PACKET ---------------------------------------------------------------------------- */
@@ -376,6 +394,7 @@ static int kernel_open(struct port *port, char *error, size_t error_size)
 	}
 	libxdp_set_print(log_libxdp);
 	libbpf_set_print(log_libbpf);
+	kernel->xdp = (struct kernel_xdp){-1, -1, -1};
 	port->private = kernel;
 	port->fills_checksums = true;
 	result = check_mode(port, error, error_size);
