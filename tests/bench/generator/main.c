@@ -354,8 +354,9 @@ static void measure(
 	printf("{\"flows\": %u, \"protocol\": \"%s\", \"ip\": %d, \"size\": \"%s\", ",
 		traffic->n_flows, traffic->tcp ? "tcp" : "udp", traffic->ipv6 ? 6 : 4,
 		options->size ? options->size : "least");
-	printf("\"opened\": {\"a_to_b\": %" PRIu64 ", \"b_to_a\": %" PRIu64 "}, \"rounds\": [",
+	printf("\"opened\": {\"a_to_b\": %" PRIu64 ", \"b_to_a\": %" PRIu64 "}, \"rounds\": [\n",
 		opened[SIDE_A], opened[SIDE_B]);
+	fflush(stdout); /* Whoever reads this line knows that the measuring begins now. */
 	for (unsigned int i = 0; i < options->rounds; i++) {
 		if (i > 0)
 			printf(",\n");
