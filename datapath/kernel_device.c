@@ -26,18 +26,11 @@
 
 /* --- rtnetlink: reading --------------------------------------------------------------------- */
 
-static void read_xdp(const struct nlattr *attribute, struct kernel_device *device)
+static uint32_t read_xdp(const struct nlattr *attribute)
 {
-	const struct nlattr *attached = nl_attr_find_nested(attribute, IFLA_XDP_ATTACHED);
 	const struct nlattr *program = nl_attr_find_nested(attribute, IFLA_XDP_PROG_ID);
 
-	switch (attached != NULL ? nl_attr_get_u8(attached) : XDP_ATTACHED_NONE) {
-	case XDP_ATTACHED_NONE: device->xdp = XDP_IS_NONE; break;
-	case XDP_ATTACHED_DRV: device->xdp = XDP_IS_DRIVER; break;
-	case XDP_ATTACHED_SKB: device->xdp = XDP_IS_GENERIC; break;
-	default: device->xdp = XDP_IS_OTHER; break;
-	}
-	device->xdp_program = program != NULL ? nl_attr_get_u32(program) : 0;
+	return program != NULL ? nl_attr_get_u32(program) : 0;
 }
 
 static int read_link(struct ofpbuf *reply, struct kernel_device *device)
@@ -72,7 +65,7 @@ static int read_link(struct ofpbuf *reply, struct kernel_device *device)
 				(int)nl_attr_get_size(kind), (const char *)nl_attr_get(kind));
 	}
 	if (at[IFLA_XDP] != NULL)
-		read_xdp(at[IFLA_XDP], device);
+		device->xdp_program = read_xdp(at[IFLA_XDP]);
 	return 0;
 }
 

@@ -10,9 +10,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* How an XDP program is attached. */
-enum kernel_device_xdp { XDP_IS_NONE, XDP_IS_DRIVER, XDP_IS_GENERIC, XDP_IS_OTHER };
-
 struct kernel_device {
 	unsigned int index;
 	char name[IFNAMSIZ];
@@ -20,9 +17,8 @@ struct kernel_device {
 	unsigned int flags; /* IFF_*. */
 	uint32_t mtu;
 	uint8_t mac[6];
-	bool has_carrier; /* Up, and so is what it is connected to. */
-	enum kernel_device_xdp xdp;
-	uint32_t xdp_program; /* Its id. */
+	bool has_carrier;     /* Up, and so is what it is connected to. */
+	uint32_t xdp_program; /* Its id; 0: there is none. */
 };
 
 /* Reads what the device is now.  -ENODEV if it is not there, in this network namespace. */

@@ -42,20 +42,9 @@ static int load_program(int map)
 		sizeof(program) / sizeof(program[0]), NULL);
 }
 
-/* The kernel prefers the driver by itself, but does not fall back. */
-static int attach(int program, unsigned int device_index)
-{
-	LIBBPF_OPTS(bpf_link_create_opts, driver, .flags = XDP_FLAGS_DRV_MODE);
-	LIBBPF_OPTS(bpf_link_create_opts, generic, .flags = XDP_FLAGS_SKB_MODE);
-	int link = bpf_link_create(program, (int)device_index, BPF_XDP, &driver);
-
-	if (link == -EOPNOTSUPP || link == -EINVAL)
-		link = bpf_link_create(program, (int)device_index, BPF_XDP, &generic);
-	return link;
-}
-
 int kernel_xdp_attach(struct kernel_xdp *xdp, unsigned int device_index, unsigned int n_queues)
 {
+	LIBBPF_OPTS(bpf_link_create_opts, options, .flags = XDP_FLAGS_DRV_MODE);
 	int error;
 
 	*xdp = (struct kernel_xdp){-1, -1, -1};
@@ -64,7 +53,8 @@ int kernel_xdp_attach(struct kernel_xdp *xdp, unsigned int device_index, unsigne
 	if (error >= 0)
 		error = xdp->program = load_program(xdp->map);
 	if (error >= 0)
-		error = xdp->link = attach(xdp->program, device_index);
+		error = xdp->link =
+			bpf_link_create(xdp->program, (int)device_index, BPF_XDP, &options);
 	if (error >= 0)
 		return 0;
 	kernel_xdp_detach(xdp);

@@ -13,8 +13,9 @@ struct kernel_xdp {
 	int map, program, link; /* Descriptors; -1: not open. */
 };
 
-/* Loads and attaches it, in the driver if it has XDP, else in front of the host's stack.  -EBUSY if
- * there is another program on the device.  On error nothing is left open. */
+/* Loads it and attaches it to the driver: -EOPNOTSUPP if that has no XDP, -ERANGE if not for the
+ * device's MTU, -EBUSY if there is another program.  Not in front of the host's stack, where frames
+ * come in that were merged or not yet cut, and would be lost.  On error nothing is left open. */
 int kernel_xdp_attach(struct kernel_xdp *xdp, unsigned int device_index, unsigned int n_queues);
 
 /* Directs what comes in by channel `queue` to a socket. */

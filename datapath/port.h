@@ -23,7 +23,7 @@
 #include "datapath/drop.h"
 #include "zones/address.h"
 
-enum { PORTS_MAX = 1024 };      /* Port numbers are 1 .. PORTS_MAX - 1. */
+enum { PORTS_MAX = 1024 }; /* Port numbers are 1 .. PORTS_MAX - 1. */
 enum { PORT_QUEUES_MAX = 16 };
 enum { PORT_NAME_MAX = 64 };
 enum { BURST_MAX = 32 };
@@ -39,18 +39,18 @@ enum port_vlan_mode {
 struct port_settings {
 	enum port_role role;
 	enum port_vlan_mode vlan_mode;
-	uint16_t vlan;               /* Access VLAN, or a trunk's native one; 0: untagged network. */
-	uint64_t trunks[4096 / 64];  /* Bit per VLAN id. */
-	bool spoof_guard;            /* On for vNICs and internal ports unless switched off. */
+	uint16_t vlan;		    /* Access VLAN, or a trunk's native one; 0: untagged network. */
+	uint64_t trunks[4096 / 64]; /* Bit per VLAN id. */
+	bool spoof_guard;	    /* On for vNICs and internal ports unless switched off. */
 	size_t n_macs;
 	uint8_t (*macs)[6];
 	size_t n_addresses;
 	struct in6_addr *addresses;
-	uint32_t mac_limit;          /* Learned MACs; 0: no limit. */
-	uint32_t storm_limit;        /* Flooded frames/s let in; 0: no limit. */
-	uint32_t connection_limit;   /* Connections opened by this port; 0: no limit. */
-	uint32_t half_open_limit;    /* Unanswered ones of them; 0: no limit. */
-	uint64_t ingress_rate_bps;   /* From the guest; 0: no limit. */
+	uint32_t mac_limit;	   /* Learned MACs; 0: no limit. */
+	uint32_t storm_limit;	   /* Flooded frames/s let in; 0: no limit. */
+	uint32_t connection_limit; /* Connections opened by this port; 0: no limit. */
+	uint32_t half_open_limit;  /* Unanswered ones of them; 0: no limit. */
+	uint64_t ingress_rate_bps; /* From the guest; 0: no limit. */
 	/* For the log. */
 	char *vm_id, *vm_name, *tags; /* "" if none; tags are "a=b c=d". */
 };
@@ -78,7 +78,7 @@ struct port;
 
 /* One kind of port.  All functions but rx and tx are called by the main thread. */
 struct port_backend {
-	const char *type; /* "vhost", "kernel", "internal", "dpdk". */
+	const char *type;	    /* "vhost", "kernel", "internal", "dpdk". */
 	const char *const *options; /* The options that it knows; ends with NULL. */
 	/* Opens it by port->name and port->options; fills n_rx_queues, n_tx_queues, mtu, offloads.
 	 * Returns 0, or a negative errno and a sentence in error[] that says what to do. */
@@ -96,17 +96,17 @@ struct port {
 	/* Immutable while open. */
 	uint16_t number;
 	uint16_t n_rx_queues, n_tx_queues;
-	uint16_t mtu; /* Of IP packets, without Ethernet header and tag. */
+	uint16_t mtu;	      /* Of IP packets, without Ethernet header and tag. */
 	bool fills_checksums; /* Received frames may carry CHECKSUM_PARTIAL sums (kernel ports). */
 	const struct port_backend *backend;
 	const struct port_environment *environment;
 	void *private; /* The back end's. */
 
 	_Atomic(struct port_settings *) settings; /* Main thread writes; RCU. */
-	_Atomic bool running;       /* Between port_resume() and port_suspend(). */
-	bool fenced;                /* Immutable: workers pass the gate with a full barrier. */
-	_Atomic bool link_up;       /* The back end's thread. */
-	_Atomic uint32_t offloads;  /* enum port_offload; the back end's thread. */
+	_Atomic bool running;			  /* Between port_resume() and port_suspend(). */
+	bool fenced;		   /* Immutable: workers pass the gate with a full barrier. */
+	_Atomic bool link_up;	   /* The back end's thread. */
+	_Atomic uint32_t offloads; /* enum port_offload; the back end's thread. */
 
 	/* Counted on the miss path, by any worker, relaxed. */
 	_Atomic uint64_t storm_bucket, rate_bucket; /* Token buckets, see storm.c. */
@@ -120,8 +120,8 @@ struct port {
 
 	/* Main thread only. */
 	char name[PORT_NAME_MAX];
-	struct smap *options;   /* As in the database; owned. */
-	char status[240];       /* One line for a person: "AF_XDP, driver mode", "waiting for guest". */
+	struct smap *options; /* As in the database; owned. */
+	char status[240]; /* One line for a person: "AF_XDP, driver mode", "waiting for guest". */
 };
 
 /* The back end of that type, or NULL. */

@@ -16,7 +16,7 @@
  * - The host's own stack sees the frames as well: give the device no address.
  *
  * The device may vanish and come back at any time (a container restarts).  The port stays, its link
- * down, and takes the device again when there is one of that name.
+ * down, and takes the device again when there is one of that name; so it does when the MTU changes.
  */
 #include <config.h>
 
@@ -78,6 +78,17 @@ static int log_libbpf(enum libbpf_print_level level, const char *format, va_list
 	return 0;
 }
 
+static const char *why_not_attached(int error)
+{
+	switch (error) {
+	case -EOPNOTSUPP:
+	case -EINVAL: return "its driver has no XDP";
+	case -ERANGE: return "its driver has no XDP for this MTU";
+	case -EPERM: return "XDP is not permitted; cordon-switchd needs CAP_NET_ADMIN and CAP_BPF";
+	default: return strerror(-error);
+	}
+}
+
 /* Attaches our XDP program, or says why that cannot be. */
 static int attach_xdp(struct port_kernel *kernel, char *why, size_t why_size)
 {
@@ -89,7 +100,7 @@ static int attach_xdp(struct port_kernel *kernel, char *why, size_t why_size)
 		snprintf(why, why_size, "MTU %u is above %d", device->mtu, KERNEL_XSK_MTU_MAX);
 		return result;
 	}
-	if (device->xdp != XDP_IS_NONE) {
+	if (device->xdp_program != 0) {
 		kernel_device_xdp_name(device, program);
 		snprintf(why, why_size, "XDP program %u (%s) is on it already", device->xdp_program,
 			program);
@@ -97,8 +108,7 @@ static int attach_xdp(struct port_kernel *kernel, char *why, size_t why_size)
 	}
 	result = kernel_xdp_attach(&kernel->xdp, device->index, kernel->queues);
 	if (result != 0)
-		snprintf(why, why_size, "XDP program: %s%s", strerror(-result),
-			result == -EPERM ? "; cordon-switchd needs CAP_NET_ADMIN and CAP_BPF" : "");
+		snprintf(why, why_size, "%s", why_not_attached(result));
 	return result;
 }
 
@@ -299,24 +309,13 @@ static void leave_device(struct port *port)
 
 /* --- Watching it ---------------------------------------------------------------------------- */
 
-static const char *xdp_mode_name(enum kernel_device_xdp xdp)
-{
-	switch (xdp) {
-	case XDP_IS_DRIVER: return "driver mode";
-	case XDP_IS_GENERIC: return "generic mode (slow: the driver has no XDP)";
-	case XDP_IS_NONE: return "its XDP program was detached: remove the port and add it again";
-	default: return "several programs";
-	}
-}
-
 static void describe(struct port *port, const struct kernel_device *device)
 {
 	struct port_kernel *kernel = port->private;
 	int n;
 
 	if (kernel->uses_xdp)
-		n = snprintf(port->status, sizeof(port->status), "AF_XDP, %s",
-			xdp_mode_name(device->xdp));
+		n = snprintf(port->status, sizeof(port->status), "AF_XDP, driver mode");
 	else
 		n = snprintf(port->status, sizeof(port->status), "AF_PACKET%s%s",
 			kernel->why_not_xdp[0] != '\0' ? ", not AF_XDP: " : "",
@@ -349,7 +348,7 @@ static void retake_device(struct port *port)
 		snprintf(port->status, sizeof(port->status), "%s", why);
 		return;
 	}
-	VLOG_INFO("port %s: network device %s is back", port->name, device_name(port));
+	VLOG_INFO("port %s: has network device %s again", port->name, device_name(port));
 	atomic_store(&port->link_up, kernel->device.has_carrier);
 	describe(port, &kernel->device);
 }
@@ -359,13 +358,17 @@ static void kernel_poll_status(struct port *port)
 	struct port_kernel *kernel = port->private;
 	struct kernel_device device;
 
-	if (kernel->attached && kernel_device_by_index(kernel->device.index, &device) == 0) {
+	bool there = kernel->attached && kernel_device_by_index(kernel->device.index, &device) == 0;
+
+	if (there && device.mtu == kernel->device.mtu) {
 		atomic_store(&port->link_up, device.has_carrier);
 		describe(port, &device);
 		return;
 	}
 	atomic_store(&port->link_up, false);
-	if (kernel->attached)
+	if (there)
+		VLOG_INFO("port %s: MTU is %u now", port->name, device.mtu);
+	else if (kernel->attached)
 		VLOG_WARN("port %s: network device %s is gone", port->name, device_name(port));
 	retake_device(port);
 }
