@@ -214,12 +214,16 @@ def test_full_disk_costs_records_and_no_packet(new_switch):
         file.write(b"x" * (60 << 10))
     switch.up()
     web, app, _ = prepare(switch)
-    app_server = UdpServer(app, 53)
-    with app_server:
+
+    def empty_table():
+        switch.cordon("conn", "flush", "--all")
+        wait_for(lambda: switch.status()["connections"]["count"] == 0, 10, "an empty table")
+
+    with UdpServer(app, 53):
         def lost():
             for port in range(20000, 20300):
                 assert web.can_ask(app.ipv4, 53, source_port=port)
-            switch.cordon("conn", "flush", "--all")
+            empty_table()
             return switch.status()["log"]["lost"]
 
         wait_for(lost, 40, "records lost to the full disk", interval=0)
@@ -229,7 +233,7 @@ def test_full_disk_costs_records_and_no_packet(new_switch):
 
         def gap():
             assert web.can_ask(app.ipv4, 53)
-            switch.cordon("conn", "flush", "--all")
+            empty_table()
             return switch.log(kind="gap")
 
         assert wait_for(gap, 20, "the gap record", interval=0.5)[0]["packets_forward"] > 0

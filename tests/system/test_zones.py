@@ -45,6 +45,7 @@ policies:
     rules:
       - {id: web-to-app, from: web, to: app, service: http, action: allow, log: session}
       - {id: web-dns, from: web, to: app, service: dns, action: allow}
+      - {id: web-54, from: web, to: app, service: udp/54, action: allow}
       - {id: web-ping, from: web, to: app, service: icmp/8, action: allow}
       - {id: web-ping6, from: web, to: app, service: icmpv6/128, action: allow}
       - {id: app-mysql, from: app, to: db, service: mysql, action: allow}
@@ -113,6 +114,30 @@ def test_replies_pass_but_the_other_direction_does_not_open(site, version):
     with pytest.raises(TimeoutError):
         site.app.connect(site.web.address(version), 80, 0.5)
     assert site.app.ping(site.web.address(version), 1, wait=0.3) == 0
+
+
+def test_denied_attempt_does_not_stand_in_the_way_of_the_allowed_direction(site, version):
+    """app may not open a connection to web; web may, between the very same addresses and ports."""
+    import socket
+
+    family = socket.AF_INET6 if version == 6 else socket.AF_INET
+    web, app = site.web, site.app
+    with web.socket(family, socket.SOCK_DGRAM) as client:
+        client.bind(("", 6000 + version))
+        client.settimeout(1)
+        with app.socket(family, socket.SOCK_DGRAM) as intruder:
+            intruder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            intruder.bind((app.address(version), 54))
+            before = site.switch.drops()["policy"]
+            intruder.sendto(b"not allowed", (web.address(version), 6000 + version))
+            wait_for(lambda: site.switch.drops()["policy"] > before, 5, "the denial")
+            # The same ports, the other way round: an allowed service.
+            client.connect((app.address(version), 54))
+            client.send(b"allowed")
+            intruder.settimeout(1)
+            assert intruder.recv(100) == b"allowed"
+            intruder.sendto(b"the reply", (web.address(version), 6000 + version))
+            assert client.recv(100) == b"the reply"
 
 
 def test_reject_answers_tcp_with_a_reset(site, version):
