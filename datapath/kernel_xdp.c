@@ -44,7 +44,10 @@ static int load_program(int map)
 
 int kernel_xdp_attach(struct kernel_xdp *xdp, unsigned int device_index, unsigned int n_queues)
 {
-	LIBBPF_OPTS(bpf_link_create_opts, options, .flags = XDP_FLAGS_DRV_MODE);
+	const struct bpf_link_create_opts options = {
+		.sz = sizeof(options),
+		.flags = XDP_FLAGS_DRV_MODE,
+	};
 	int error;
 
 	*xdp = (struct kernel_xdp){-1, -1, -1};
