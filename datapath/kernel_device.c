@@ -24,6 +24,9 @@
 #include "netlink.h"
 #include "openvswitch/ofpbuf.h"
 
+/* The alias of devices that Cordon has made. */
+static const char mark[] = "made by cordon-switchd";
+
 /* --- rtnetlink: reading --------------------------------------------------------------------- */
 
 static uint32_t read_xdp(const struct nlattr *attribute)
@@ -41,6 +44,7 @@ static int read_link(struct ofpbuf *reply, struct kernel_device *device)
 		[IFLA_ADDRESS] = {.type = NL_A_UNSPEC, .min_len = 1, .optional = true},
 		[IFLA_CARRIER] = {.type = NL_A_U8, .optional = true},
 		[IFLA_LINKINFO] = {.type = NL_A_NESTED, .optional = true},
+		[IFLA_IFALIAS] = {.type = NL_A_STRING, .optional = true},
 		[IFLA_XDP] = {.type = NL_A_NESTED, .optional = true},
 	};
 	struct nlattr *at[ARRAY_SIZE(policy)];
@@ -64,6 +68,8 @@ static int read_link(struct ofpbuf *reply, struct kernel_device *device)
 			snprintf(device->kind, sizeof(device->kind), "%.*s",
 				(int)nl_attr_get_size(kind), (const char *)nl_attr_get(kind));
 	}
+	device->is_marked =
+		at[IFLA_IFALIAS] != NULL && strcmp(nl_attr_get_string(at[IFLA_IFALIAS]), mark) == 0;
 	if (at[IFLA_XDP] != NULL)
 		device->xdp_program = read_xdp(at[IFLA_XDP]);
 	return 0;
@@ -102,33 +108,46 @@ int kernel_device_by_index(unsigned int index, struct kernel_device *device)
 
 /* --- rtnetlink: setting --------------------------------------------------------------------- */
 
-static int set_link(struct ofpbuf *request)
+/* Sends a request about one device, with a new alias if that is not NULL, and waits for the
+ * kernel's answer. */
+static int change_link(uint16_t type, const struct ifinfomsg *header, const char *alias)
 {
-	int error = -nl_transact(NETLINK_ROUTE, request, NULL);
+	struct ofpbuf request;
 
-	ofpbuf_uninit(request);
+	ofpbuf_init(&request, 0);
+	nl_msg_put_nlmsghdr(&request, sizeof(*header), type, NLM_F_REQUEST | NLM_F_ACK);
+	ofpbuf_put(&request, header, sizeof(*header));
+	if (alias != NULL)
+		nl_msg_put_string(&request, IFLA_IFALIAS, alias);
+	int error = -nl_transact(NETLINK_ROUTE, &request, NULL);
+	ofpbuf_uninit(&request);
 	return error;
-}
-
-static void begin_set_link(struct ofpbuf *request, const struct ifinfomsg *header)
-{
-	ofpbuf_init(request, 0);
-	nl_msg_put_nlmsghdr(request, sizeof(*header), RTM_SETLINK, NLM_F_REQUEST | NLM_F_ACK);
-	ofpbuf_put(request, header, sizeof(*header));
 }
 
 int kernel_device_set_up(const struct kernel_device *device)
 {
 	const struct ifinfomsg header = {
 		.ifi_family = AF_UNSPEC,
-		.ifi_index = device->index,
+		.ifi_index = (int)device->index,
 		.ifi_flags = IFF_UP,
 		.ifi_change = IFF_UP,
 	};
-	struct ofpbuf request;
 
-	begin_set_link(&request, &header);
-	return set_link(&request);
+	return change_link(RTM_SETLINK, &header, NULL);
+}
+
+int kernel_device_mark(unsigned int index)
+{
+	const struct ifinfomsg header = {.ifi_family = AF_UNSPEC, .ifi_index = (int)index};
+
+	return change_link(RTM_SETLINK, &header, mark);
+}
+
+int kernel_device_delete(unsigned int index)
+{
+	const struct ifinfomsg header = {.ifi_family = AF_UNSPEC, .ifi_index = (int)index};
+
+	return change_link(RTM_DELLINK, &header, NULL);
 }
 
 int kernel_device_hold_promiscuous(const struct kernel_device *device)

@@ -13,6 +13,7 @@
 struct kernel_device {
 	unsigned int index;
 	char name[IFNAMSIZ];
+	bool is_marked;	    /* By kernel_device_mark(). */
 	char kind[16];	    /* "veth", "bridge" and so on; "" for hardware. */
 	unsigned int flags; /* IFF_*. */
 	uint32_t mtu;
@@ -27,6 +28,12 @@ int kernel_device_by_index(unsigned int index, struct kernel_device *device);
 
 /* Brings it up. */
 int kernel_device_set_up(const struct kernel_device *device);
+
+/* Marks it as made by Cordon, by its alias. */
+int kernel_device_mark(unsigned int index);
+
+/* Deletes it. */
+int kernel_device_delete(unsigned int index);
 
 /* Has the device receive frames for any address, for as long as the descriptor that is returned is
  * open. */

@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Ports of type "internal": a tap device by which the host's own IP stack is on the switch.  The
- * network device has the port's name and lives as long as the port.
+ * network device has the port's name and lives as long as the port.  It outlives a process that is
+ * killed, with its addresses and routes, and is taken again by the next one.
  *
  * The driver reads from the tap only after the kernel has sent a signal that there is something
  * (O_ASYNC), so polling an idle port makes no system call.  Whoever starts threads must leave
- * real-time signals unblocked in at least one of them.
+ * real-time signals unblocked in at least one of them.  If more signals are due than a process may
+ * have, the kernel sends SIGIO instead, which would end it if it were not ignored.
  */
 #include <config.h>
 
 #include <ctype.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,7 +48,7 @@ static int make_devargs(
 	const char *mac = smap_get(port->options, "mac");
 	struct kernel_device existing;
 	uint8_t bytes[6];
-	char argument[32] = "";
+	char text[MAC_TEXT_MAX];
 
 	if (!name_is_fit(port->name)) {
 		snprintf(error, error_size,
@@ -54,24 +57,26 @@ static int make_devargs(
 			IFNAMSIZ - 1);
 		return -EINVAL;
 	}
-	if (kernel_device_by_name(port->name, &existing) == 0) {
+	bool exists = kernel_device_by_name(port->name, &existing) == 0;
+
+	if (exists && !existing.is_marked) {
 		snprintf(error, error_size,
-			"a network device %s exists already; choose another name, or use it as a "
-			"port of type kernel",
+			"a network device %s exists already; choose another name, delete it (ip "
+			"link del), or use it as a port of type kernel",
 			port->name);
 		return -EEXIST;
 	}
-	if (mac != NULL) {
-		if (!mac_parse(mac, bytes) || bytes[0] & 1) {
-			snprintf(error, error_size,
-				"option mac=%s: must be the MAC address of one station, such as "
-				"02:00:00:00:00:01",
-				mac);
-			return -EINVAL;
-		}
-		snprintf(argument, sizeof(argument), ",mac=%s", mac);
+	if (mac != NULL && (!mac_parse(mac, bytes) || bytes[0] & 1)) {
+		snprintf(error, error_size,
+			"option mac=%s: must be the MAC address of one station, such as "
+			"02:00:00:00:00:01",
+			mac);
+		return -EINVAL;
 	}
-	snprintf(devargs, devargs_size, "net_tap_%s,iface=%s%s", port->name, port->name, argument);
+	if (mac == NULL && exists)
+		mac = mac_format(existing.mac, text);
+	snprintf(devargs, devargs_size, "net_tap_%s,iface=%s,persist%s%s", port->name, port->name,
+		mac != NULL ? ",mac=" : "", mac != NULL ? mac : "");
 	return 0;
 }
 
@@ -108,6 +113,7 @@ static int internal_open(struct port *port, char *error, size_t error_size)
 	snprintf(error, error_size, "there is not enough memory");
 	if (internal == NULL)
 		return result;
+	(void)signal(SIGIO, SIG_IGN);
 	result = make_devargs(port, devargs, sizeof(devargs), error, error_size);
 	if (result != 0)
 		goto free_internal;
@@ -125,6 +131,7 @@ static int internal_open(struct port *port, char *error, size_t error_size)
 		goto detach;
 	}
 	internal->index = device.index;
+	(void)kernel_device_mark(device.index);
 	port->mtu = device.mtu; /* 1500: the driver takes no other. */
 	/* What the host sends is cut and summed by its kernel before the tap sees it. */
 	port->fills_checksums = false;
@@ -145,6 +152,7 @@ static void internal_close(struct port *port)
 
 	port_suspend(port);
 	port_ethdev_detach(internal->ethdev.id);
+	(void)kernel_device_delete(internal->index);
 	free(internal);
 }
 
