@@ -107,5 +107,5 @@ void actions_run(
 		case ACTION_DROP: packet_drop(worker, frame, action->reason); return;
 		}
 	}
-	rte_pktmbuf_free(frame);
+	packet_drop(worker, frame, DROP_NO_OUTPUT);
 }

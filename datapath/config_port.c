@@ -151,8 +151,10 @@ static char *describe(const struct cordonrec_port *row)
 /* --- in the switch -----------------------------------------------------------------------------
  */
 
-static void identity_free(struct port_identity *identity)
+void port_identity_free(struct port_identity *identity)
 {
+	if (identity == NULL)
+		return;
 	free(identity->vm_id);
 	free(identity->vm_name);
 	free(identity->tags);
@@ -170,7 +172,7 @@ static void set_identity(
 	identity->tags = xstrdup(settings->tags);
 	old = atomic_exchange(&sw->identities[port->number], identity);
 	if (old != NULL)
-		ovsrcu_postpone(identity_free, old);
+		ovsrcu_postpone(port_identity_free, old);
 }
 
 /* A vNIC's configured MACs are where it is, whatever frames say. */

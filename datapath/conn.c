@@ -359,6 +359,11 @@ bool conn_add_reverse(struct conn_table *table, uint32_t flow, uint16_t in_port)
 	return added;
 }
 
+bool conn_is_live(const struct conn_table *table, uint32_t conn)
+{
+	return atomic_load_explicit(&table->store->live[conn], memory_order_acquire);
+}
+
 bool conn_unlink(struct conn_table *table, uint32_t conn)
 {
 	struct conn_store *store = table->store;

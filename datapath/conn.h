@@ -56,7 +56,8 @@ enum { CONN_CACHE_LINE = 64 };
 /* One direction.  One cache line. */
 struct flow {
 	struct conn_key key;
-	/* Written by the worker that polls key.in_port, on the miss path.  A program of 0 sends the
+	/* Written on the miss path under conn_lock(), forwarding_revision first as 0 and last as it
+	 * is; the sweep sets it to 0.  A flow whose revisions are not the present ones sends its
 	 * next packet to the miss path. */
 	_Atomic uint32_t program;
 	_Atomic uint32_t forwarding_revision;
@@ -73,22 +74,21 @@ struct conn_direction {
 	struct tcp_side tcp;
 };
 
-enum conn_verdict { CONN_ALLOWED = 1, CONN_DENIED, CONN_REJECTED };
+enum conn_verdict { CONN_ALLOWED = 1, CONN_DENIED };
 
 enum conn_flags {
-	CONN_CONFIRMED = 1 << 0,   /* Answered: no longer half-open. */
-	CONN_LOG_SESSION = 1 << 1, /* Its rule asks for start and end records. */
-	CONN_LOG_DENIED = 1 << 2,  /* Its rule asks for records of denials. */
-	CONN_LOGGED = 1 << 3,	   /* A start record was written, so an end record is owed. */
-	CONN_TCP = 1 << 4,	   /* dir[].tcp is in use. */
-	CONN_CLOSE_NOW = 1 << 5,   /* Flushed, reset or its port gone: the sweep ends it. */
-	CONN_REVERSE = 1 << 6,	   /* flow[1] is in the index. */
+	CONN_CONFIRMED = 1 << 0, /* Answered: no longer half-open. */
+	CONN_LOGGED = 1 << 1,	 /* A start record was written, so an end record is owed. */
+	CONN_TCP = 1 << 2,	 /* dir[].tcp is in use. */
+	CONN_CLOSE_NOW = 1 << 3, /* Flushed, reset or its port gone: the sweep ends it. */
+	CONN_REVERSE = 1 << 4,	 /* flow[1] is in the index. */
 };
 
 /* What the two directions share.  96 bytes. */
 struct conn {
 	struct conn_direction dir[2]; /* [0]: as the initiator sends. */
-	uint64_t start_ns;	      /* Wall clock of the first packet. */
+	/* Of the first packet.  Written when the connection begins, or begins anew: the worker. */
+	_Atomic uint64_t start_ns; /* Wall clock. */
 	/* The verdict, written together under conn_lock() by whoever evaluates. */
 	_Atomic uint32_t rule;
 	_Atomic uint32_t policy_revision;
@@ -200,6 +200,9 @@ void conn_for_each(struct conn_table *table, uint32_t first, uint32_t limit,
 /* Takes both flows out of the index.  Readers may still hold them: conn_free() after a grace
  * period.  Any thread may call it: true for exactly one caller, who then owes the conn_free(). */
 bool conn_unlink(struct conn_table *table, uint32_t conn);
+
+/* True while the connection has not been unlinked.  Any thread. */
+bool conn_is_live(const struct conn_table *table, uint32_t conn);
 
 /* Gives n unlinked connections back to the free list, a grace period after. */
 void conn_free(struct conn_table *table, const uint32_t *conns, size_t n);

@@ -38,13 +38,13 @@ static bool conn_valid(const struct conn_table *table, uint32_t number)
 {
 	const struct flow *flow = &table->flows[2 * (size_t)number];
 	const struct conn *conn = &table->conns[number];
-	const unsigned int known = CONN_CONFIRMED | CONN_LOG_SESSION | CONN_LOG_DENIED |
-				   CONN_LOGGED | CONN_TCP | CONN_CLOSE_NOW | CONN_REVERSE;
+	const unsigned int known =
+		CONN_CONFIRMED | CONN_LOGGED | CONN_TCP | CONN_CLOSE_NOW | CONN_REVERSE;
 	struct conn_key reverse;
 
 	if (!flow_valid(table, &flow[0]) || conn->flags & ~known)
 		return false;
-	if (conn->verdict < CONN_ALLOWED || conn->verdict > CONN_REJECTED)
+	if (conn->verdict < CONN_ALLOWED || conn->verdict > CONN_DENIED)
 		return false;
 	if (conn->out_port >= CONN_PORTS_MAX || conn->quota_port >= CONN_PORTS_MAX)
 		return false;

@@ -60,13 +60,14 @@ static struct tcp_segment read_segment(const struct packet *packet, const uint8_
 }
 
 /* The connection was answered, so it no longer counts as half-open.  Only one thread finds the flag
- * unset. */
+ * unset.  The port is read before, since connection_release() takes it away after. */
 static void confirm(struct cordon_switch *sw, struct conn *conn)
 {
-	if (atomic_fetch_or(&conn->flags, CONN_CONFIRMED) & CONN_CONFIRMED)
-		return;
-	struct port_quota *quota = &sw->quotas[atomic_load(&conn->quota_port) % PORTS_MAX];
-	atomic_fetch_sub_explicit(&quota->n_half_open, 1, memory_order_relaxed);
+	uint16_t port = atomic_load(&conn->quota_port);
+
+	if (!(atomic_fetch_or(&conn->flags, CONN_CONFIRMED) & CONN_CONFIRMED) && port != 0)
+		atomic_fetch_sub_explicit(
+			&sw->quotas[port % PORTS_MAX].n_half_open, 1, memory_order_relaxed);
 }
 
 static enum drop_reason step_tcp(struct worker *worker, struct conn *conn, unsigned int direction,
@@ -91,16 +92,34 @@ static enum drop_reason step_tcp(struct worker *worker, struct conn *conn, unsig
 	return DROP_NONE;
 }
 
+static inline bool is_echo_reply(const struct packet *packet)
+{
+	return packet->icmp_type ==
+	       (packet->protocol == IPPROTO_ICMP ? ICMP_ECHOREPLY : ICMP6_ECHO_REPLY);
+}
+
+/* An echo whose identifier is the very number that tells requests from replies in the key. */
+static inline bool is_echo(const struct packet *packet)
+{
+	return (packet->protocol == IPPROTO_ICMP || packet->protocol == IPPROTO_ICMPV6) &&
+	       packet->key.source_port == packet->key.destination_port;
+}
+
 enum drop_reason connection_step(struct worker *worker, struct conn *conn, unsigned int direction,
 	const struct packet *packet, const uint8_t *data, bool *reopen)
 {
 	uint8_t flags = atomic_load_explicit(&conn->flags, memory_order_relaxed);
 
 	if (flags & CONN_TCP) {
-		if (unlikely(packet->flags & PACKET_FRAGMENT_LATER))
+		if (unlikely(packet->flags & PACKET_FRAGMENT_LATER)) {
+			tcp_extend(&conn->dir[direction].tcp, &conn->dir[!direction].tcp,
+				packet->l4_bytes);
 			return DROP_NONE;
+		}
 		return step_tcp(worker, conn, direction, packet, data, reopen);
 	}
+	if (unlikely(is_echo(packet) && is_echo_reply(packet) != (direction == 1)))
+		return DROP_ICMP_UNRELATED;
 	if (unlikely(direction == 1 && !(flags & CONN_CONFIRMED)))
 		confirm(worker->sw, conn);
 	return DROP_NONE;
@@ -125,86 +144,89 @@ enum drop_reason connection_may_open(const struct packet *packet)
 
 void connection_set_verdict(struct conn *conn, const struct verdict *verdict)
 {
-	uint8_t keep = (uint8_t) ~(CONN_LOG_SESSION | CONN_LOG_DENIED), set = 0;
-
-	if (verdict->action == ZONE_ALLOW && verdict->log >= ZONE_LOG_SESSION)
-		set = CONN_LOG_SESSION;
-	else if (verdict->action != ZONE_ALLOW && verdict->log != ZONE_LOG_NONE)
-		set = CONN_LOG_DENIED;
 	conn_lock(conn);
-	atomic_store(&conn->rule, verdict->rule);
-	atomic_store(&conn->policy_revision, verdict->policy_revision);
-	atomic_store(&conn->source_zone, verdict->source_zone);
-	atomic_store(&conn->destination_zone, verdict->destination_zone);
-	atomic_store(&conn->verdict, verdict->action == ZONE_ALLOW ? CONN_ALLOWED : CONN_DENIED);
-	atomic_fetch_and(&conn->flags, keep);
-	atomic_fetch_or(&conn->flags, set);
+	atomic_store_explicit(&conn->rule, verdict->rule, memory_order_relaxed);
+	atomic_store_explicit(
+		&conn->policy_revision, verdict->policy_revision, memory_order_relaxed);
+	atomic_store_explicit(&conn->source_zone, verdict->source_zone, memory_order_relaxed);
+	atomic_store_explicit(
+		&conn->destination_zone, verdict->destination_zone, memory_order_relaxed);
+	atomic_store_explicit(&conn->verdict,
+		verdict->action == ZONE_ALLOW ? CONN_ALLOWED : CONN_DENIED, memory_order_relaxed);
 	conn_unlock(conn);
 }
 
-static void count_in_quota(struct cordon_switch *sw, struct conn *conn, uint16_t port)
-{
-	struct port_quota *quota = &sw->quotas[port % PORTS_MAX];
-
-	atomic_store(&conn->quota_port, port);
-	atomic_fetch_add_explicit(&quota->n_connections, 1, memory_order_relaxed);
-	if (!(atomic_load(&conn->flags) & CONN_CONFIRMED))
-		atomic_fetch_add_explicit(&quota->n_half_open, 1, memory_order_relaxed);
-}
-
+/* Claims the half-open count by setting CONFIRMED, as confirm() does, so that one of them has it.
+ */
 void connection_release(struct cordon_switch *sw, struct conn *conn)
 {
+	bool half_open = !(atomic_fetch_or(&conn->flags, CONN_CONFIRMED) & CONN_CONFIRMED);
 	uint16_t port = atomic_exchange(&conn->quota_port, 0);
 	struct port_quota *quota = &sw->quotas[port % PORTS_MAX];
 
 	if (port == 0)
 		return;
 	atomic_fetch_sub_explicit(&quota->n_connections, 1, memory_order_relaxed);
-	if (!(atomic_load(&conn->flags) & CONN_CONFIRMED))
+	if (half_open)
 		atomic_fetch_sub_explicit(&quota->n_half_open, 1, memory_order_relaxed);
+}
+
+/* CONFIRMED is set, or nobody else sees the connection yet: nobody takes the half-open count away
+ * before it is there. */
+static void count_in_quota(struct cordon_switch *sw, struct conn *conn, uint16_t port)
+{
+	struct port_quota *quota = &sw->quotas[port];
+
+	atomic_fetch_add_explicit(&quota->n_connections, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&quota->n_half_open, 1, memory_order_relaxed);
+	atomic_store_explicit(&conn->quota_port, port, memory_order_relaxed);
+}
+
+void connection_open(struct packet_context *context, uint32_t flow, const struct verdict *verdict)
+{
+	struct worker *worker = context->worker;
+	struct conn_table *table = worker->sw->connections;
+	struct conn *conn = conn_of_flow(table, flow);
+	bool tcp = context->packet->protocol == IPPROTO_TCP && verdict->action == ZONE_ALLOW;
+
+	for (unsigned int i = 0; i < 2; i++) {
+		atomic_store_explicit(&conn->dir[i].packets, 0, memory_order_relaxed);
+		atomic_store_explicit(&conn->dir[i].bytes, 0, memory_order_relaxed);
+		atomic_store_explicit(
+			&conn_flow(table, flow ^ i)->last_seen, worker->now, memory_order_relaxed);
+	}
+	atomic_store_explicit(&conn->dir[0].packets, 1, memory_order_relaxed);
+	atomic_store_explicit(
+		&conn->dir[0].bytes, rte_pktmbuf_pkt_len(context->frame), memory_order_relaxed);
+	atomic_store_explicit(&conn->start_ns, worker->now_ns, memory_order_relaxed);
+	atomic_store_explicit(&conn->icmp_type, context->packet->icmp_type, memory_order_relaxed);
+	atomic_store_explicit(&conn->icmp_code, context->packet->icmp_code, memory_order_relaxed);
+	if (tcp) {
+		struct tcp_segment segment = read_segment(context->packet, context->data);
+
+		tcp_open(&conn->dir[0].tcp, &conn->dir[1].tcp, &segment, false);
+	}
+	count_in_quota(worker->sw, conn, context->in->number);
+	connection_set_verdict(conn, verdict);
+	if (tcp)
+		atomic_fetch_or(&conn->flags, CONN_TCP);
+	atomic_fetch_and(&conn->flags, CONN_REVERSE | (tcp ? CONN_TCP : 0));
 }
 
 static void adopt_one(struct conn_table *table, uint32_t number, void *sw_)
 {
+	struct cordon_switch *sw = sw_;
 	struct conn *conn = conn_of_flow(table, 2 * number);
+	struct port_quota *quota = &sw->quotas[atomic_load(&conn->quota_port) % PORTS_MAX];
 
-	count_in_quota(sw_, conn, atomic_load(&conn->quota_port));
-	for (unsigned int i = 0; i < 2; i++) {
-		struct flow *flow = conn_flow(table, 2 * number + i);
-
-		atomic_store(&flow->program, PROGRAM_NONE);
-		atomic_store(&flow->forwarding_revision, 0);
-		atomic_store(&flow->policy_epoch, 0);
-	}
+	atomic_fetch_add_explicit(&quota->n_connections, 1, memory_order_relaxed);
+	if (!(atomic_load(&conn->flags) & CONN_CONFIRMED))
+		atomic_fetch_add_explicit(&quota->n_half_open, 1, memory_order_relaxed);
 }
 
 void connection_adopt_all(struct cordon_switch *sw)
 {
 	conn_for_each(sw->connections, 0, conn_high_water(sw->connections), adopt_one, sw);
-}
-
-void connection_open(struct packet_context *context, uint32_t flow, const struct verdict *verdict)
-{
-	struct cordon_switch *sw = context->worker->sw;
-	struct conn *conn = conn_of_flow(sw->connections, flow);
-
-	connection_release(sw, conn);
-	for (unsigned int i = 0; i < 2; i++) {
-		atomic_store(&conn->dir[i].packets, 0);
-		atomic_store(&conn->dir[i].bytes, 0);
-	}
-	conn->start_ns = context->worker->now_ns;
-	conn->icmp_type = context->packet->icmp_type;
-	conn->icmp_code = context->packet->icmp_code;
-	atomic_fetch_and(&conn->flags, (uint8_t)CONN_REVERSE);
-	count_in_quota(sw, conn, context->in->number);
-	if (context->packet->protocol == IPPROTO_TCP && verdict->action == ZONE_ALLOW) {
-		struct tcp_segment segment = read_segment(context->packet, context->data);
-
-		tcp_open(&conn->dir[0].tcp, &conn->dir[1].tcp, &segment, false);
-		atomic_fetch_or(&conn->flags, CONN_TCP);
-	}
-	connection_set_verdict(conn, verdict);
 }
 
 /* A table that fills up first lets go of what is over: from 60 % full to 90 %, the time-outs of

@@ -33,7 +33,7 @@ struct conn_list {
 };
 
 static const char *const verdict_names[] = {
-	[CONN_ALLOWED] = "allowed", [CONN_DENIED] = "denied", [CONN_REJECTED] = "rejected"};
+	[CONN_ALLOWED] = "allowed", [CONN_DENIED] = "denied"};
 
 static const struct {
 	const char *name;

@@ -41,10 +41,12 @@ static void push(struct log_ring *ring, struct log_event *event)
 void event_connection(struct log_ring *ring, struct cordon_switch *sw, uint32_t number,
 	enum log_kind kind, unsigned int reason, uint64_t now_ns)
 {
-	const struct conn *conn = conn_of_flow(sw->connections, 2 * number);
+	struct conn *conn = conn_of_flow(sw->connections, 2 * number);
 	const struct flow *flow = conn_flow(sw->connections, 2 * number);
 	const struct program *program = program_get(
 		sw->programs, atomic_load_explicit(&flow->program, memory_order_acquire));
+
+	conn_lock(conn);
 	struct log_event event = {
 		.time_ns = now_ns,
 		.start_ns = conn->start_ns,
@@ -62,7 +64,7 @@ void event_connection(struct log_ring *ring, struct cordon_switch *sw, uint32_t 
 		.icmp_code = conn->icmp_code,
 		.ethertype = flow->key.kind == CONN_KEY_ETHERNET ? ntohs(flow->key.source_port) : 0,
 	};
-
+	conn_unlock(conn);
 	for (unsigned int i = 0; i < 2; i++) {
 		event.packets[i] = atomic_load(&conn->dir[i].packets);
 		event.bytes[i] = atomic_load(&conn->dir[i].bytes);
@@ -86,15 +88,13 @@ static uint32_t cap_key(enum log_kind kind, uint32_t rule)
 /* A record that stands for denials which were held back, and which no further one followed. */
 static void push_held_back(struct worker *worker, const struct log_cap_overdue *overdue)
 {
-	const struct endpoint_map *endpoints =
-		atomic_load_explicit(&worker->sw->endpoints, memory_order_acquire);
 	unsigned int kind = overdue->rule >> CAP_KIND_SHIFT;
 	struct log_event event = {
 		.time_ns = worker->now_ns,
 		.start_ns = worker->now_ns,
 		.key = {.source = overdue->source, .kind = CONN_KEY_IPV6},
 		.rule = overdue->rule & ((1u << CAP_KIND_SHIFT) - 1),
-		.policy_revision = zone_policy_revision(endpoint_map_policy(endpoints)),
+		.policy_revision = worker->cap_revision,
 		.suppressed = overdue->suppressed < UINT32_MAX ? (uint32_t)overdue->suppressed
 							       : UINT32_MAX,
 		.kind = kind != 0 ? (uint8_t)kind : LOG_DENIED,

@@ -14,13 +14,15 @@
 
 #include "datapath/storm.h"
 
+enum { MAC_MOVES_PER_SECOND = 100 };
+
 /* 01:80:c2:00:00:00 to 0f: link-local protocols of bridges (IEEE 802.1D, 7.12.6). */
 static bool is_reserved_multicast(const uint8_t *mac)
 {
 	return memcmp(mac, "\x01\x80\xc2\x00\x00", 5) == 0 && mac[5] < 0x10;
 }
 
-bool forward_port_carries(const struct port_settings *settings, uint16_t vlan, bool *tagged)
+static bool port_carries(const struct port_settings *settings, uint16_t vlan, bool *tagged)
 {
 	*tagged = vlan != settings->vlan;
 	if (vlan == settings->vlan)
@@ -35,7 +37,7 @@ static bool may_leave(
 {
 	bool tagged;
 
-	return forward_port_carries(settings, vlan, &tagged) &&
+	return port_carries(settings, vlan, &tagged) &&
 	       (tagged || !(packet->flags & PACKET_DOUBLE_TAGGED));
 }
 
@@ -47,7 +49,7 @@ size_t forward_output_actions(
 	bool want_tag;
 	size_t n = 0;
 
-	forward_port_carries(settings, vlan, &want_tag);
+	port_carries(settings, vlan, &want_tag);
 	if (want_tag && !*tagged)
 		actions[n++] = (struct action){.type = ACTION_PUSH_VLAN, .argument = vlan};
 	else if (!want_tag && *tagged)
@@ -57,12 +59,37 @@ size_t forward_output_actions(
 	return n;
 }
 
+/* A MAC that moves costs every cached flow of the switch a miss, so a port may take only so many;
+ * and a guest whose own MACs are not known may not take an outside host's, such as the gateway's.
+ */
+static enum drop_reason may_move(const struct packet_context *context, uint16_t from)
+{
+	struct cordon_switch *sw = context->worker->sw;
+	const struct port *old = switch_port(sw, from);
+
+	if (old != NULL && context->settings->spoof_guard &&
+		atomic_load_explicit(&old->settings, memory_order_acquire)->role == PORT_UPLINK)
+		return DROP_SPOOFED_MAC;
+	return storm_admit(&sw->quotas[context->in->number].mac_moves, MAC_MOVES_PER_SECOND,
+		       MAC_MOVES_PER_SECOND, 1, context->worker->clock_ns)
+		       ? DROP_NONE
+		       : DROP_MAC_LIMIT;
+}
+
 static enum drop_reason learn(struct packet_context *context, uint16_t vlan)
 {
 	struct cordon_switch *sw = context->worker->sw;
+	const uint8_t *mac = context->data + 6;
+	uint16_t known = mac_lookup(sw->macs, vlan, mac);
 
-	switch (mac_learn(sw->macs, vlan, context->data + 6, context->in->number,
-		context->settings->mac_limit, context->worker->now)) {
+	if (known != 0 && known != context->in->number) {
+		enum drop_reason reason = may_move(context, known);
+
+		if (reason != DROP_NONE)
+			return reason;
+	}
+	switch (mac_learn(sw->macs, vlan, mac, context->in->number, context->settings->mac_limit,
+		context->worker->now)) {
 	case MAC_MOVED:
 		atomic_fetch_add_explicit(&sw->forwarding_revision, 1, memory_order_acq_rel);
 		return DROP_NONE;

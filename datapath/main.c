@@ -14,6 +14,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -21,6 +23,7 @@
 #include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <time.h>
@@ -38,7 +41,6 @@
 #include "openvswitch/poll-loop.h"
 #include "openvswitch/vlog.h"
 #include "ovs-rcu.h"
-#include "svec.h"
 #include "unixctl.h"
 #include "util.h"
 
@@ -81,8 +83,39 @@ static void lock_run_directory(const char *directory)
 	free(path);
 }
 
+/* --- signals -------------------------------------------------------------------------------- */
+
+/* Libopenvswitch's handlers would end the process from within poll_block() of any thread.  Here a
+ * signal is something that the main loop waits for: blocked in all threads, so before the first of
+ * them is made, and read from a file descriptor, which is returned. */
+static int take_signals(void)
+{
+	static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGALRM};
+	sigset_t signals;
+
+	sigemptyset(&signals);
+	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
+		sigaddset(&signals, numbers[i]);
+	pthread_sigmask(SIG_BLOCK, &signals, NULL);
+	int fd = signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);
+	if (fd < 0)
+		ovs_fatal(errno, "no file descriptor for signals");
+	return fd;
+}
+
+static void run_signals(struct cordon_switch *sw, int fd)
+{
+	struct signalfd_siginfo signal;
+
+	if (read(fd, &signal, sizeof(signal)) == (ssize_t)sizeof(signal)) {
+		VLOG_INFO("ending: %s", strsignal((int)signal.ssi_signo));
+		atomic_store(&sw->quit, true);
+	}
+}
+
 /* --- DPDK ----------------------------------------------------------------------------------- */
 
+/* What DPDK calls information is about its own insides, and much: one level down. */
 static ssize_t write_dpdk_log(void *cookie OVS_UNUSED, const char *text, size_t size)
 {
 	static const enum vlog_level levels[] = {[RTE_LOG_EMERG] = VLL_EMER,
@@ -91,7 +124,7 @@ static ssize_t write_dpdk_log(void *cookie OVS_UNUSED, const char *text, size_t 
 		[RTE_LOG_ERR] = VLL_ERR,
 		[RTE_LOG_WARNING] = VLL_WARN,
 		[RTE_LOG_NOTICE] = VLL_INFO,
-		[RTE_LOG_INFO] = VLL_INFO,
+		[RTE_LOG_INFO] = VLL_DBG,
 		[RTE_LOG_DEBUG] = VLL_DBG};
 	int level = rte_log_cur_msg_loglevel();
 	size_t length = size;
@@ -132,32 +165,24 @@ static char *main_lcore(void)
 
 static bool start_dpdk(const struct switch_options *options, bool huge_pages)
 {
-	struct svec arguments = SVEC_EMPTY_INITIALIZER;
-	char *lcores = main_lcore();
 	/* Without huge pages all memory is mapped at the start, so its size must be said.  Pages
 	 * that nothing touches cost nothing. */
 	char *megabytes = xasprintf("%u", 1024 + options->buffers / 1024 * 8);
+	char *lcores = main_lcore();
+	const char *arguments[16] = {"cordon-switchd", "--file-prefix", "cordon", "--lcores",
+		lcores, "-a", "0000:00:00.0"}; /* No device but those that ports name. */
+	const char *const huge[] = {"--in-memory"};
+	const char *const ordinary[] = {"--no-shconf", "--no-huge", "-m", megabytes};
+	const char *const *more = huge_pages ? huge : ordinary;
+	int n = 7, n_more = huge_pages ? ARRAY_SIZE(huge) : ARRAY_SIZE(ordinary);
 
+	for (int i = 0; i < n_more; i++)
+		arguments[n++] = more[i];
 	setenv("RUNTIME_DIRECTORY", options->run_directory, 1);
-	svec_add(&arguments, "cordon-switchd");
-	svec_add(&arguments, "--lcores");
-	svec_add_nocopy(&arguments, lcores);
-	svec_add(&arguments, "--file-prefix");
-	svec_add(&arguments, "cordon");
-	svec_add(&arguments, "-a"); /* Take no device but those that ports name. */
-	svec_add(&arguments, "0000:00:00.0");
-	if (huge_pages) {
-		svec_add(&arguments, "--in-memory");
-	} else {
-		svec_add(&arguments, "--no-shconf");
-		svec_add(&arguments, "--no-huge");
-		svec_add(&arguments, "-m");
-		svec_add(&arguments, megabytes);
-	}
-	svec_terminate(&arguments);
+	bool started = rte_eal_init(n, (char **)arguments) >= 0;
 	free(megabytes);
-	/* DPDK keeps pointers into its arguments. */
-	return rte_eal_init((int)arguments.n, arguments.names) >= 0;
+	free(lcores);
+	return started;
 }
 
 static unsigned long int free_huge_pages(void)
@@ -262,21 +287,29 @@ static void start_connections(struct cordon_switch *sw, const struct switch_opti
 		VLOG_WARN("the connection file is not usable and was begun anew: %s", report->why);
 	else if (report->result == CONN_OPEN_ADOPTED)
 		VLOG_INFO("%u connections of the last run go on", report->adopted);
+	if (report->dropped != 0)
+		VLOG_WARN("%u connections of the last run were left out, since their entries in "
+			  "%s were damaged",
+			report->dropped, path);
 	connection_adopt_all(sw);
 	free(path);
 }
 
 /* --- start ---------------------------------------------------------------------------------- */
 
+/* Until the database has said otherwise, everything is in quarantine and nothing times out: adopted
+ * connections wait for the time-outs that are configured. */
 static void start_policy(struct cordon_switch *sw)
 {
 	struct zone_policy *empty = zone_policy_create_empty();
+	struct timeouts *timeouts = xmalloc(sizeof(*timeouts));
 
 	if (empty == NULL)
 		out_of_memory();
+	memset(timeouts, 0xff, sizeof(*timeouts));
 	atomic_store(&sw->policies[0], empty);
 	atomic_store(&sw->endpoints, endpoint_map_create(empty, NULL, 0));
-	atomic_store(&sw->timeouts, xmemdup(&timeouts_default, sizeof(timeouts_default)));
+	atomic_store(&sw->timeouts, timeouts);
 	atomic_store(&sw->forwarding_revision, 1);
 	atomic_store(&sw->policy_epoch, 1);
 }
@@ -322,13 +355,21 @@ static void start(struct cordon_switch *sw, const struct switch_options *options
 
 /* --- stop ----------------------------------------------------------------------------------- */
 
-/* Ends everything in the opposite order; runs on SIGTERM too. */
-static void stop(void *config_)
+/* No thread is left that could read these. */
+static void free_snapshots(struct cordon_switch *sw)
 {
-	struct config *config = config_;
-	struct cordon_switch *sw = config->sw;
+	endpoint_map_destroy(atomic_load(&sw->endpoints));
+	for (unsigned int i = 0; i < POLICIES_KEPT; i++)
+		zone_policy_destroy(atomic_load(&sw->policies[i]));
+	free(atomic_load(&sw->timeouts));
+	for (unsigned int i = 0; i < PORTS_MAX; i++)
+		port_identity_free(atomic_load(&sw->identities[i]));
+}
 
-	VLOG_INFO("ending");
+/* Ends everything in the opposite order. */
+static void stop(struct cordon_switch *sw, struct config *config)
+{
+	telemetry_unregister();
 	atomic_store(&sw->stop, true);
 	ovsrcu_quiesce_start();
 	for (unsigned int i = 0; i < sw->n_workers; i++)
@@ -340,10 +381,23 @@ static void stop(void *config_)
 	for (unsigned int i = 0; i < sw->n_workers; i++)
 		worker_destroy(sw->workers[i]);
 	log_ring_close(&sw->sweep_events);
+	ovsrcu_exit(); /* What was postponed is done now. */
+	free_snapshots(sw);
 	conn_table_close(sw->connections);
 	program_table_destroy(sw->programs);
 	mac_table_destroy(sw->macs);
 	rte_eal_cleanup();
+	free(sw);
+}
+
+static struct cordon_switch *switch_create(void)
+{
+	struct cordon_switch *sw = aligned_alloc(64, ROUND_UP(sizeof(*sw), 64));
+
+	if (sw == NULL)
+		out_of_memory();
+	memset(sw, 0, sizeof(*sw));
+	return sw;
 }
 
 int main(int argc, char *argv[])
@@ -357,6 +411,7 @@ int main(int argc, char *argv[])
 	setenv("OVS_RUNDIR", options.run_directory, 1);
 	lock_run_directory(options.run_directory);
 	fatal_ignore_sigpipe();
+	int signals = take_signals();
 	prctl(PR_SET_TIMERSLACK, 1000UL); /* Threads inherit it: a worker's naps are short. */
 	set_pidfile(NULL);
 	daemonize_start(true);
@@ -365,27 +420,26 @@ int main(int argc, char *argv[])
 	if (error != 0)
 		exit(EXIT_FAILURE);
 
-	struct cordon_switch *sw = aligned_alloc(64, ROUND_UP(sizeof(*sw), 64));
-	if (sw == NULL)
-		out_of_memory();
-	memset(sw, 0, sizeof(*sw));
+	struct cordon_switch *sw = switch_create();
 	start(sw, &options);
 	struct config *config = config_create(sw, options.database);
 	control_register(config);
-	fatal_signal_add_hook(stop, NULL, config, false);
 	daemonize_complete();
 	VLOG_INFO("cordon-switchd %s is ready on host %s", CORDON_VERSION, options.host);
 	while (!atomic_load(&sw->quit)) {
+		run_signals(sw, signals);
 		unixctl_server_run(unixctl);
 		config_run(config);
 		unixctl_server_wait(unixctl);
 		config_wait(config);
+		poll_fd_wait(signals, POLLIN);
 		if (atomic_load(&sw->quit))
 			poll_immediate_wake();
 		poll_block();
 	}
-	stop(config);
 	unixctl_server_destroy(unixctl);
-	free(sw);
-	return EXIT_SUCCESS;
+	stop(sw, config);
+	close(signals);
+	options_free(&options);
+	return EXIT_SUCCESS; /* Libopenvswitch's exit handler removes the pidfile. */
 }

@@ -13,19 +13,29 @@
 #include "datapath/switch.h"
 
 #include <arpa/inet.h>
+#include <net/ethernet.h>
 #include <netinet/icmp6.h>
 #include <string.h>
 
 #include "datapath/spoof.h"
 
-enum { MLD2_LISTENER_REPORT = 143 }; /* RFC 3810, 5.2. */
+enum {
+	MLD2_LISTENER_REPORT = 143, /* RFC 3810, 5.2. */
+	IP4_TTL = 8,		    /* Offsets within the IP header. */
+	IP6_HOP_LIMIT = 7,
+};
 
 /* What the stages of one miss hand to each other. */
 struct miss {
 	struct packet_context *context;
 	const struct endpoint_map *endpoints;
-	uint32_t forwarding_revision, policy_epoch;
 	struct forwarding forwarding;
+};
+
+/* The flow that a packet belongs to. */
+struct found {
+	uint32_t flow; /* CONN_FLOW_NONE: none yet. */
+	bool owns_key; /* The flow's key is the packet's, so that a program may be cached in it. */
 };
 
 /* --- the spoof guard ------------------------------------------------------------------------ */
@@ -104,53 +114,79 @@ static void build_drop(const struct miss *miss, enum drop_reason reason, struct 
 	program->actions[0] = (struct action){.type = ACTION_DROP, .reason = (uint8_t)reason};
 }
 
-/* Lets the next packets of the flow hit. */
-static void cache_program(const struct miss *miss, struct flow *flow, const struct program *program)
+/* Lets the next packets of the flow hit.  Whoever may write the flow at the same time (another
+ * worker, for a guest that sends one flow by two queues) does so before or after, never between. */
+static void cache_program(const struct miss *miss, uint32_t number, const struct program *program)
 {
-	uint32_t number = program_intern(miss->context->worker->sw->programs, program);
+	struct cordon_switch *sw = miss->context->worker->sw;
+	const struct revisions *revisions = miss->context->revisions;
+	struct flow *flow = conn_flow(sw->connections, number);
+	struct conn *conn = conn_of_flow(sw->connections, number);
+	uint32_t interned = program_intern(sw->programs, program);
 
-	if (number == PROGRAM_NONE)
+	if (interned == PROGRAM_NONE)
 		return;
-	atomic_store_explicit(&flow->program, number, memory_order_release);
-	atomic_store_explicit(&flow->policy_epoch, miss->policy_epoch, memory_order_relaxed);
+	conn_lock(conn);
+	atomic_store_explicit(&flow->forwarding_revision, 0, memory_order_release);
+	atomic_store_explicit(&flow->program, interned, memory_order_release);
+	atomic_store_explicit(&flow->policy_epoch, revisions->policy, memory_order_release);
 	atomic_store_explicit(
-		&flow->forwarding_revision, miss->forwarding_revision, memory_order_release);
+		&flow->forwarding_revision, revisions->forwarding, memory_order_release);
+	conn_unlock(conn);
 }
 
 /* --- frames to several ports ---------------------------------------------------------------- */
 
-/* What a network does not work at all without: ARP, neighbour discovery, and reports of multicast
- * membership.  They pass between all but quarantined ports, whatever the rules; the spoof guard has
- * read what they say.  They make no connection, since the next one may say something else. */
-static bool is_signalling(const struct packet *packet)
+/* What a network does not work at all without: ARP, neighbour discovery, reports of multicast
+ * membership, and the announcement of a guest that has moved (RARP).  They pass between all but
+ * quarantined ports, whatever the rules; the spoof guard has read what they say.  They make no
+ * connection, since the next one may say something else.  What is not written as its RFC demands
+ * (RFC 4861, 6.1 and 7.1: hop limit 255; RFC 3376, 4 and RFC 3810, 5: to a group, hop limit 1) is
+ * traffic like any other. */
+static bool is_signalling(const struct packet_context *context)
 {
-	if (packet->flags & (PACKET_ARP | PACKET_ND) || packet->protocol == IPPROTO_IGMP)
+	const struct packet *packet = context->packet;
+	const uint8_t *ip = context->data + packet->l3_offset;
+	bool group = packet->flags & PACKET_GROUP;
+
+	if (packet->flags & PACKET_ARP)
 		return true;
-	return packet->protocol == IPPROTO_ICMPV6 &&
+	if (packet->key.kind == CONN_KEY_ETHERNET)
+		return group && packet->ethertype == ETHERTYPE_REVARP;
+	if (packet->flags & (PACKET_FRAGMENT_FIRST | PACKET_FRAGMENT_LATER))
+		return false;
+	if (packet->key.kind == CONN_KEY_IPV4)
+		return group && packet->protocol == IPPROTO_IGMP && ip[IP4_TTL] == 1;
+	if (packet->protocol != IPPROTO_ICMPV6)
+		return false;
+	if (packet->flags & PACKET_ND)
+		return ip[IP6_HOP_LIMIT] == 255;
+	return group && ip[IP6_HOP_LIMIT] == 1 &&
 	       ((packet->icmp_type >= MLD_LISTENER_QUERY &&
 			packet->icmp_type <= MLD_LISTENER_REDUCTION) ||
 		       packet->icmp_type == MLD2_LISTENER_REPORT);
 }
 
+static bool is_quarantined(const struct miss *miss, const struct port *port)
+{
+	const struct port_settings *settings =
+		atomic_load_explicit(&port->settings, memory_order_acquire);
+
+	return settings->role != PORT_UPLINK &&
+	       endpoint_map_port_zone(miss->endpoints, port->number) == ZONE_QUARANTINE;
+}
+
 static void decide_signalling(
 	const struct miss *miss, const struct port *out, struct verdict *verdict)
 {
-	const struct port *ends[2] = {miss->context->in, out};
-
 	*verdict = (struct verdict){.action = ZONE_ALLOW};
-	for (unsigned int i = 0; i < 2; i++) {
-		const struct port_settings *settings =
-			atomic_load_explicit(&ends[i]->settings, memory_order_acquire);
-
-		if (settings->role != PORT_UPLINK &&
-			endpoint_map_port_zone(miss->endpoints, ends[i]->number) == ZONE_QUARANTINE)
-			*verdict = (struct verdict){.action = ZONE_DENY, .quarantined = true};
-	}
+	if (is_quarantined(miss, miss->context->in) || is_quarantined(miss, out))
+		*verdict = (struct verdict){.action = ZONE_DENY, .quarantined = true};
 }
 
 static void decide_output(const struct miss *miss, const struct port *out, struct verdict *verdict)
 {
-	if (is_signalling(miss->context->packet))
+	if (is_signalling(miss->context))
 		decide_signalling(miss, out, verdict);
 	else
 		verdict_decide(miss->endpoints, miss->context->in, out, &miss->context->packet->key,
@@ -172,11 +208,11 @@ static void log_denial(const struct miss *miss, const struct verdict *verdict, u
 }
 
 /* Sends the frame to each output that the zones allow.  Nothing is cached: who hears a flood may
- * change with every frame.  Returns whether any output was allowed; the frame is consumed. */
+ * change with every frame.  Consumes the frame. */
 static void send_to_allowed(const struct miss *miss)
 {
 	struct packet_context *context = miss->context;
-	struct action actions[3 * PORTS_MAX];
+	struct action actions[2 * PORTS_MAX];
 	bool tagged = context->packet->flags & PACKET_TAGGED;
 	struct verdict verdict = {0}, denial = {0};
 	uint16_t denied_at = 0;
@@ -207,31 +243,55 @@ static void send_to_allowed(const struct miss *miss)
 		denied_at != 0 ? denial_reason(&denial) : DROP_OUTPUT_MISSING);
 }
 
-/* --- ICMP errors ---------------------------------------------------------------------------- */
+/* --- the other end ---------------------------------------------------------------------------- */
 
-/* An error passes if it quotes a packet that its receiver sent in a live, allowed connection. */
+static bool is_uplink(const struct port *port)
+{
+	return port != NULL &&
+	       atomic_load_explicit(&port->settings, memory_order_acquire)->role == PORT_UPLINK;
+}
+
+/* The port at which the packets of `flow` leave, as far as the connection knows; else 0. */
+static uint16_t far_port(const struct conn_table *table, uint32_t flow)
+{
+	if (flow & 1)
+		return conn_flow(table, flow ^ 1)->key.in_port;
+	return atomic_load(&conn_of_flow(table, flow)->out_port);
+}
+
+/* A host outside may be reached by any uplink, and change it. */
+static bool same_side(const struct cordon_switch *sw, uint16_t number, const struct port *port)
+{
+	return number == port->number || (is_uplink(switch_port(sw, number)) && is_uplink(port));
+}
+
+/* --- ICMP errors ------------------------------------------------------------------------------ */
+
+/* An error passes if it quotes a packet that its receiver sent in a live, allowed connection, and
+ * comes by the port by which that packet left. */
 static void handle_icmp_error(struct miss *miss)
 {
 	struct packet_context *context = miss->context;
-	struct conn_table *table = context->worker->sw->connections;
+	struct cordon_switch *sw = context->worker->sw;
+	struct conn_table *table = sw->connections;
+	const struct port *out = switch_port(sw, miss->forwarding.outputs[0]);
 	struct packet quoted;
+	struct program program;
 
-	if (miss->forwarding.flood ||
+	if (miss->forwarding.flood || out == NULL || is_quarantined(miss, context->in) ||
+		is_quarantined(miss, out) ||
 		!packet_parse_quoted(context->data, rte_pktmbuf_data_len(context->frame),
 			context->packet, &quoted))
 		goto unrelated;
 	quoted.key.net = context->packet->key.net;
-	quoted.key.in_port = miss->forwarding.outputs[0];
+	quoted.key.in_port = out->number;
 	uint32_t flow = conn_lookup(table, &quoted.key, conn_hash(table, &quoted.key));
 	if (flow == CONN_FLOW_NONE ||
 		atomic_load(&conn_of_flow(table, flow)->verdict) != CONN_ALLOWED)
 		goto unrelated;
-	const struct port *out = switch_port(context->worker->sw, quoted.key.in_port);
-	if (out == NULL) {
-		packet_drop(context->worker, context->frame, DROP_OUTPUT_MISSING);
-		return;
-	}
-	struct program program;
+	uint16_t left_by = far_port(table, flow);
+	if (left_by != 0 && !same_side(sw, left_by, context->in))
+		goto unrelated;
 	build_output(miss, out, &program);
 	actions_run(context->worker, program.actions, program.n_actions, context->frame);
 	return;
@@ -240,26 +300,67 @@ unrelated:
 	packet_drop(context->worker, context->frame, DROP_ICMP_UNRELATED);
 }
 
-/* --- connections ---------------------------------------------------------------------------- */
+/* --- finding the connection ------------------------------------------------------------------- */
 
 /* The flow, in either direction, that this packet belongs to though its own key was not found: the
- * reverse of a connection whose responder's port was not known, or one whose end has moved to
- * another port.  Such a flow enters the table if it can, and is otherwise looked up like this each
- * time. */
-static uint32_t find_by_mirror(const struct miss *miss, bool *own)
+ * reverse of a connection whose responder's port was not known, which then enters the table; or one
+ * of an outside host that has moved from one uplink to another, which is looked up like this each
+ * time.  Nobody else's packet is taken into a connection: a guest that names another's addresses
+ * is judged for itself. */
+static struct found find_by_mirror(const struct miss *miss)
 {
 	struct packet_context *context = miss->context;
-	struct conn_table *table = context->worker->sw->connections;
+	struct cordon_switch *sw = context->worker->sw;
+	struct conn_table *table = sw->connections;
+	const struct found nothing = {.flow = CONN_FLOW_NONE, .owns_key = true};
 	struct conn_key mirror =
 		conn_key_reverse(&context->packet->key, miss->forwarding.outputs[0]);
-	uint32_t flow = conn_lookup(table, &mirror, conn_hash(table, &mirror));
+	uint32_t other = conn_lookup(table, &mirror, conn_hash(table, &mirror));
 
-	*own = false;
-	if (flow == CONN_FLOW_NONE || flow & 1)
-		return flow == CONN_FLOW_NONE ? flow : flow ^ 1;
-	*own = conn_add_reverse(table, flow, context->in->number);
-	return flow ^ 1;
+	if (other == CONN_FLOW_NONE)
+		return nothing;
+	struct conn *conn = conn_of_flow(table, other);
+	if (atomic_load(&conn->verdict) != CONN_ALLOWED) {
+		/* A denial of the other direction must not stand in this one's way: the sweep takes
+		 * it away, and until then its flow misses and is_given_up() passes it over. */
+		atomic_fetch_or(&conn->flags, CONN_CLOSE_NOW);
+		atomic_store(&conn_flow(table, other)->forwarding_revision, 0);
+		return nothing;
+	}
+	if (!(other & 1) && !(atomic_load(&conn->flags) & CONN_REVERSE))
+		return (struct found){.flow = other ^ 1,
+			.owns_key = conn_add_reverse(table, other, context->in->number)};
+	if (is_uplink(context->in) &&
+		is_uplink(switch_port(sw, conn_flow(table, other ^ 1)->key.in_port)))
+		return (struct found){.flow = other ^ 1, .owns_key = false};
+	return nothing;
 }
+
+/* A denial that waits for the sweep. */
+static bool is_given_up(const struct conn_table *table, uint32_t flow)
+{
+	const struct conn *conn = conn_of_flow(table, flow);
+
+	return atomic_load(&conn->verdict) != CONN_ALLOWED &&
+	       atomic_load(&conn->flags) & CONN_CLOSE_NOW;
+}
+
+/* A destination whose MAC has been forgotten, in a connection that remembers its port: the frame
+ * need not flood. */
+static void narrow_flood(struct miss *miss, uint32_t flow)
+{
+	uint16_t port = far_port(miss->context->worker->sw->connections, flow);
+
+	for (uint16_t i = 0; i < miss->forwarding.n_outputs; i++) {
+		if (port != 0 && miss->forwarding.outputs[i] == port) {
+			miss->forwarding.outputs[0] = port;
+			miss->forwarding.n_outputs = 1;
+			return;
+		}
+	}
+}
+
+/* --- connections ------------------------------------------------------------------------------ */
 
 /* Refuses a new connection by the quotas of the port that opens it. */
 static enum drop_reason check_quota(const struct packet_context *context)
@@ -278,15 +379,26 @@ static enum drop_reason check_quota(const struct packet_context *context)
 	return DROP_NONE;
 }
 
-/* Denials are cached, so that a repeated one costs no more than a hit, but only in one half of the
- * half-open quota: they must not crowd out what is allowed. */
-static bool may_cache_denial(const struct packet_context *context)
+/* Half of a limit, or an eighth of the table where there is none. */
+static uint32_t share(const struct conn_table *table, uint32_t limit)
 {
+	return limit != 0 ? limit / 2 : conn_capacity(table) / 8;
+}
+
+/* Denials are cached, so that a repeated one costs no more than a hit, but only in a part of the
+ * port's quota: they must not crowd out what is allowed.  A flooded frame's is not: who hears it
+ * may change with the next one. */
+static bool may_cache_denial(const struct miss *miss)
+{
+	const struct packet_context *context = miss->context;
+	const struct conn_table *table = context->worker->sw->connections;
 	const struct port_quota *quota = &context->worker->sw->quotas[context->in->number];
 
-	return context->settings->half_open_limit == 0 ||
+	return !miss->forwarding.flood &&
 	       atomic_load_explicit(&quota->n_half_open, memory_order_relaxed) <
-		       context->settings->half_open_limit / 2;
+		       share(table, context->settings->half_open_limit) &&
+	       atomic_load_explicit(&quota->n_connections, memory_order_relaxed) <
+		       share(table, context->settings->connection_limit);
 }
 
 /* Enters a new connection for the packet.  Returns its flow, or CONN_FLOW_NONE if the table has no
@@ -302,18 +414,14 @@ static uint32_t enter(const struct miss *miss, const struct verdict *verdict,
 	uint32_t mine = conn_alloc(table, &worker->conn_cache, &context->packet->key,
 		context->packet->hash, known ? &reverse : NULL);
 
+	*theirs = false;
 	if (mine == CONN_FLOW_NONE)
 		return mine;
 	struct conn *conn = conn_of_flow(table, mine);
-	struct flow *flow = conn_flow(table, mine);
 	connection_open(context, mine, verdict);
-	atomic_store(&conn->out_port, out);
-	atomic_store(&conn->dir[0].packets, 1);
-	atomic_store(&conn->dir[0].bytes, rte_pktmbuf_pkt_len(context->frame));
-	atomic_store(&flow->last_seen, worker->now);
-	atomic_store(&conn_flow(table, mine ^ 1)->last_seen, worker->now);
+	atomic_store_explicit(&conn->out_port, out, memory_order_relaxed);
 	if (program != NULL)
-		cache_program(miss, flow, program);
+		cache_program(miss, mine, program);
 	uint32_t published = conn_publish(table, &worker->conn_cache, mine);
 	*theirs = published != mine && published != CONN_FLOW_NONE;
 	if (published != mine)
@@ -322,31 +430,39 @@ static uint32_t enter(const struct miss *miss, const struct verdict *verdict,
 }
 
 /* Refuses the packet by name, for want of room, and says so in the log. */
-static void refuse(const struct miss *miss, enum drop_reason reason, const struct verdict *verdict)
+static void refuse(const struct miss *miss, enum drop_reason reason, struct verdict *verdict)
 {
+	verdict->action = ZONE_DENY;
 	event_packet(miss->context, LOG_LIMIT, reason, verdict, miss->forwarding.outputs[0]);
 	packet_drop(miss->context->worker, miss->context->frame, reason);
 }
 
-static void deny(const struct miss *miss, const struct verdict *verdict, bool is_new)
+/* Logs, answers where the rule says so, and drops. */
+static void deny(const struct miss *miss, const struct verdict *verdict)
 {
 	struct packet_context *context = miss->context;
-	enum drop_reason reason = denial_reason(verdict);
+
+	log_denial(miss, verdict, miss->forwarding.outputs[0]);
+	if (verdict->action == ZONE_REJECT)
+		reject_answer(context);
+	packet_drop(context->worker, context->frame, denial_reason(verdict));
+}
+
+/* A first packet that is denied.  A rejected one is answered each time, so it is not cached. */
+static void deny_new(const struct miss *miss, const struct verdict *verdict)
+{
 	struct program program;
 	bool theirs;
 
-	log_denial(miss, verdict, miss->forwarding.outputs[0]);
-	if (verdict->action == ZONE_REJECT) {
-		reject_answer(context);
-	} else if (is_new && may_cache_denial(context)) {
-		build_drop(miss, reason, &program);
+	if (verdict->action != ZONE_REJECT && may_cache_denial(miss)) {
+		build_drop(miss, denial_reason(verdict), &program);
 		enter(miss, verdict, &program, miss->forwarding.outputs[0], &theirs);
 	}
-	packet_drop(context->worker, context->frame, reason);
+	deny(miss, verdict);
 }
 
 /* Ends an allowed connection that the policy in force denies. */
-static void cut(struct miss *miss, uint32_t flow, const struct verdict *verdict)
+static void cut(const struct miss *miss, uint32_t flow, const struct verdict *verdict)
 {
 	struct packet_context *context = miss->context;
 	struct cordon_switch *sw = context->worker->sw;
@@ -357,9 +473,11 @@ static void cut(struct miss *miss, uint32_t flow, const struct verdict *verdict)
 	if (atomic_fetch_and(&conn->flags, (uint8_t) ~(CONN_LOGGED | CONN_TCP)) & CONN_LOGGED)
 		event_connection(&context->worker->events, sw, flow / 2, LOG_END, END_POLICY,
 			context->worker->now_ns);
-	build_drop(miss, denial_reason(verdict), &program);
-	cache_program(miss, conn_flow(sw->connections, flow), &program);
-	deny(miss, verdict, false);
+	if (verdict->action != ZONE_REJECT && !miss->forwarding.flood) {
+		build_drop(miss, denial_reason(verdict), &program);
+		cache_program(miss, flow, &program);
+	}
+	deny(miss, verdict);
 }
 
 /* The verdict on the outputs of a unicast frame.  With several (an unknown destination), the first
@@ -378,21 +496,6 @@ static void decide_outputs(const struct miss *miss, struct verdict *verdict)
 	}
 }
 
-/* Sends the packet of an allowed connection, and caches how, if it has one output and a flow of its
- * own. */
-static void send_frame(const struct miss *miss, struct flow *flow, const struct program *program)
-{
-	struct packet_context *context = miss->context;
-
-	if (program == NULL) {
-		send_to_allowed(miss);
-		return;
-	}
-	if (flow != NULL)
-		cache_program(miss, flow, program);
-	actions_run(context->worker, program->actions, program->n_actions, context->frame);
-}
-
 static void log_start(const struct miss *miss, struct conn *conn, const struct verdict *verdict)
 {
 	if (verdict->log < ZONE_LOG_SESSION)
@@ -402,19 +505,31 @@ static void log_start(const struct miss *miss, struct conn *conn, const struct v
 		miss->forwarding.flood ? 0 : miss->forwarding.outputs[0]);
 }
 
-static void renew(struct miss *miss, uint32_t flow, bool own, const struct program *program);
+/* Sends the packet of an allowed connection.  `program` is NULL for a flood. */
+static void send_frame(const struct miss *miss, const struct program *program)
+{
+	struct packet_context *context = miss->context;
+
+	if (program == NULL)
+		send_to_allowed(miss);
+	else
+		actions_run(context->worker, program->actions, program->n_actions, context->frame);
+}
+
+static void renew(struct miss *miss, struct found found, const struct program *program);
 
 /* The first packet of a connection. */
 static void begin(struct miss *miss, const struct program *program)
 {
 	struct packet_context *context = miss->context;
+	struct conn_table *table = context->worker->sw->connections;
 	uint16_t out = program != NULL ? miss->forwarding.outputs[0] : 0;
 	struct verdict verdict = {.action = ZONE_DENY};
-	bool theirs = false;
+	bool theirs;
 
 	decide_outputs(miss, &verdict);
 	if (verdict.action != ZONE_ALLOW) {
-		deny(miss, &verdict, true);
+		deny_new(miss, &verdict);
 		return;
 	}
 	enum drop_reason reason = connection_may_open(context->packet);
@@ -431,41 +546,47 @@ static void begin(struct miss *miss, const struct program *program)
 	if (flow == CONN_FLOW_NONE) {
 		refuse(miss, DROP_TABLE_FULL, &verdict);
 	} else if (theirs) {
-		renew(miss, flow, true, program);
+		renew(miss, (struct found){.flow = flow, .owns_key = true}, program);
 	} else {
-		log_start(miss, conn_of_flow(context->worker->sw->connections, flow), &verdict);
-		send_frame(miss, NULL, program);
+		log_start(miss, conn_of_flow(table, flow), &verdict);
+		send_frame(miss, program);
 	}
 }
 
-/* Begins a connection anew in the place of one that is over, or that used to be denied. */
-static void begin_again(struct miss *miss, uint32_t flow, bool own, enum end_reason why,
+/* Begins a connection anew in the place of one that is over, or that used to be denied.  Only its
+ * initiator can; from the other side, the sweep is asked to make room. */
+static void begin_again(struct miss *miss, struct found found, enum end_reason why,
 	const struct verdict *verdict, const struct program *program)
 {
 	struct packet_context *context = miss->context;
-	struct cordon_switch *sw = context->worker->sw;
-	struct conn *conn = conn_of_flow(sw->connections, flow);
+	struct worker *worker = context->worker;
+	struct conn_table *table = worker->sw->connections;
+	struct conn *conn = conn_of_flow(table, found.flow);
+	uint16_t out = program != NULL ? miss->forwarding.outputs[0] : 0;
 	enum drop_reason reason = connection_may_open(context->packet);
 
-	if (reason == DROP_NONE &&
-		flow & 1) /* It came from the other side: the sweep makes room. */
+	if (reason == DROP_NONE && found.flow & 1)
 		reason = DROP_TCP_OUT_OF_STATE;
 	if (reason != DROP_NONE) {
 		atomic_fetch_or(&conn->flags, CONN_CLOSE_NOW);
-		packet_drop(context->worker, context->frame, reason);
+		packet_drop(worker, context->frame, reason);
 		return;
 	}
-	if (atomic_load(&conn->flags) & CONN_LOGGED)
-		event_connection(&context->worker->events, sw, flow / 2, LOG_END, why,
-			context->worker->now_ns);
-	connection_open(context, flow, verdict);
-	if (program != NULL && !(atomic_load(&conn->flags) & CONN_REVERSE))
-		conn_add_reverse(sw->connections, flow, miss->forwarding.outputs[0]);
-	atomic_store(&conn->out_port, program != NULL ? miss->forwarding.outputs[0] : 0);
-	atomic_store(&conn->dir[0].packets, 1);
-	atomic_store(&conn->dir[0].bytes, rte_pktmbuf_pkt_len(context->frame));
+	if (atomic_fetch_and(&conn->flags, (uint8_t)~CONN_LOGGED) & CONN_LOGGED)
+		event_connection(
+			&worker->events, worker->sw, found.flow / 2, LOG_END, why, worker->now_ns);
+	connection_release(worker->sw, conn);
+	connection_open(context, found.flow, verdict);
+	if (!conn_is_live(table, found.flow / 2)) /* The sweep has just ended it. */
+		connection_release(worker->sw, conn);
+	atomic_store(&conn_flow(table, found.flow ^ 1)->forwarding_revision, 0);
+	if (out != 0 && !(atomic_load(&conn->flags) & CONN_REVERSE))
+		conn_add_reverse(table, found.flow, out);
+	atomic_store(&conn->out_port, out);
+	if (program != NULL && found.owns_key)
+		cache_program(miss, found.flow, program);
 	log_start(miss, conn, verdict);
-	send_frame(miss, own ? conn_flow(sw->connections, flow) : NULL, program);
+	send_frame(miss, program);
 }
 
 /* What the policy in force says of a connection by a packet of either direction: always the
@@ -475,92 +596,112 @@ static void decide_again(const struct miss *miss, uint32_t flow, struct verdict 
 	struct packet_context *context = miss->context;
 	struct cordon_switch *sw = context->worker->sw;
 	const struct conn *conn = conn_of_flow(sw->connections, flow);
-	const struct port *responder = context->in;
 	const struct port *initiator = switch_port(sw, miss->forwarding.outputs[0]);
 
 	if (!(flow & 1))
 		decide_outputs(miss, verdict);
 	else if (initiator != NULL)
-		verdict_decide(miss->endpoints, initiator, responder,
+		verdict_decide(miss->endpoints, initiator, context->in,
 			&conn_flow(sw->connections, flow & ~1u)->key, conn->icmp_type,
 			conn->icmp_code, verdict);
 }
 
+static void count_packet(const struct miss *miss, uint32_t flow)
+{
+	struct conn_table *table = miss->context->worker->sw->connections;
+	struct conn_direction *dir = &conn_of_flow(table, flow)->dir[flow & 1];
+
+	atomic_fetch_add_explicit(&dir->packets, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(
+		&dir->bytes, rte_pktmbuf_pkt_len(miss->context->frame), memory_order_relaxed);
+	atomic_store_explicit(&conn_flow(table, flow)->last_seen, miss->context->worker->now,
+		memory_order_relaxed);
+}
+
 /* A packet of a connection that exists: its flow is stale, or not its own. */
-static void renew(struct miss *miss, uint32_t flow, bool own, const struct program *program)
+static void renew(struct miss *miss, struct found found, const struct program *program)
 {
 	struct packet_context *context = miss->context;
-	struct conn_table *table = context->worker->sw->connections;
-	struct conn *conn = conn_of_flow(table, flow);
+	struct conn *conn = conn_of_flow(context->worker->sw->connections, found.flow);
 	struct verdict verdict = {.action = ZONE_DENY};
 	bool reopen = false;
 
-	decide_again(miss, flow, &verdict);
+	decide_again(miss, found.flow, &verdict);
 	if (verdict.action != ZONE_ALLOW) {
-		cut(miss, flow, &verdict);
+		if (found.owns_key)
+			cut(miss, found.flow, &verdict);
+		else
+			deny(miss, &verdict);
 		return;
 	}
 	if (atomic_load(&conn->verdict) != CONN_ALLOWED) {
-		begin_again(miss, flow, own, END_POLICY, &verdict, program);
+		begin_again(miss, found, END_POLICY, &verdict, program);
 		return;
 	}
 	connection_set_verdict(conn, &verdict);
 	enum drop_reason reason = connection_step(
-		context->worker, conn, flow & 1, context->packet, context->data, &reopen);
+		context->worker, conn, found.flow & 1, context->packet, context->data, &reopen);
 	if (reason != DROP_NONE) {
 		packet_drop(context->worker, context->frame, reason);
 		return;
 	}
 	if (reopen) {
-		begin_again(miss, flow, own, END_REUSED, &verdict, program);
+		begin_again(miss, found, END_REUSED, &verdict, program);
 		return;
 	}
-	if (flow & 1)
+	if (found.flow & 1)
 		atomic_store(&conn->out_port, context->in->number);
-	atomic_fetch_add(&conn->dir[flow & 1].packets, 1);
-	atomic_fetch_add(&conn->dir[flow & 1].bytes, rte_pktmbuf_pkt_len(context->frame));
-	atomic_store(&conn_flow(table, flow)->last_seen, context->worker->now);
-	send_frame(miss, own ? conn_flow(table, flow) : NULL, program);
+	count_packet(miss, found.flow);
+	if (program != NULL && found.owns_key && !miss->forwarding.flood)
+		cache_program(miss, found.flow, program);
+	send_frame(miss, program);
 }
 
 static void handle_connection(struct miss *miss, uint32_t flow)
 {
 	struct packet_context *context = miss->context;
 	struct conn_table *table = context->worker->sw->connections;
+	struct found found = {.flow = flow, .owns_key = true};
 	struct program program;
-	bool single = !miss->forwarding.flood, own = true;
-	const struct port *out = switch_port(context->worker->sw, miss->forwarding.outputs[0]);
 
+	if (found.flow == CONN_FLOW_NONE) /* A packet before it in the burst may have made one. */
+		found.flow = conn_lookup(table, &context->packet->key, context->packet->hash);
+	if (found.flow != CONN_FLOW_NONE && is_given_up(table, found.flow))
+		found.flow = CONN_FLOW_NONE;
+	if (found.flow == CONN_FLOW_NONE && !miss->forwarding.flood)
+		found = find_by_mirror(miss);
+	if (found.flow != CONN_FLOW_NONE && miss->forwarding.flood)
+		narrow_flood(miss, found.flow);
+
+	bool single = miss->forwarding.n_outputs == 1;
+	const struct port *out = switch_port(context->worker->sw, miss->forwarding.outputs[0]);
 	if (single && out == NULL) {
 		packet_drop(context->worker, context->frame, DROP_OUTPUT_MISSING);
 		return;
 	}
+	if (!single && found.flow != CONN_FLOW_NONE && found.flow & 1) {
+		/* Nobody is left who asked for this answer. */
+		packet_drop(context->worker, context->frame, DROP_NO_OUTPUT);
+		return;
+	}
 	if (single)
 		build_output(miss, out, &program);
-	if (flow == CONN_FLOW_NONE) /* A packet before it in the burst may have made one. */
-		flow = conn_lookup(table, &context->packet->key, context->packet->hash);
-	if (flow == CONN_FLOW_NONE && single)
-		flow = find_by_mirror(miss, &own);
-	if (flow == CONN_FLOW_NONE)
-		begin(miss, single ? &program : NULL);
+	if (found.flow == CONN_FLOW_NONE)
+		begin(miss, single && !miss->forwarding.flood ? &program : NULL);
 	else
-		renew(miss, flow, own, single ? &program : NULL);
+		renew(miss, found, single ? &program : NULL);
 }
 
-/* --- the path ------------------------------------------------------------------------------- */
+/* --- the path --------------------------------------------------------------------------------- */
 
 void miss_handle(struct packet_context *context, uint32_t flow)
 {
 	struct cordon_switch *sw = context->worker->sw;
-	struct miss miss = {
-		.context = context,
-		.forwarding_revision =
-			atomic_load_explicit(&sw->forwarding_revision, memory_order_acquire),
-		.policy_epoch = atomic_load_explicit(&sw->policy_epoch, memory_order_acquire),
-		.endpoints = atomic_load_explicit(&sw->endpoints, memory_order_acquire),
-	};
-	enum drop_reason reason = guard(&miss);
+	struct miss miss; /* Not cleared: the outputs are many, and forward_normal() counts them. */
 
+	miss.context = context;
+	miss.endpoints = atomic_load_explicit(&sw->endpoints, memory_order_acquire);
+	enum drop_reason reason = guard(&miss);
 	if (reason != DROP_NONE) {
 		event_packet(context, LOG_SPOOFED, reason, NULL, 0);
 		packet_drop(context->worker, context->frame, reason);
@@ -573,7 +714,7 @@ void miss_handle(struct packet_context *context, uint32_t flow)
 	}
 	if (context->packet->flags & PACKET_ICMP_ERROR)
 		handle_icmp_error(&miss);
-	else if (context->packet->flags & PACKET_GROUP || is_signalling(context->packet))
+	else if (context->packet->flags & PACKET_GROUP || is_signalling(context))
 		send_to_allowed(&miss);
 	else
 		handle_connection(&miss, flow);

@@ -156,6 +156,14 @@ static void take(struct switch_options *options, int option)
 	}
 }
 
+void options_free(struct switch_options *options)
+{
+	free(options->run_directory);
+	free(options->state_directory);
+	free(options->host);
+	free(options->database);
+}
+
 void options_parse(int argc, char *argv[], struct switch_options *options)
 {
 	int option;

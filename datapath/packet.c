@@ -80,15 +80,18 @@ void packet_note_icmp(struct packet *packet, const uint8_t *icmp)
 {
 	bool v4 = packet->key.kind == CONN_KEY_IPV4;
 	uint8_t type = icmp[0];
-	bool echo = v4 ? type == ICMP_ECHO || type == ICMP_ECHOREPLY
-		       : type == ICMP6_ECHO_REQUEST || type == ICMP6_ECHO_REPLY;
+	uint8_t request = v4 ? ICMP_ECHO : ICMP6_ECHO_REQUEST;
+	uint8_t reply = v4 ? ICMP_ECHOREPLY : ICMP6_ECHO_REPLY;
 	bool error = v4 ? type == ICMP_UNREACH || type == ICMP_TIMXCEED || type == ICMP_PARAMPROB
 			: type >= ICMP6_DST_UNREACH && type <= ICMP6_PARAM_PROB;
 
 	packet->icmp_type = type;
 	packet->icmp_code = icmp[1];
-	if (echo) {
+	if (type == request) {
 		memcpy(&packet->key.source_port, icmp + 4, 2);
+		packet->key.destination_port = htons(request);
+	} else if (type == reply) {
+		packet->key.source_port = htons(request);
 		memcpy(&packet->key.destination_port, icmp + 4, 2);
 	} else {
 		packet->key.source_port = htons(type);

@@ -54,9 +54,9 @@ struct packet {
  * nothing outside `data`.
  *
  * The key: IP frames have both addresses, the protocol and for TCP, UDP and SCTP the ports; ICMP
- * echo has source_port = destination_port = its identifier, so that a reply is the mirror of its
- * request, and other ICMP has the type in source_port and destination_port 0.  Frames that are not
- * IP have the MACs in the addresses' last six bytes and the ethertype in source_port and
+ * echo requests have the identifier as source_port and the type as destination_port, and replies
+ * the mirror of that; other ICMP has the type in source_port and destination_port 0.  Frames that
+ * are not IP have the MACs in the addresses' last six bytes and the ethertype in source_port and
  * destination_port; it is 0 for IEEE 802.3 frames, which have a length in its place (LLC).  Of a
  * fragment that is not the first, the ports are 0 until fragment_find() has filled them in.
  *

@@ -28,12 +28,23 @@ enum {
 	HOP_LIMIT = 64,
 };
 
+/* Not a group, and not "nobody". */
+static bool is_host(const struct in6_addr *address)
+{
+	uint8_t first = address->s6_addr[12];
+
+	if (!IN6_IS_ADDR_V4MAPPED(address))
+		return !IN6_IS_ADDR_MULTICAST(address) && !IN6_IS_ADDR_UNSPECIFIED(address);
+	return first != 0 && first < 224;
+}
+
 static bool may_answer(const struct packet_context *context)
 {
 	const struct packet *packet = context->packet;
 
 	if (packet->key.kind == CONN_KEY_ETHERNET || packet->l4_offset == 0 ||
-		packet->flags & (PACKET_GROUP | PACKET_ICMP_ERROR | PACKET_FRAGMENT_LATER))
+		packet->flags & (PACKET_GROUP | PACKET_ICMP_ERROR | PACKET_FRAGMENT_LATER) ||
+		!is_host(&packet->key.source) || !is_host(&packet->key.destination))
 		return false;
 	if (packet->protocol == IPPROTO_TCP && packet->tcp_flags & RTE_TCP_RST_FLAG)
 		return false;

@@ -35,10 +35,11 @@ struct sweep {
 	uint32_t now;
 	uint64_t now_ns;
 	uint32_t policy_epoch;	/* Of this step. */
+	uint32_t last_pass;	/* When the pass before this one began, on conn_clock(). */
+	uint32_t this_pass;	/* When this one did. */
 	uint32_t pass_epoch;	/* When this pass began. */
 	uint32_t settled_epoch; /* All idle connections were judged under it. */
 	const struct timeouts *timeouts;
-	const struct endpoint_map *endpoints;
 	uint32_t n_ended;
 	uint32_t ended[BATCH]; /* Unlinked, waiting for a grace period. */
 };
@@ -56,7 +57,7 @@ static void end(struct sweep *sweep, struct conn *conn, uint32_t number, enum en
 {
 	if (!conn_unlink(sweep->sw->connections, number))
 		return;
-	if (atomic_load(&conn->flags) & CONN_LOGGED)
+	if (atomic_fetch_and(&conn->flags, (uint8_t)~CONN_LOGGED) & CONN_LOGGED)
 		event_connection(&sweep->sw->sweep_events, sweep->sw, number, LOG_END, reason,
 			sweep->now_ns);
 	connection_release(sweep->sw, conn);
@@ -88,23 +89,42 @@ static bool is_denied_now(struct sweep *sweep, struct conn *conn, const struct f
 
 	if (atomic_load(&conn->verdict) != CONN_ALLOWED || in == NULL || out == NULL)
 		return false;
-	verdict_decide(
-		sweep->endpoints, in, out, &flow->key, conn->icmp_type, conn->icmp_code, &verdict);
+	/* Read after the ports: never older than they are. */
+	verdict_decide(atomic_load_explicit(&sweep->sw->endpoints, memory_order_acquire), in, out,
+		&flow->key, conn->icmp_type, conn->icmp_code, &verdict);
 	connection_set_verdict(conn, &verdict);
 	return verdict.action != ZONE_ALLOW;
 }
 
-/* The addresses and the program of a flow with traffic stay in use. */
-static void refresh(struct sweep *sweep, const struct flow *flow)
+/* Where the program sends to, if it is one port. */
+static uint16_t only_output(const struct program *program)
 {
+	const struct action *last = &program->actions[program->n_actions - 1];
+
+	return program->n_actions != 0 && last->type == ACTION_OUTPUT ? last->argument : 0;
+}
+
+/* The program of a flow stays in use, and the address of one that had traffic stays fresh.  A flow
+ * whose destination was forgotten, and has come back at another port, is sent through the miss
+ * path. */
+static void refresh(struct sweep *sweep, struct flow *flow)
+{
+	struct cordon_switch *sw = sweep->sw;
 	uint32_t number = atomic_load_explicit(&flow->program, memory_order_acquire);
+	uint32_t seen = atomic_load_explicit(&flow->last_seen, memory_order_relaxed);
 
 	if (number == PROGRAM_NONE)
 		return;
-	program_mark(sweep->sw->programs, number);
-	mac_refresh(sweep->sw->macs, flow->key.net & 0xfff,
-		program_get(sweep->sw->programs, number)->source_mac, flow->key.in_port,
-		atomic_load_explicit(&flow->last_seen, memory_order_relaxed));
+	program_mark(sw->programs, number);
+	if ((int32_t)(seen - sweep->last_pass) < 0)
+		return;
+	const struct program *program = program_get(sw->programs, number);
+	uint16_t vlan = flow->key.net & 0xfff;
+	mac_refresh(sw->macs, vlan, program->source_mac, flow->key.in_port, seen);
+	uint16_t now_at = mac_lookup(sw->macs, vlan, program->destination_mac);
+	uint16_t output = only_output(program);
+	if (now_at != 0 && output != 0 && now_at != output)
+		atomic_store_explicit(&flow->forwarding_revision, 0, memory_order_release);
 }
 
 static uint32_t idle_seconds(const struct sweep *sweep, const struct flow *a, const struct flow *b)
@@ -120,15 +140,16 @@ static void look_at(struct conn_table *table, uint32_t number, void *sweep_)
 {
 	struct sweep *sweep = sweep_;
 	struct conn *conn = conn_of_flow(table, 2 * number);
-	const struct flow *forward = conn_flow(table, 2 * number);
-	const struct flow *reverse = conn_flow(table, 2 * number + 1);
+	struct flow *forward = conn_flow(table, 2 * number);
+	struct flow *reverse = conn_flow(table, 2 * number + 1);
 
 	if (atomic_load(&conn->flags) & CONN_CLOSE_NOW) {
 		bool gone = switch_port(sweep->sw, forward->key.in_port) == NULL;
 
 		end(sweep, conn, number, gone ? END_PORT_REMOVED : END_FLUSHED);
-	} else if (idle_seconds(sweep, forward, reverse) >=
-		   connection_timeout(sweep->timeouts, table, conn, forward->key.protocol)) {
+	} else if (sweep->timeouts != NULL && idle_seconds(sweep, forward, reverse) >=
+						      connection_timeout(sweep->timeouts, table,
+							      conn, forward->key.protocol)) {
 		end(sweep, conn, number, timeout_reason(conn));
 	} else if (sweep->policy_epoch != sweep->settled_epoch &&
 		   atomic_load(&forward->policy_epoch) != sweep->policy_epoch &&
@@ -160,7 +181,6 @@ static uint32_t step(struct sweep *sweep, uint32_t first)
 	read_clocks(sweep);
 	sweep->policy_epoch = atomic_load_explicit(&sw->policy_epoch, memory_order_acquire);
 	sweep->timeouts = atomic_load_explicit(&sw->timeouts, memory_order_acquire);
-	sweep->endpoints = atomic_load_explicit(&sw->endpoints, memory_order_acquire);
 	for (uint32_t at = first; at < limit; at += BATCH) {
 		uint32_t end_of_batch = limit - at > BATCH ? at + BATCH : limit;
 
@@ -168,8 +188,6 @@ static uint32_t step(struct sweep *sweep, uint32_t first)
 		if (sweep->n_ended != 0) {
 			free_ended(sweep);
 			sweep->timeouts = atomic_load_explicit(&sw->timeouts, memory_order_acquire);
-			sweep->endpoints =
-				atomic_load_explicit(&sw->endpoints, memory_order_acquire);
 		}
 	}
 	return limit;
@@ -180,6 +198,7 @@ static void finish_pass(struct sweep *sweep)
 	struct cordon_switch *sw = sweep->sw;
 	size_t aged = mac_expire(sw->macs, sweep->now, atomic_load(&sw->mac_age_seconds));
 
+	ovsrcu_synchronize(); /* Nobody still carries out what was retired a pass ago. */
 	program_sweep(sw->programs);
 	if (atomic_load(&sw->policy_epoch) == sweep->pass_epoch)
 		sweep->settled_epoch = sweep->pass_epoch;
@@ -194,8 +213,11 @@ static void *sweep_main(void *sweep_)
 	long long int pass_began = time_msec();
 
 	while (!atomic_load(&sweep->sw->stop)) {
-		if (at == 0)
+		if (at == 0) {
 			sweep->pass_epoch = atomic_load(&sweep->sw->policy_epoch);
+			sweep->last_pass = sweep->this_pass;
+			sweep->this_pass = conn_clock();
+		}
 		at = step(sweep, at);
 		if (at >= conn_high_water(sweep->sw->connections) &&
 			time_msec() - pass_began >= PASS_MS) {

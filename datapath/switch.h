@@ -114,6 +114,7 @@ struct port_identity {
  * number, since connections outlive ports and processes. */
 struct port_quota {
 	_Atomic uint32_t n_connections, n_half_open;
+	_Atomic uint64_t mac_moves; /* Bounds the MACs that move to the port; see storm.h. */
 };
 
 /* The configuration as the packet path sees it.  One per process. */
@@ -199,6 +200,7 @@ struct worker {
 	uint64_t clock_ns;	 /* Since boot, never going back; likewise. */
 	uint32_t now;		 /* The same in seconds: conn_clock(). */
 	_Atomic uint64_t *drops; /* Of the queue being served: indexed by enum drop_reason. */
+	uint32_t cap_revision;	 /* The policy revision of the denials that log_cap holds back. */
 	_Atomic uint64_t reject_bucket; /* Bounds the answers to rejected packets. */
 	uint16_t n_pending;		/* Ports with frames in their batch. */
 	uint16_t pending[PORTS_MAX];
@@ -235,6 +237,12 @@ void packet_drop(struct worker *worker, struct rte_mbuf *frame, enum drop_reason
 /* --- miss.c: what the connection table does not answer ------------------------------------------
  */
 
+/* The numbers under which forwarding and policy are read.  They are read before what they stand
+ * for, so that what is cached under them never knows less than they say. */
+struct revisions {
+	uint32_t forwarding, policy;
+};
+
 /* Everything about one packet on its way through the switch. */
 struct packet_context {
 	struct worker *worker;
@@ -243,6 +251,7 @@ struct packet_context {
 	struct rte_mbuf *frame;
 	const uint8_t *data; /* The frame's first segment. */
 	struct packet *packet;
+	const struct revisions *revisions; /* Read before `settings`. */
 };
 
 /* Handles a packet without a flow (CONN_FLOW_NONE) or with a stale one: decides, makes or renews
@@ -261,8 +270,9 @@ enum drop_reason connection_step(struct worker *worker, struct conn *conn, unsig
 /* May this packet begin a connection?  DROP_NONE or why not. */
 enum drop_reason connection_may_open(const struct packet *packet);
 
-/* Begins the connection of `flow` by the packet at hand: the state is the packet's, the verdict is
- * `verdict`.  Also used to begin one anew in the same place.  The worker. */
+/* Begins the connection of `flow` by the packet at hand, which it counts: the state is the
+ * packet's, the verdict is `verdict`.  To begin one anew in the same place, release it first.  The
+ * worker. */
 void connection_open(struct packet_context *context, uint32_t flow, const struct verdict *verdict);
 
 /* Writes the verdict into the connection, whole. */
@@ -271,9 +281,7 @@ void connection_set_verdict(struct conn *conn, const struct verdict *verdict);
 /* Takes the connection off its port's counts.  Whoever ends it, once. */
 void connection_release(struct cordon_switch *sw, struct conn *conn);
 
-/* Makes the connections of an adopted table this process's own: counts them into the quotas, and
- * forgets the programs and revisions of the process before, so that each flow is judged anew on its
- * next packet.  Before any worker runs. */
+/* Counts the connections of an adopted table into the quotas.  Before any worker runs. */
 void connection_adopt_all(struct cordon_switch *sw);
 
 /* Seconds without a packet after which the connection ends; shorter for states that are over when
@@ -295,9 +303,6 @@ struct forwarding {
 /* The learning VLAN switch: learns the source, looks the destination up.  Returns DROP_NONE or why
  * the frame goes nowhere. */
 enum drop_reason forward_normal(struct packet_context *context, struct forwarding *result);
-
-/* True if frames of `vlan` leave by this port, with *tagged saying how. */
-bool forward_port_carries(const struct port_settings *settings, uint16_t vlan, bool *tagged);
 
 /* Appends the actions that send a frame of `vlan`, which came in tagged or not, out by `port`, and
  * keeps *tagged in step.  At most two. */
@@ -404,6 +409,8 @@ const struct cordonrec_host *config_host(const struct config *config);
 bool config_ports(struct config *config, const struct cordonrec_host *host);
 void config_ports_close(struct config *config);
 
+void port_identity_free(struct port_identity *identity); /* Accepts NULL. */
+
 /* Gives the queues of all ports to the workers' poll lists, after ports have come or gone. */
 void config_assign_queues(struct cordon_switch *sw);
 
@@ -432,6 +439,9 @@ void control_register(struct config *config);
 
 void telemetry_register(struct cordon_switch *sw);
 
+/* Returns when no callback reads the switch any more, and none will.  Main thread. */
+void telemetry_unregister(void);
+
 /* --- options.c ------------------------------------------------------------------------------ */
 
 struct switch_options {
@@ -444,5 +454,6 @@ struct switch_options {
 
 /* Reads the command line; ends the process with a message on a mistake. */
 void options_parse(int argc, char *argv[], struct switch_options *options);
+void options_free(struct switch_options *options); /* What it points to. */
 
 #endif

@@ -29,7 +29,7 @@ static uint16_t far_zone(const struct endpoint_map *endpoints, const struct in6_
 {
 	struct endpoint_owner owner = endpoint_map_lookup(endpoints, address);
 
-	if (!owner.owned && is_endpoint(port))
+	if (!owner.owned && !owner.disputed && is_endpoint(port))
 		return endpoint_map_port_zone(endpoints, port->number);
 	return owner.zone;
 }
@@ -73,8 +73,9 @@ void verdict_decide(const struct endpoint_map *endpoints, const struct port *in,
 		.policy_revision = zone_policy_revision(endpoint_map_policy(endpoints)),
 	};
 	if (!is_ip) {
+		/* No prefix holds such a frame, so beyond an uplink it is in no zone. */
 		question.source_port = question.destination_port = 0;
-		if (from && to)
+		if (from || to)
 			ask(endpoints, &question, near_source, near_destination, verdict);
 		return;
 	}

@@ -153,11 +153,6 @@ static inline void count_packet(
 		atomic_store_explicit(&flow->last_seen, worker->now, memory_order_relaxed);
 }
 
-/* The revisions that a flow must have been made under to be current. */
-struct revisions {
-	uint32_t forwarding, policy;
-};
-
 static inline bool flow_is_current(const struct flow *flow, const struct revisions *now)
 {
 	return atomic_load_explicit(&flow->forwarding_revision, memory_order_relaxed) ==
@@ -166,8 +161,7 @@ static inline bool flow_is_current(const struct flow *flow, const struct revisio
 }
 
 /* One packet from lookup's answer to its output. */
-static inline void switch_packet(
-	struct packet_context *context, uint32_t number, const struct revisions *now)
+static inline void switch_packet(struct packet_context *context, uint32_t number)
 {
 	struct worker *worker = context->worker;
 	struct cordon_switch *sw = worker->sw;
@@ -176,7 +170,7 @@ static inline void switch_packet(
 	if (unlikely(number == CONN_FLOW_NONE))
 		goto miss;
 	struct flow *flow = conn_flow(sw->connections, number);
-	if (unlikely(!flow_is_current(flow, now)))
+	if (unlikely(!flow_is_current(flow, context->revisions)))
 		goto miss;
 	const struct program *program = program_get(
 		sw->programs, atomic_load_explicit(&flow->program, memory_order_acquire));
@@ -211,15 +205,15 @@ static void switch_burst(
 	struct worker *worker, struct port *in, struct rte_mbuf **frames, uint16_t n_received)
 {
 	struct cordon_switch *sw = worker->sw;
-	const struct port_settings *settings =
-		atomic_load_explicit(&in->settings, memory_order_acquire);
-	const struct revisions now = {
-		.forwarding = atomic_load_explicit(&sw->forwarding_revision, memory_order_acquire),
-		.policy = atomic_load_explicit(&sw->policy_epoch, memory_order_acquire),
-	};
+	struct revisions now;
 	struct packet packets[BURST_MAX];
 	uint32_t flows[BURST_MAX];
 	uint16_t n = 0;
+
+	now.forwarding = atomic_load_explicit(&sw->forwarding_revision, memory_order_acquire);
+	now.policy = atomic_load_explicit(&sw->policy_epoch, memory_order_acquire);
+	const struct port_settings *settings =
+		atomic_load_explicit(&in->settings, memory_order_acquire);
 
 	for (uint16_t i = 0; i < n_received && i < 4; i++)
 		rte_prefetch0(rte_pktmbuf_mtod(frames[i], void *));
@@ -248,8 +242,6 @@ static void switch_burst(
 	for (uint16_t i = 0; i < n; i++) {
 		flows[i] = conn_lookup_hinted(
 			sw->connections, &packets[i].key, packets[i].hash, flows[i]);
-		if (likely(flows[i] != CONN_FLOW_NONE))
-			rte_prefetch0(conn_of_flow(sw->connections, flows[i]));
 	}
 	for (uint16_t i = 0; i < n; i++) {
 		struct packet_context context = {
@@ -259,8 +251,9 @@ static void switch_burst(
 			.frame = frames[i],
 			.data = rte_pktmbuf_mtod(frames[i], const uint8_t *),
 			.packet = &packets[i],
+			.revisions = &now,
 		};
-		switch_packet(&context, flows[i], &now);
+		switch_packet(&context, flows[i]);
 	}
 	output_flush(worker);
 }

@@ -124,7 +124,7 @@ struct endpoint_owner endpoint_map_lookup(
 	if (!slot->entry)
 		return (struct endpoint_owner){.zone = zone_of_prefix(map->policy, address)};
 	if (slot->conflict)
-		return (struct endpoint_owner){.zone = ZONE_QUARANTINE};
+		return (struct endpoint_owner){.zone = ZONE_QUARANTINE, .disputed = true};
 	return (struct endpoint_owner){.port = slot->port, .zone = slot->zone, .owned = true};
 }
 

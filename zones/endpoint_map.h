@@ -25,6 +25,7 @@ struct endpoint_map_entry {
 struct endpoint_owner {
 	uint16_t port; /* Local port that owns it; 0: another host's, or nobody's. */
 	uint16_t zone; /* The owner's zone; without an owner, the zone by prefix. */
+	bool disputed; /* Two endpoints claim it: it belongs to nobody, and is in quarantine. */
 	bool owned;    /* A configured endpoint, here or elsewhere, owns the address. */
 };
 

@@ -225,7 +225,7 @@ static void damage_no_verdict(struct conn_table *table)
 
 static void damage_verdict(struct conn_table *table)
 {
-	table->conns[1].verdict = CONN_REJECTED + 1;
+	table->conns[1].verdict = CONN_DENIED + 1;
 }
 
 static void damage_flags(struct conn_table *table)
