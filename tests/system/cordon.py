@@ -242,6 +242,8 @@ class Switch:
         for path in sorted(glob.glob(os.path.join(self.state, "log", "traffic-*.db"))):
             with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as database:
                 database.row_factory = sqlite3.Row
+                if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'traffic'").fetchone():
+                    continue  # Being made at this moment.
                 rows += [tidy(dict(row)) for row in database.execute("SELECT * FROM traffic ORDER BY sequence")]
         return [row for row in rows if all(row[name] == value for name, value in fields.items())]
 
