@@ -7,6 +7,10 @@
  * happened.  Rules are named by the policy of the event's revision: the one in force or one of the
  * few before it, which the main thread keeps for this purpose.
  *
+ * The disk may be slow, or hang.  So that nobody else waits for it, the thread is quiescent (RCU)
+ * but for the moment in which it gives a burst its names, which it copies, and holds no mutex while
+ * it opens, writes or closes.
+ *
  * What could not be stored is never silent.  Events lost to a full ring are counted by their
  * producer, records that the store refused are counted here, and as soon as a record can be written
  * again a gap record with the number comes first.
@@ -33,6 +37,12 @@ enum {
 	COMMIT_RECORDS = 20000,
 	BURST = 64,
 	RETRY_MS = 2000, /* Between two attempts to open a store that failed. */
+};
+
+/* A record whose strings are its own. */
+struct named_record {
+	struct log_record record;
+	char *strings;
 };
 
 struct log_thread {
@@ -165,6 +175,39 @@ static void make_record(struct log_thread *log, const struct log_event *event,
 	name_rule(policy, event, record, text);
 }
 
+/* Makes the strings that belong to identities and policies the record's own. */
+static void copy_strings(struct named_record *named)
+{
+	struct log_record *record = &named->record;
+	struct log_party *from = &record->source, *to = &record->destination;
+	const char **strings[] = {&from->port, &from->vm_id, &from->vm_name, &from->zone,
+		&from->tags, &to->port, &to->vm_id, &to->vm_name, &to->zone, &to->tags,
+		&record->tier, &record->policy, &record->rule, &record->label};
+	size_t sizes[ARRAY_SIZE(strings)], total = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(strings); i++)
+		total += sizes[i] = strlen(*strings[i]) + 1;
+	char *at = named->strings = xmalloc(total);
+	for (size_t i = 0; i < ARRAY_SIZE(strings); i++) {
+		*strings[i] = memcpy(at, *strings[i], sizes[i]);
+		at += sizes[i];
+	}
+}
+
+/* The thread's only time under RCU. */
+static void name_events(struct log_thread *log, const struct log_event *events, unsigned int n,
+	struct named_record *named)
+{
+	struct record_text text;
+
+	ovsrcu_quiesce_end();
+	for (unsigned int i = 0; i < n; i++) {
+		make_record(log, &events[i], &named[i].record, &text);
+		copy_strings(&named[i]);
+	}
+	ovsrcu_quiesce_start();
+}
+
 /* --- the store ------------------------------------------------------------------------------ */
 
 static void set_error(struct log_thread *log, const char *error)
@@ -191,14 +234,16 @@ static bool have_store(struct log_thread *log, uint64_t now_ns)
 	if (now_ns < log->retry_ns)
 		return false;
 	ovs_mutex_lock(&log->mutex);
+	char *directory = xstrdup(log->settings.directory);
 	options = (struct log_store_options){
-		.directory = log->settings.directory,
+		.directory = directory,
 		.bucket_seconds = log->settings.bucket_seconds,
 		.retention_days = log->settings.retention_days,
 		.retention_bytes = log->settings.retention_bytes,
 	};
-	int result = log_store_open(&options, &log->store, error, sizeof(error));
 	ovs_mutex_unlock(&log->mutex);
+	int result = log_store_open(&options, &log->store, error, sizeof(error));
+	free(directory);
 	if (result != 0) {
 		log->store = NULL;
 		log->retry_ns = now_ns + RETRY_MS * UINT64_C(1000000);
@@ -219,14 +264,12 @@ static void give_up_store(struct log_thread *log, uint64_t now_ns)
 	log->retry_ns = now_ns + RETRY_MS * UINT64_C(1000000);
 }
 
-static bool write_record(struct log_thread *log, const struct log_record *record)
+static void write_record(struct log_thread *log, const struct log_record *record)
 {
-	if (log_store_write(log->store, record) != 0) {
+	if (log_store_write(log->store, record) == 0)
+		log->pending++;
+	else
 		log->lost++;
-		return false;
-	}
-	log->pending++;
-	return true;
 }
 
 /* Says what was lost before the records that follow. */
@@ -280,16 +323,18 @@ static void commit(struct log_thread *log, uint64_t now_ns)
 
 static void handle_events(struct log_thread *log, const struct log_event *events, unsigned int n)
 {
-	struct log_record record;
-	struct record_text text;
+	struct named_record named[BURST];
 
+	if (n == 0)
+		return;
+	if (log->store == NULL) {
+		log->lost += n;
+		return;
+	}
+	name_events(log, events, n, named);
 	for (unsigned int i = 0; i < n; i++) {
-		if (log->store == NULL) {
-			log->lost++;
-			continue;
-		}
-		make_record(log, &events[i], &record, &text);
-		write_record(log, &record);
+		write_record(log, &named[i].record);
+		free(named[i].strings);
 	}
 }
 
@@ -313,34 +358,49 @@ static uint64_t count_ring_losses(struct log_thread *log)
 	return lost;
 }
 
-/* Takes events until the rings are empty or the transaction is large.  True if there are more. */
+/* Tells the others how it goes.  Returns true if the store is to be opened with other settings. */
+static bool exchange_news(struct log_thread *log)
+{
+	ovs_mutex_lock(&log->mutex);
+	bool reconfigure = log->reconfigure;
+	log->reconfigure = false;
+	log->stats.stored = log->stored;
+	log->stats.lost = log->lost;
+	ovs_strlcpy(log->stats.error, log->error, sizeof(log->stats.error));
+	ovs_mutex_unlock(&log->mutex);
+	return reconfigure;
+}
+
+/* Takes events until the rings are empty or they are enough for one transaction.  True if there are
+ * more. */
 static bool run_once(struct log_thread *log)
 {
 	struct cordon_switch *sw = log->sw;
 	uint64_t now_ns = wall_clock_ns(), ring_lost = count_ring_losses(log);
+	unsigned int taken = 0;
 	bool more = true;
 
 	log->lost += ring_lost - log->ring_lost;
 	log->ring_lost = ring_lost;
 	if (have_store(log, now_ns))
 		write_gap(log, now_ns);
-	while (more && log->pending < COMMIT_RECORDS) {
-		more = drain(log, &sw->sweep_events) == BURST;
-		for (unsigned int i = 0; i < sw->n_workers; i++)
-			more |= drain(log, &sw->workers[i]->events) == BURST;
+	while (more && taken < COMMIT_RECORDS) {
+		unsigned int n = drain(log, &sw->sweep_events);
+
+		more = n == BURST;
+		taken += n;
+		for (unsigned int i = 0; i < sw->n_workers; i++) {
+			n = drain(log, &sw->workers[i]->events);
+			more |= n == BURST;
+			taken += n;
+		}
 	}
 	commit(log, now_ns);
-	ovs_mutex_lock(&log->mutex);
-	log->stats.stored = log->stored;
-	log->stats.lost = log->lost;
-	ovs_strlcpy(log->stats.error, log->error, sizeof(log->stats.error));
-	if (log->reconfigure) {
+	if (exchange_news(log)) {
 		log_store_close(log->store);
 		log->store = NULL;
 		log->retry_ns = 0;
-		log->reconfigure = false;
 	}
-	ovs_mutex_unlock(&log->mutex);
 	return more;
 }
 
@@ -348,14 +408,10 @@ static void *log_main(void *log_)
 {
 	struct log_thread *log = log_;
 
+	ovsrcu_quiesce_start();
 	while (!atomic_load(&log->sw->stop)) {
-		if (run_once(log)) {
-			ovsrcu_quiesce();
-			continue;
-		}
-		ovsrcu_quiesce_start();
-		nanosleep(&(struct timespec){.tv_nsec = BATCH_MS * 1000000L}, NULL);
-		ovsrcu_quiesce_end();
+		if (!run_once(log))
+			nanosleep(&(struct timespec){.tv_nsec = BATCH_MS * 1000000L}, NULL);
 	}
 	return NULL;
 }
@@ -380,7 +436,8 @@ struct log_thread *log_thread_start(struct cordon_switch *sw, const struct log_s
 	return log;
 }
 
-/* The workers and the sweep have ended, so the rings can be emptied for good. */
+/* The workers and the sweep have ended, so the rings can be emptied for good.  The caller is
+ * quiescent. */
 void log_thread_join(struct log_thread *log)
 {
 	if (log == NULL)
