@@ -10,19 +10,20 @@ So a guest has a real IP stack, and its death and return are a real front end's.
 import os
 import shutil
 import subprocess
-import time
 
 from cordon import unique, wait_for
 from host import Host, run
 
 TESTPMD = shutil.which("dpdk-testpmd")
 
+LARGE_FRAME_BYTES = 12000
+
 
 class Testpmd:
     """One testpmd, with its command line on a pipe.  A virtio_user device in server mode holds it up at its start
     until the switch has connected: wait_prompt() waits for that."""
 
-    def __init__(self, devices, arguments, log, memory_mb=64, huge=False, core="0-1"):
+    def __init__(self, devices, arguments, log, memory_mb=128, huge=False, core="0-1"):
         self.log = log
         # The command line's thread and the forwarding one may share a core.
         command = ["stdbuf", "-o0", TESTPMD, "--lcores", f"0@({core}),1@({core})", "--no-pci", "--no-telemetry", "--log-level=4",
@@ -75,36 +76,49 @@ class Testpmd:
 class VhostGuest(Host):
     """A host whose network card is a virtio device on a vhost-user socket."""
 
-    def __init__(self, switch, name, number, net=0, device_options="mrg_rxbuf=1", queues=1):
+    def __init__(self, switch, name, number, net=0, device_options="mrg_rxbuf=1", queues=1, offloads=False):
         super().__init__(name, number, net)
+        self._offloads = offloads
         self.socket_path = os.path.join(switch.directory, f"{name}.sock")
         self._log = os.path.join(switch.directory, f"{name}.testpmd.log")
         self._options = device_options
         self._queues = queues
         self.testpmd = None
-        # The frames cross testpmd, which carries no offloads.
-        with self.entered():
-            run("ethtool", "-K", "eth0", "tx", "off", "tso", "off", "gso", "off")
+        if offloads:
+            # Large frames come out of the namespace as they are, but fit testpmd's buffers.
+            for size in ("gso_max_size", "gso_ipv4_max_size"):
+                run("ip", "-netns", self.namespace, "link", "set", "eth0", size, str(LARGE_FRAME_BYTES), check=False)
+        else:
+            with self.entered():
+                run("ethtool", "-K", "eth0", "tx", "off", "tso", "off", "gso", "off")
+
+    def _forwarding(self):
+        """As a guest with offloads: checksums and segmentation are left to the switch, by testpmd's csum engine."""
+        if not self._offloads:
+            return ["--forward-mode=io"]
+        commands = os.path.join(os.path.dirname(self._log), f"{self.name}.commands")
+        with open(commands, "w", encoding="ascii") as file:
+            file.write("port stop 0\ncsum set tcp hw 0\ncsum set udp hw 0\ncsum mac-swap off 0\ncsum mac-swap off 1\ntso set 1400 0\nport start 0\n")
+        return ["--forward-mode=csum", f"--cmdline-file={commands}"]
 
     def start(self):
         """Makes the socket.  Traffic flows when the switch has connected to it."""
         self.testpmd = Testpmd(
             [f"net_virtio_user0,path={self.socket_path},server=1,mac={self.mac},queues={self._queues},{self._options}",
-             f"net_af_packet0,iface={self.device},qpairs={self._queues}"],
-            ["--forward-mode=io", "--auto-start", "--total-num-mbufs=4096", f"--rxq={self._queues}", f"--txq={self._queues}"],
+             f"net_af_packet0,iface={self.device},qpairs={self._queues},framesz=16384,blocksz=65536"],
+            [*self._forwarding(), "--auto-start", "--total-num-mbufs=2048", "--mbuf-size=16640",
+             f"--rxq={self._queues}", f"--txq={self._queues}"],
             self._log)
         wait_for(lambda: os.path.exists(self.socket_path), 10, f"the socket of {self.name}")
 
     def kill(self):
+        """As a crash.  The socket that it leaves behind is removed, as a VMM does before it begins."""
         self.testpmd.kill()
         os.unlink(self.socket_path)
 
     def close(self):
         if self.testpmd:
             self.testpmd.close()
+            if os.path.exists(self.socket_path):
+                os.unlink(self.socket_path)
         super().close()
-
-
-def settle(seconds=0.2):
-    """Where the absence of something is to be seen, there is no condition to wait for."""
-    time.sleep(seconds)

@@ -238,3 +238,31 @@ def test_down_leaves_nothing_behind(site):
     assert switch.try_cordon("status").returncode != 0
     assert not glob.glob(os.path.join(switch.run, "*.pid"))
     assert switch.try_cordon("down").returncode == 0, "and can be repeated"
+
+
+def free_hugepages():
+    with open("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", encoding="ascii") as file:
+        return int(file.read())
+
+
+def test_hugepages_hold_the_connections_across_a_restart(new_switch):
+    """The table is then on a hugetlbfs of the switch's own, which outlives it."""
+    if not os.path.exists("/sys/kernel/mm/hugepages/hugepages-2048kB") or free_hugepages() < 500:
+        pytest.skip("needs 500 free hugepages of 2 MiB: echo 1024 >/proc/sys/vm/nr_hugepages")
+    switch = new_switch("huge", up_options=("--workers", "1"))
+    switch.add_network()
+    switch.policy(POLICY.format(action="allow"))
+    client, server = switch.host("client", 1), switch.host("server", 2)
+    assert switch.status()["huge_pages"]
+    assert os.path.ismount(os.path.join(switch.run, "huge"))
+    with TcpServer(server, 80):
+        connection = client.connect(server.ipv4, 80, seconds=20)
+        assert exchange(connection, b"before")
+        switch.kill("cordon-switchd")
+        switch.up()
+        assert switch.status()["connections"]["adopted"] >= 1
+        assert exchange(connection, b"after")
+        connection.close()
+    free = free_hugepages()
+    switch.cordon("down")
+    assert free_hugepages() > free, "stopping gives the pages back"

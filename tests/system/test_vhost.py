@@ -139,6 +139,23 @@ def test_guests_of_every_virtio_flavour(site):
         guest.close()
 
 
+def test_guest_that_leaves_checksums_and_segmentation_to_the_switch(site, version):
+    """Large frames with open checksums come out of the guest; a port that cannot take them gets them cut."""
+    guest = plug(site.switch, "tso", 30, offloads=True)
+    talk(guest, site.web, version)
+    data = bytes(range(256)) * 8192
+    with TcpServer(site.web, 80, sink=True) as server:
+        connection = guest.connect(site.web.address(version), 80, 10)
+        connection.sendall(data)
+        wait_for(lambda: server.received == len(data), 20, "every byte")
+        live = site.switch.connections(source=guest.address(version), destination_port=80)[0]
+        assert live["bytes_forward"] / live["packets_forward"] > 2000, "frames were large when they came in"
+        connection.close()
+    site.switch.cordon("port", "del", "tso")
+    site.switch.hosts.remove(guest)
+    guest.close()
+
+
 # --- Guests that mean no good ----------------------------------------------------------------------------------
 
 
