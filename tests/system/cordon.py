@@ -181,7 +181,7 @@ class Switch:
         pid = self.pid(program)
         assert pid, f"{program} is not running"
         os.kill(pid, sig)
-        wait_for(lambda: not process_is_alive(pid), 10, f"the end of {program}")
+        wait_for(lambda: not process_is_alive(pid), 10, f"the end of {program}", interval=0.002)
 
     def on_close(self, closer):
         """Has `closer` called before the switch goes down."""
