@@ -142,6 +142,10 @@ void event_packet(struct packet_context *context, enum log_kind kind, enum drop_
 		.bytes = {rte_pktmbuf_pkt_len(context->frame), 0},
 	};
 
+	if (verdict != NULL && verdict->policy_revision != worker->cap_revision) {
+		event_held_back(worker); /* Under the numbers of the revision before. */
+		worker->cap_revision = verdict->policy_revision;
+	}
 	if (kind != LOG_START && !log_cap_admit(worker->log_cap, cap_key(kind, rule),
 					 &packet->key.source, worker->clock_ns, &event.suppressed))
 		return;
