@@ -405,7 +405,7 @@ int main(int argc, char *argv[])
 	struct switch_options options;
 	struct unixctl_server *unixctl;
 
-	set_program_name(argv[0]);
+	ovs_set_program_name(argv[0], CORDON_VERSION);
 	ovs_cmdl_proctitle_init(argc, argv);
 	options_parse(argc, argv, &options);
 	setenv("OVS_RUNDIR", options.run_directory, 1);

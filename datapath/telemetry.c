@@ -12,6 +12,7 @@
 #include <rte_telemetry.h>
 
 #include "ovs-rcu.h"
+#include "util.h"
 
 /* DPDK's callbacks have no context, and cannot be taken back: they are given the switch through
  * this, which main sets and clears.  RCU. */
@@ -34,8 +35,12 @@ static void add_drops(struct cordon_switch *sw, struct rte_tel_data *data)
 	uint64_t counts[DROP_N_REASONS];
 
 	control_sum_drops(sw, counts);
-	for (unsigned int r = DROP_NONE + 1; r < DROP_N_REASONS; r++)
-		rte_tel_data_add_dict_u64(data, drop_name(r), counts[r]);
+	for (unsigned int r = DROP_NONE + 1; r < DROP_N_REASONS; r++) {
+		char name[RTE_TEL_MAX_STRING_LEN];
+
+		telemetry_name(drop_name(r), name, sizeof(name));
+		rte_tel_data_add_dict_u64(data, name, counts[r]);
+	}
 }
 
 static void add_workers(struct cordon_switch *sw, struct rte_tel_data *data)
@@ -81,6 +86,16 @@ static int answer(
 		add(sw, data);
 	leave();
 	return 0;
+}
+
+/* DPDK takes no hyphens in names, and says nothing of it. */
+static void telemetry_name(const char *from, char *name, size_t size)
+{
+	ovs_strlcpy(name, from, size);
+	for (char *c = name; *c != '\0'; c++) {
+		if (*c == '-')
+			*c = '_';
+	}
 }
 
 static int drops(const char *command, const char *parameters, struct rte_tel_data *data)
