@@ -30,6 +30,16 @@ static void leave(void)
 	ovsrcu_quiesce_start();
 }
 
+/* DPDK takes no hyphens in names, and says nothing of it. */
+static void telemetry_name(const char *from, char *name, size_t size)
+{
+	ovs_strlcpy(name, from, size);
+	for (char *c = name; *c != '\0'; c++) {
+		if (*c == '-')
+			*c = '_';
+	}
+}
+
 static void add_drops(struct cordon_switch *sw, struct rte_tel_data *data)
 {
 	uint64_t counts[DROP_N_REASONS];
@@ -86,16 +96,6 @@ static int answer(
 		add(sw, data);
 	leave();
 	return 0;
-}
-
-/* DPDK takes no hyphens in names, and says nothing of it. */
-static void telemetry_name(const char *from, char *name, size_t size)
-{
-	ovs_strlcpy(name, from, size);
-	for (char *c = name; *c != '\0'; c++) {
-		if (*c == '-')
-			*c = '_';
-	}
 }
 
 static int drops(const char *command, const char *parameters, struct rte_tel_data *data)
