@@ -187,7 +187,8 @@ static int64_t free_number(struct model *model, const struct cordonrec_host *hos
 
 /* --- Writing -------------------------------------------------------------------------------- */
 
-/* A limit that was given replaces the row's, 0 removes it. */
+/* A limit that was given replaces the row's.  0 is written too: without a value, the switch has
+ * defaults of its own. */
 static void write_limits(const struct cordonrec_port *port, const struct model_port_change *change)
 {
 	const struct {
@@ -202,10 +203,8 @@ static void write_limits(const struct cordonrec_port *port, const struct model_p
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(limits); i++) {
-		if (limits[i].value > 0)
+		if (limits[i].value >= 0)
 			cordonrec_port_update_limits_setkey(port, limits[i].key, limits[i].value);
-		else if (!limits[i].value)
-			cordonrec_port_update_limits_delkey(port, limits[i].key);
 	}
 }
 

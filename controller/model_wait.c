@@ -20,7 +20,7 @@ static enum model_result port_outcome(
 		return model_fail(error, MODEL_NOT_FOUND,
 			"port %s was removed while its opening was awaited", name);
 	if (port->error)
-		return model_fail(error, MODEL_FAILED, "%s", port->error);
+		return model_fail(error, MODEL_FAILED, "port %s: %s", name, port->error);
 	if (port->link_state)
 		return MODEL_OK;
 	return MODEL_UNREACHABLE;

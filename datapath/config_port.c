@@ -42,11 +42,12 @@ static char *join(char *const *words, size_t n)
 	return ds_steal_cstr(&text);
 }
 
-static uint64_t limit(const struct cordonrec_port *row, const char *key, uint64_t otherwise)
+/* A limit of the row, 0 for none. */
+static uint32_t limit(const struct cordonrec_port *row, const char *key, uint32_t otherwise)
 {
 	for (size_t i = 0; i < row->n_limits; i++) {
 		if (!strcmp(row->key_limits[i], key))
-			return (uint64_t)row->value_limits[i];
+			return (uint32_t)MIN(MAX(row->value_limits[i], 0), UINT32_MAX);
 	}
 	return otherwise;
 }
@@ -84,7 +85,8 @@ static bool read_addresses(
 	return true;
 }
 
-/* A trunk carries the VLANs that it names, or all if it names none. */
+/* A trunk carries the VLANs that it names, or all if it names none.  0 and 4095 are no VLANs: a tag
+ * of 0 would be one of the native VLAN to whoever gets it. */
 static void read_vlans(const struct cordonrec_port *row, struct port_settings *settings)
 {
 	settings->vlan_mode = strcmp(row->vlan_mode, "trunk") ? PORT_ACCESS : PORT_TRUNK;
@@ -93,6 +95,8 @@ static void read_vlans(const struct cordonrec_port *row, struct port_settings *s
 		memset(settings->trunks, 0xff, sizeof(settings->trunks));
 	for (size_t i = 0; i < row->n_trunks; i++)
 		settings->trunks[row->trunks[i] / 64] |= UINT64_C(1) << row->trunks[i] % 64;
+	settings->trunks[0] &= ~UINT64_C(1);
+	settings->trunks[4095 / 64] &= ~(UINT64_C(1) << 4095 % 64);
 }
 
 struct port_settings *config_port_settings(
@@ -105,11 +109,11 @@ struct port_settings *config_port_settings(
 			 : !strcmp(row->role, "internal") ? PORT_INTERNAL
 							  : PORT_VNIC;
 	settings->spoof_guard = row->n_spoof_guard ? row->spoof_guard[0] : !uplink;
-	settings->mac_limit = (uint32_t)limit(row, "macs", uplink ? 0 : MAC_LIMIT_DEFAULT);
-	settings->storm_limit = (uint32_t)limit(row, "storm-pps", STORM_LIMIT_DEFAULT);
-	settings->connection_limit = (uint32_t)limit(row, "connections", 0);
-	settings->half_open_limit = (uint32_t)limit(row, "half-open", capacity / 4);
-	settings->ingress_rate_bps = limit(row, "ingress-kbps", 0) * 1000;
+	settings->mac_limit = limit(row, "macs", uplink ? 0 : MAC_LIMIT_DEFAULT);
+	settings->storm_limit = limit(row, "storm-pps", STORM_LIMIT_DEFAULT);
+	settings->connection_limit = limit(row, "connections", 0);
+	settings->half_open_limit = limit(row, "half-open", capacity / 4);
+	settings->ingress_rate_bps = UINT64_C(1000) * limit(row, "ingress-kbps", 0);
 	settings->vm_id = xstrdup(row->vm_id);
 	settings->vm_name = xstrdup(row->vm_name);
 	settings->tags = join(row->tags, row->n_tags);
@@ -125,26 +129,33 @@ struct port_settings *config_port_settings(
 	return settings;
 }
 
+/* Writes texts so that no two lists look the same. */
+static void put_texts(struct ds *text, char *const *words, size_t n)
+{
+	ds_put_format(text, " %zu", n);
+	for (size_t i = 0; i < n; i++)
+		ds_put_format(text, " %zu:%s", strlen(words[i]), words[i]);
+}
+
 /* All that a settings snapshot depends on, to see whether anything changed. */
 static char *describe(const struct cordonrec_port *row)
 {
+	const struct cordonrec_network *network = row->network;
+	char *const words[] = {row->role, row->vlan_mode, row->vm_id, row->vm_name};
 	struct ds text = DS_EMPTY_INITIALIZER;
 
-	ds_put_format(&text, "%s %s %d %s|%s", row->role, row->vlan_mode,
-		row->n_spoof_guard ? row->spoof_guard[0] : -1, row->vm_id, row->vm_name);
-	ds_put_format(&text, "|%d",
-		row->network && row->network->n_vlan ? (int)row->network->vlan[0] : 0);
+	put_texts(&text, words, ARRAY_SIZE(words));
+	put_texts(&text, row->macs, row->n_macs);
+	put_texts(&text, row->addresses, row->n_addresses);
+	put_texts(&text, row->tags, row->n_tags);
+	ds_put_format(&text, " %d %d %d", row->n_spoof_guard ? row->spoof_guard[0] : -1,
+		network && network->n_vlan ? (int)network->vlan[0] : -1,
+		network && network->n_vni ? (int)network->vni[0] : -1);
 	for (size_t i = 0; i < row->n_trunks; i++)
 		ds_put_format(&text, " %d", (int)row->trunks[i]);
-	for (size_t i = 0; i < row->n_macs; i++)
-		ds_put_format(&text, "|%s", row->macs[i]);
-	for (size_t i = 0; i < row->n_addresses; i++)
-		ds_put_format(&text, "|%s", row->addresses[i]);
-	for (size_t i = 0; i < row->n_tags; i++)
-		ds_put_format(&text, "|%s", row->tags[i]);
 	for (size_t i = 0; i < row->n_limits; i++)
 		ds_put_format(
-			&text, "|%s=%lld", row->key_limits[i], (long long int)row->value_limits[i]);
+			&text, " %s=%lld", row->key_limits[i], (long long int)row->value_limits[i]);
 	return ds_steal_cstr(&text);
 }
 
@@ -175,17 +186,68 @@ static void set_identity(
 		ovsrcu_postpone(port_identity_free, old);
 }
 
-/* A vNIC's configured MACs are where it is, whatever frames say. */
-static void set_static_macs(
+/* A vNIC's configured MACs are where it is, whatever frames say.  Returns false if another port has
+ * one of them, or the table is full. */
+static bool enter_static_macs(
 	struct cordon_switch *sw, uint16_t number, const struct port_settings *settings)
 {
+	bool entered = true;
+
 	if (settings->vlan_mode != PORT_ACCESS)
-		return;
+		return true;
+	for (size_t i = 0; i < settings->n_macs; i++)
+		entered &= mac_add_static(sw->macs, settings->vlan, settings->macs[i], number);
+	return entered;
+}
+
+static bool is_static(const struct port_settings *settings, uint16_t vlan, const uint8_t mac[6])
+{
+	if (settings->vlan_mode != PORT_ACCESS || settings->vlan != vlan)
+		return false;
 	for (size_t i = 0; i < settings->n_macs; i++) {
-		if (!mac_add_static(sw->macs, settings->vlan, settings->macs[i], number))
-			VLOG_WARN("port %u: a configured MAC could not be entered; another port of "
-				  "VLAN %u has it, or the table is full",
-				number, settings->vlan);
+		if (!memcmp(settings->macs[i], mac, 6))
+			return true;
+	}
+	return false;
+}
+
+/* Removes those of the old settings that the new ones, which are entered already, do not have. */
+static void remove_static_macs(struct cordon_switch *sw, uint16_t number,
+	const struct port_settings *old, const struct port_settings *settings)
+{
+	if (old->vlan_mode != PORT_ACCESS)
+		return;
+	for (size_t i = 0; i < old->n_macs; i++) {
+		if (!is_static(settings, old->vlan, old->macs[i]) &&
+			mac_lookup(sw->macs, old->vlan, old->macs[i]) == number)
+			mac_remove_static(sw->macs, old->vlan, old->macs[i]);
+	}
+}
+
+/* True if what was learned at the port under `old` may not be so any more. */
+static bool must_learn_anew(const struct port_settings *old, const struct port_settings *settings)
+{
+	return old->vlan != settings->vlan || old->vlan_mode != settings->vlan_mode ||
+	       memcmp(old->trunks, settings->trunks, sizeof(old->trunks)) ||
+	       old->spoof_guard != settings->spoof_guard || old->n_macs != settings->n_macs ||
+	       memcmp(old->macs, settings->macs, old->n_macs * sizeof(*old->macs));
+}
+
+/* Once all ports are as they should be: a MAC may have gone from one to another. */
+static void enter_all_static_macs(struct config *config)
+{
+	static struct vlog_rate_limit rate = VLOG_RATE_LIMIT_INIT(1, 5);
+	const struct shash_node *node;
+
+	SHASH_FOR_EACH (node, &config->ports) {
+		const struct config_port *config_port = node->data;
+
+		if (config_port->port != NULL && !enter_static_macs(config->sw, config_port->number,
+							 atomic_load(&config_port->port->settings)))
+			VLOG_WARN_RL(&rate,
+				"port %s: a configured MAC could not be entered; another port of "
+				"its VLAN has it, or the table is full",
+				config_port->name);
 	}
 }
 
@@ -263,6 +325,17 @@ static const char *number_taken(const struct config *config, const struct config
 	return port != NULL ? port->name : NULL;
 }
 
+/* port_open() names the port, and so does whoever shows its error. */
+static const char *without_name(const char *why, const char *name)
+{
+	size_t length = strlen(name);
+
+	if (strncmp(why, "port ", 5) || strncmp(why + 5, name, length) ||
+		strncmp(why + 5 + length, ": ", 2))
+		return why;
+	return why + 5 + length + 2;
+}
+
 static void open_port(
 	struct config *config, struct config_port *config_port, const struct cordonrec_port *row)
 {
@@ -287,17 +360,21 @@ static void open_port(
 	config_port->port = port_open(&sw->environment, config_port->number, row->name, row->type,
 		options, settings, why, sizeof(why));
 	if (config_port->port == NULL) {
-		set_error(config_port, xstrdup(why));
+		set_error(config_port, xstrdup(without_name(why, row->name)));
 		return;
 	}
 	set_error(config_port, NULL);
 	VLOG_INFO("port %s opened: number %u, %s", row->name, config_port->number, row->type);
 	set_identity(sw, config_port->port, settings);
-	set_static_macs(sw, config_port->number, settings);
+	enter_static_macs(sw, config_port->number, settings);
 	atomic_store_explicit(
 		&sw->ports[config_port->number], config_port->port, memory_order_release);
 	update_ports_end(sw);
 	atomic_fetch_add(&sw->forwarding_revision, 1);
+	/* Connections of the last run that are idle can be judged only now that both ports are
+	 * here; the sweep looks again at those of an older epoch. */
+	if (sw->connections_opened.adopted != 0)
+		atomic_fetch_add(&sw->policy_epoch, 1);
 }
 
 static void change_settings(
@@ -315,10 +392,12 @@ static void change_settings(
 	}
 	set_error(config_port, NULL);
 	set_identity(sw, config_port->port, settings);
+	enter_static_macs(sw, config_port->number, settings);
 	old = atomic_exchange(&config_port->port->settings, settings);
+	remove_static_macs(sw, config_port->number, old, settings);
+	if (must_learn_anew(old, settings))
+		mac_flush_learned(sw->macs, config_port->number);
 	ovsrcu_postpone(port_settings_free, old);
-	mac_flush_port(sw->macs, config_port->number);
-	set_static_macs(sw, config_port->number, settings);
 	atomic_fetch_add(&sw->forwarding_revision, 1);
 }
 
@@ -393,8 +472,10 @@ bool config_ports(struct config *config, const struct cordonrec_host *host)
 	SHASH_FOR_EACH (node, &wanted)
 		changed |= match_port(config, node->data);
 	shash_destroy(&wanted);
-	if (changed)
+	if (changed) {
+		enter_all_static_macs(config);
 		config_assign_queues(config->sw);
+	}
 	return changed;
 }
 

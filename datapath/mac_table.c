@@ -445,6 +445,16 @@ void mac_flush_port(struct mac_table *table, uint16_t port)
 	remove_where(table, is_at_port, &port);
 }
 
+static bool is_learned_at_port(uint64_t place, const void *port)
+{
+	return !(place & PLACE_STATIC) && is_at_port(place, port);
+}
+
+void mac_flush_learned(struct mac_table *table, uint16_t port)
+{
+	remove_where(table, is_learned_at_port, &port);
+}
+
 struct age {
 	uint32_t now, seconds;
 };

@@ -49,6 +49,9 @@ void mac_remove_static(struct mac_table *table, uint16_t vlan, const uint8_t mac
 /* Forgets all, learned and static, of one port. */
 void mac_flush_port(struct mac_table *table, uint16_t port);
 
+/* Forgets what was learned of one port. */
+void mac_flush_learned(struct mac_table *table, uint16_t port);
+
 /* Forgets learned addresses not seen for `age_seconds`.  The sweep.  Returns how many. */
 size_t mac_expire(struct mac_table *table, uint32_t now, uint32_t age_seconds);
 

@@ -375,8 +375,8 @@ struct config_port {
 	uint16_t number;
 	char *type;
 	struct smap options; /* What it was opened with. */
-	struct port *port;   /* NULL if it could not be opened; `error` says why. */
-	char *error;
+	struct port *port;   /* NULL if it could not be opened. */
+	char *error;	     /* What is wrong with the row, or NULL; it does not name the port. */
 	long long int retry_at; /* time_msec() of the next attempt. */
 	char *endpoint; /* What the log and the zones know of it, as text, to see changes. */
 };

@@ -153,6 +153,11 @@ static void test_forgetting_a_port(void **state)
 		learn(table, 1, i, 3 + i % 2);
 	mac_add_static(table, 1, mac(200).bytes, 3);
 	mac_add_static(table, 1, mac(201).bytes, 4);
+	mac_flush_learned(table, 4);
+	assert_int_equal(mac_count(table), 52);
+	assert_int_equal(find(table, 1, 201), 4);
+	for (uint32_t i = 1; i < 100; i += 2)
+		learn(table, 1, i, 4);
 	mac_flush_port(table, 3);
 	assert_int_equal(mac_count(table), 51);
 	for (uint32_t i = 0; i < 100; i++)

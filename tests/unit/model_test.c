@@ -230,7 +230,7 @@ static void test_port_columns(void **state)
 	assert_false(*port->spoof_guard);
 	assert_int_equal(port->n_limits, 2);
 
-	/* Only what is named changes; "" empties, 0 takes a limit away. */
+	/* Only what is named changes; "" empties, a limit of 0 is none. */
 	change = port_change("web1");
 	change.addresses = "";
 	change.trunks = "10,20-22";
@@ -244,8 +244,11 @@ static void test_port_columns(void **state)
 	assert_int_equal(port->n_trunks, 4);
 	assert_string_equal(port->vlan_mode, "trunk");
 	assert_null(port->network);
-	assert_int_equal(port->n_limits, 1);
+	assert_int_equal(port->n_limits, 2);
 	assert_string_equal(port->key_limits[0], "half-open");
+	assert_int_equal(port->value_limits[0], 100);
+	assert_string_equal(port->key_limits[1], "macs");
+	assert_int_equal(port->value_limits[1], 0);
 	assert_string_equal(port->type, "vhost");
 }
 
@@ -575,10 +578,10 @@ static void test_port_wait(void **state)
 	add_port(fixture->model, "a");
 	assert_int_equal(
 		model_port_wait(fixture->model, "alpha", "a", 50, &error), MODEL_UNREACHABLE);
-	observe(fixture, (struct observation){.port = "a", .port_error = "a: no such device"});
+	observe(fixture, (struct observation){.port = "a", .port_error = "no such device"});
 	assert_int_equal(
 		model_port_wait(fixture->model, "alpha", "a", TIMEOUT_MS, &error), MODEL_FAILED);
-	assert_string_equal(error.message, "a: no such device");
+	assert_string_equal(error.message, "port a: no such device");
 	observe(fixture, (struct observation){.port = "a", .link_state = "down"});
 	assert_int_equal(
 		model_port_wait(fixture->model, "alpha", "a", TIMEOUT_MS, &error), MODEL_OK);
