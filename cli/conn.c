@@ -11,7 +11,7 @@
 #include "svec.h"
 #include "util.h"
 
-enum { LIMIT_DEFAULT = 1000, LIMIT_MAX = 10000000 };
+enum { LIMIT_DEFAULT = 1000, LIMIT_MAX = 100000 };
 
 #define CONN_FILTERS                                                                               \
 	{"port", 'p', "PORT", "of this port, either end"},                                         \

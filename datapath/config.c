@@ -41,15 +41,25 @@ const struct cordonrec_host *config_host(const struct config *config)
 /* --- settings of the whole switch ---------------------------------------------------------------
  */
 
-/* This host's other_config, else the fleet's. */
-static unsigned int setting(const struct config *config, const struct cordonrec_host *host,
-	const char *key, unsigned int otherwise)
+/* Seconds, from this host's other_config, else from the fleet's.  0 would end everything at once,
+ * which nobody means. */
+static uint32_t setting(const struct config *config, const struct cordonrec_host *host,
+	const char *key, uint32_t otherwise)
 {
+	static struct vlog_rate_limit rate = VLOG_RATE_LIMIT_INIT(1, 5);
 	const struct cordonrec_cordon *root = cordonrec_cordon_first(config->idl);
+	const char *text = smap_get(&host->other_config, key);
+	unsigned int seconds;
 
-	if (root != NULL)
-		otherwise = smap_get_uint(&root->other_config, key, otherwise);
-	return smap_get_uint(&host->other_config, key, otherwise);
+	if (text == NULL && root != NULL)
+		text = smap_get(&root->other_config, key);
+	if (text == NULL)
+		return otherwise;
+	if (str_to_uint(text, 10, &seconds) && seconds != 0)
+		return seconds;
+	VLOG_WARN_RL(&rate, "other_config %s=%s: must be a number of seconds from 1 on; %u is used",
+		key, text, otherwise);
+	return otherwise;
 }
 
 static void config_timeouts(struct config *config, const struct cordonrec_host *host)
@@ -118,6 +128,7 @@ static void reconfigure(struct config *config)
 		config->status_changed = true;
 }
 
+/* A port that is open and whose new settings are at fault goes on as it was, until they change. */
 static bool any_port_failed(const struct config *config)
 {
 	const struct shash_node *node;
@@ -125,7 +136,7 @@ static bool any_port_failed(const struct config *config)
 	SHASH_FOR_EACH (node, &config->ports) {
 		const struct config_port *port = node->data;
 
-		if (port->error != NULL)
+		if (port->port == NULL && port->error != NULL)
 			return true;
 	}
 	return false;

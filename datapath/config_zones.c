@@ -52,11 +52,25 @@ static const struct cordonrec_policy_revision *find_revision(
 	return NULL;
 }
 
+static void forget_error(struct config *config)
+{
+	if (config->policy_error == NULL)
+		return;
+	free(config->policy_error);
+	config->policy_error = NULL;
+	config->policy_failed = 0;
+	config->status_changed = true;
+}
+
 static void refuse(struct config *config, int64_t number, char *error)
 {
-	if (config->policy_failed != number)
-		VLOG_WARN("policy revision %lld is not put into force: %s; revision %u stays",
-			(long long int)number, error, config->revision);
+	if (config->policy_failed == number && config->policy_error != NULL &&
+		!strcmp(config->policy_error, error)) {
+		free(error);
+		return;
+	}
+	VLOG_WARN("policy revision %lld is not put into force: %s; revision %u stays",
+		(long long int)number, error, config->revision);
 	free(config->policy_error);
 	config->policy_error = error;
 	config->policy_failed = number;
@@ -98,15 +112,19 @@ static struct zone_policy *compile_wanted(
 	int64_t wanted = root != NULL ? root->policy_wanted : 0;
 	struct policy_errors errors = {.n = 0};
 
-	if (wanted == config->revision || wanted == 0)
-		return NULL;
-	const struct cordonrec_policy_revision *row = find_revision(config, wanted);
-	if (row == NULL) {
-		refuse(config, wanted, xstrdup("the database has no such revision"));
+	if (wanted == config->revision || wanted == 0) {
+		forget_error(config);
 		return NULL;
 	}
-	if (config->policy_failed == wanted)
+	const struct cordonrec_policy_revision *row = find_revision(config, wanted);
+	if (row == NULL) { /* It may yet come. */
+		refuse(config, wanted, xstrdup("the database has no such revision"));
+		config->policy_missing = true;
 		return NULL;
+	}
+	if (config->policy_failed == wanted && !config->policy_missing)
+		return NULL;
+	config->policy_missing = false;
 	long long int began = time_msec();
 	struct zone_policy *policy =
 		zone_policy_create(row->document, strlen(row->document), (uint32_t)wanted, &errors);
@@ -206,9 +224,7 @@ void config_zones(struct config *config, const struct cordonrec_host *host)
 		put_into_force(config, &list, in_force);
 	if (policy != NULL) {
 		config->revision = zone_policy_revision(policy);
-		free(config->policy_error);
-		config->policy_error = NULL;
-		config->policy_failed = 0;
+		forget_error(config);
 		config->status_changed = true;
 		VLOG_INFO("policy revision %u is in force", config->revision);
 	}

@@ -161,22 +161,31 @@ static bool finish(struct config *config)
 	return true;
 }
 
-void status_run(struct config *config)
+static void poll_ports(struct config *config)
 {
-	const struct cordonrec_host *host;
-	struct shash_node *node;
+	const struct shash_node *node;
 
-	if (!finish(config) || (!config->status_changed && time_msec() < config->next_status))
-		return;
 	SHASH_FOR_EACH (node, &config->ports) {
-		struct config_port *config_port = node->data;
+		const struct config_port *config_port = node->data;
 
 		if (config_port->port != NULL)
 			port_poll_status(config_port->port);
 	}
+}
+
+/* Ports are polled whether or not the database takes what is found. */
+void status_run(struct config *config)
+{
+	bool may_write = finish(config);
+
+	if (time_msec() < config->next_status && !(may_write && config->status_changed))
+		return;
 	config->next_status = time_msec() + STATUS_MS;
+	poll_ports(config);
+	if (!may_write)
+		return;
 	config->status_changed = false;
-	host = config_host(config);
+	const struct cordonrec_host *host = config_host(config);
 	if (host == NULL || !ovsdb_idl_is_connected(config->idl))
 		return;
 	bool statistics = time_msec() >= config->next_statistics;
@@ -190,8 +199,7 @@ void status_wait(struct config *config)
 {
 	if (config->txn != NULL)
 		ovsdb_idl_txn_wait(config->txn);
-	if (config->status_changed)
+	else if (config->status_changed)
 		poll_immediate_wake();
-	else
-		poll_timer_wait_until(config->next_status);
+	poll_timer_wait_until(config->next_status);
 }

@@ -390,6 +390,7 @@ struct config {
 	uint32_t revision;	   /* Of the policy in force. */
 	char *policy_error;	   /* Why the revision wanted is not in force. */
 	int64_t policy_failed;	   /* That revision. */
+	bool policy_missing;	   /* It was not there, rather than wrong. */
 	struct ovsdb_idl_txn *txn; /* In progress, or NULL. */
 	long long int next_status, next_statistics, next_retry;
 	bool status_changed;
