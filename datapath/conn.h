@@ -96,10 +96,10 @@ struct conn {
 	_Atomic uint8_t verdict;     /* enum conn_verdict. */
 	_Atomic uint8_t lock;	     /* conn_lock(). */
 	_Atomic uint8_t flags;	     /* enum conn_flags; any thread, atomic or/and. */
-	uint8_t icmp_type;	     /* Of the first packet, as is icmp_code. */
+	_Atomic uint8_t icmp_type;   /* Of the first packet, as is icmp_code; as start_ns. */
 	_Atomic uint16_t out_port;   /* The responder's port; 0 if not known. */
 	_Atomic uint16_t quota_port; /* Whose quota it counts in. */
-	uint8_t icmp_code;
+	_Atomic uint8_t icmp_code;
 } __attribute__((aligned(32)));
 
 _Static_assert(sizeof(struct flow) == CONN_CACHE_LINE, "a flow is one cache line");

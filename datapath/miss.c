@@ -101,7 +101,7 @@ static void build_output(const struct miss *miss, const struct port *out, struct
 	bool tagged = miss->context->packet->flags & PACKET_TAGGED;
 
 	memset(program, 0, sizeof(*program));
-	memcpy(program->destination_mac, miss->context->data, 12);
+	memcpy(program->macs, miss->context->data, sizeof(program->macs));
 	program->n_actions = (uint8_t)forward_output_actions(
 		out, miss->context->packet->key.net & 0xfff, &tagged, program->actions);
 }
@@ -109,7 +109,7 @@ static void build_output(const struct miss *miss, const struct port *out, struct
 static void build_drop(const struct miss *miss, enum drop_reason reason, struct program *program)
 {
 	memset(program, 0, sizeof(*program));
-	memcpy(program->destination_mac, miss->context->data, 12);
+	memcpy(program->macs, miss->context->data, sizeof(program->macs));
 	program->n_actions = 1;
 	program->actions[0] = (struct action){.type = ACTION_DROP, .reason = (uint8_t)reason};
 }

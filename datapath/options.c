@@ -37,7 +37,7 @@ static void usage(void)
 	       "  --max-connections=N    size of the connection table (default %u)\n"
 	       "  --buffers=N            packet buffers (default %u)\n"
 	       "  --no-huge              run without huge pages: slower, up to a third\n",
-		MAX_CONNECTIONS_DEFAULT, BUFFERS_DEFAULT);
+		(unsigned int)MAX_CONNECTIONS_DEFAULT, (unsigned int)BUFFERS_DEFAULT);
 	daemon_usage();
 	vlog_usage();
 	printf("  -h, --help             this text\n  -V, --version          the version\n");

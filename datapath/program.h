@@ -41,7 +41,12 @@ enum { PROGRAM_ACTIONS_MAX = 11 };
 enum { PROGRAM_NONE = 0 };
 
 struct program {
-	uint8_t destination_mac[6], source_mac[6]; /* In the order of the frame. */
+	union {
+		uint8_t macs[12]; /* As a frame begins. */
+		struct {
+			uint8_t destination_mac[6], source_mac[6];
+		};
+	};
 	uint8_t n_actions;
 	/* For the common case, no loop: if output_only, the frame goes to `output` unchanged. */
 	uint8_t output_only;

@@ -99,9 +99,11 @@ static bool is_denied_now(struct sweep *sweep, struct conn *conn, const struct f
 /* Where the program sends to, if it is one port. */
 static uint16_t only_output(const struct program *program)
 {
+	if (program->n_actions == 0)
+		return 0;
 	const struct action *last = &program->actions[program->n_actions - 1];
 
-	return program->n_actions != 0 && last->type == ACTION_OUTPUT ? last->argument : 0;
+	return last->type == ACTION_OUTPUT ? last->argument : 0;
 }
 
 /* The program of a flow stays in use, and the address of one that had traffic stays fresh.  A flow

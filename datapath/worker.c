@@ -138,9 +138,9 @@ static inline bool same_ethernet_header(const struct program *program, const uin
 	uint32_t c, d;
 
 	memcpy(&a, data, sizeof(a));
-	memcpy(&b, program->destination_mac, sizeof(b));
+	memcpy(&b, program->macs, sizeof(b));
 	memcpy(&c, data + 8, sizeof(c));
-	memcpy(&d, program->destination_mac + 8, sizeof(d));
+	memcpy(&d, program->macs + 8, sizeof(d));
 	return ((a ^ b) | (c ^ d)) == 0;
 }
 
