@@ -28,7 +28,7 @@ VLOG_DEFINE_THIS_MODULE(config_port);
 enum {
 	RETRY_MS = 5000,
 	STORM_LIMIT_DEFAULT = 10000, /* Flooded frames/s. */
-	MAC_LIMIT_DEFAULT = 4096,    /* Learned behind one vNIC; uplinks have none. */
+	MAC_LIMIT_DEFAULT = 256,     /* Learned behind one vNIC; uplinks have none. */
 };
 
 /* --- settings ------------------------------------------------------------------------------- */

@@ -146,7 +146,9 @@ static void look_at(struct conn_table *table, uint32_t number, void *sweep_)
 	struct flow *reverse = conn_flow(table, 2 * number + 1);
 
 	if (atomic_load(&conn->flags) & CONN_CLOSE_NOW) {
-		bool gone = switch_port(sweep->sw, forward->key.in_port) == NULL;
+		uint16_t out = atomic_load(&conn->out_port);
+		bool gone = switch_port(sweep->sw, forward->key.in_port) == NULL ||
+			    (out != 0 && switch_port(sweep->sw, out) == NULL);
 
 		end(sweep, conn, number, gone ? END_PORT_REMOVED : END_FLUSHED);
 	} else if (sweep->timeouts != NULL && idle_seconds(sweep, forward, reverse) >=
