@@ -36,7 +36,7 @@ def pytest_collection_modifyitems(items):
         if reason:
             item.add_marker(pytest.mark.skip(reason=reason))
         elif "vhost" in item.keywords and not guest.TESTPMD:
-            item.add_marker(pytest.mark.skip(reason="guests are played by dpdk-testpmd (package dpdk), which is missing"))
+            item.add_marker(pytest.mark.skip(reason="guests are played by dpdk-testpmd (package dpdk-dev), which is missing"))
 
 
 def pytest_configure(config):
