@@ -28,7 +28,7 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 DEVICE_CORE = 0
 GENERATOR_CORE = 1
-HUGEPAGES_NEEDED = 700  # Of 2 MiB.
+HUGEPAGES_NEEDED = 500  # Of 2 MiB.
 WAITED_MAX = 0.08  # Of the time of a round, that others may have of a core (the kernel keeps 5 % from real-time threads).
 
 POLICY = """\
