@@ -309,13 +309,13 @@ INSTALLED = \
 	$(foreach page,$(wildcard cli/*.8 docs/*.8),$(page):644:share/man/man8) \
 	$(foreach text,$(wildcard README.md LICENSE docs/*.md),$(text):644:share/doc/cordon) \
 	$(foreach text,$(wildcard examples/*),$(text):644:share/doc/cordon/examples) \
-	$(foreach unit,$(wildcard packaging/*.service packaging/*.target),$(OUT)/$(unit):644:lib/systemd/system)
+	$(foreach unit,$(wildcard packaging/*.service packaging/*.mount),$(OUT)/$(unit):644:lib/systemd/system)
 
 $(OUT)/packaging/%: packaging/%
 	@mkdir -p $(@D)
 	@sed 's|@PREFIX@|$(PREFIX)|g' $< >$@
 
-install: all $(foreach unit,$(wildcard packaging/*.service packaging/*.target),$(OUT)/$(unit)) ## Install below DESTDIR and PREFIX
+install: all $(foreach unit,$(wildcard packaging/*.service packaging/*.mount),$(OUT)/$(unit)) ## Install below DESTDIR and PREFIX
 	@set -e; for entry in $(INSTALLED); do \
 		IFS=:; set -- $$entry; unset IFS; \
 		install -D -m "$$2" "$$1" '$(DESTDIR)$(PREFIX)'/"$$3/$${4:-$${1##*/}}"; \
