@@ -11,6 +11,11 @@
  * wait for the main thread, which may be waiting for the callback in rte_vhost_driver_unregister().
  * A ring that is only disabled stays valid: the library checks it under its own lock.
  *
+ * Reconnecting is done here, by the main thread, once a second while nobody is connected.  The
+ * library's own reconnection is off: when a guest goes at the very moment at which its port is
+ * closed, rte_vhost_driver_unregister() frees the socket that the reading thread then queues to be
+ * connected again.
+ *
  * The registry is how a callback finds the port of its socket.  Its lock is held while a device
  * comes or goes, and never while calling a function of librte_vhost that takes a lock.
  *
@@ -44,6 +49,8 @@
 
 VLOG_DEFINE_THIS_MODULE(port_vhost);
 
+static struct vlog_rate_limit rate_limit = VLOG_RATE_LIMIT_INIT(1, 5);
+
 enum { MTU_DEFAULT = 1500, MTU_MAX = 9216 };
 
 #define FEATURE(name) (UINT64_C(1) << VIRTIO_NET_F_##name)
@@ -60,6 +67,9 @@ struct port_vhost {
 	_Atomic uint32_t unquieted;	  /* The guest still kicks us at this transmit ring. */
 	_Atomic uint64_t features;	  /* As negotiated. */
 	_Atomic unsigned int connections; /* Since the port was opened. */
+	_Atomic bool connected;		  /* A VMM has accepted; the guest may not be ready yet. */
+
+	bool registered; /* With librte_vhost.  Main thread. */
 };
 
 /* All vhost ports. */
@@ -183,6 +193,7 @@ static void connection_gone(int vid)
 	if (vhost != NULL) {
 		atomic_store(&vhost->from_guest, 0);
 		atomic_store(&vhost->to_guest, 0);
+		atomic_store(&vhost->connected, false);
 	}
 	pthread_mutex_unlock(&registry.lock);
 }
@@ -258,24 +269,6 @@ static unsigned int count_bits(uint32_t mask)
 	return __builtin_popcount(mask);
 }
 
-static void vhost_poll_status(struct port *port)
-{
-	const struct port_vhost *vhost = port->private;
-	uint64_t features = atomic_load(&vhost->features);
-	unsigned int queues = count_bits(atomic_load(&vhost->from_guest));
-
-	if (atomic_load(&vhost->vid) < 0) {
-		snprintf(port->status, sizeof(port->status), "waiting for a guest at %s",
-			vhost->socket);
-		return;
-	}
-	snprintf(port->status, sizeof(port->status), "guest connected, %u queue%s%s%s%s%s", queues,
-		queues == 1 ? "" : "s", features & FEATURE(MRG_RXBUF) ? ", mergeable buffers" : "",
-		features & FEATURE(GUEST_CSUM) ? ", checksum offload" : "",
-		features & (FEATURE(GUEST_TSO4) | FEATURE(GUEST_TSO6)) ? ", TSO" : "",
-		features & UINT64_C(1) << VIRTIO_F_RING_PACKED ? ", packed ring" : "");
-}
-
 static int choose_socket(
 	const struct port *port, struct port_vhost *vhost, char *error, size_t error_size)
 {
@@ -304,10 +297,36 @@ static int choose_socket(
 	return 0;
 }
 
-/* Begins to connect. */
+static void stop_driver(struct port_vhost *vhost)
+{
+	if (vhost->registered)
+		(void)rte_vhost_driver_unregister(vhost->socket);
+	vhost->registered = false;
+}
+
+/* DPDK's name for the log of the vhost-user protocol. */
+static int vhost_log_type(void)
+{
+	return rte_log_register("lib.vhost.config");
+}
+
+/* Tries to connect.  That nobody listens is no news, and not logged. */
+static void try_to_connect(struct port_vhost *vhost)
+{
+	int level = rte_log_get_level(vhost_log_type());
+
+	rte_log_set_level(vhost_log_type(), RTE_LOG_EMERG);
+	atomic_store(&vhost->connected, true); /* Before the callbacks can say otherwise. */
+	if (rte_vhost_driver_start(vhost->socket) != 0)
+		atomic_store(&vhost->connected, false);
+	rte_log_set_level(vhost_log_type(), level);
+}
+
+/* Takes the socket to the library and begins to connect. */
 static int start_driver(struct port_vhost *vhost, char *error, size_t error_size)
 {
-	const uint64_t flags = RTE_VHOST_USER_CLIENT | RTE_VHOST_USER_NET_COMPLIANT_OL_FLAGS;
+	const uint64_t flags = RTE_VHOST_USER_CLIENT | RTE_VHOST_USER_NO_RECONNECT |
+			       RTE_VHOST_USER_NET_COMPLIANT_OL_FLAGS;
 
 	if (rte_vhost_driver_register(vhost->socket, flags) != 0) {
 		snprintf(error, error_size,
@@ -315,18 +334,47 @@ static int start_driver(struct port_vhost *vhost, char *error, size_t error_size
 			vhost->socket);
 		return -EINVAL;
 	}
-	registry_add(vhost);
+	vhost->registered = true;
 	if (rte_vhost_driver_disable_features(
 		    vhost->socket, FEATURE(HOST_UFO) | FEATURE(GUEST_UFO)) != 0 ||
-		rte_vhost_driver_callback_register(vhost->socket, &vhost_callbacks) != 0 ||
-		rte_vhost_driver_start(vhost->socket) != 0) {
+		rte_vhost_driver_callback_register(vhost->socket, &vhost_callbacks) != 0) {
 		snprintf(error, error_size, "vhost cannot be started on %s; the log says why",
 			vhost->socket);
-		(void)rte_vhost_driver_unregister(vhost->socket);
-		registry_remove(vhost);
+		stop_driver(vhost);
 		return -EINVAL;
 	}
+	try_to_connect(vhost);
 	return 0;
+}
+
+/* The library gives a socket up when its connection ends or fails: it is taken there anew. */
+static void reconnect(struct port_vhost *vhost)
+{
+	char error[256];
+
+	stop_driver(vhost);
+	if (start_driver(vhost, error, sizeof(error)) != 0)
+		VLOG_WARN_RL(&rate_limit, "port %s: %s", vhost->port->name, error);
+}
+
+static void vhost_poll_status(struct port *port)
+{
+	struct port_vhost *vhost = port->private;
+	uint64_t features = atomic_load(&vhost->features);
+	unsigned int queues = count_bits(atomic_load(&vhost->from_guest));
+
+	if (!atomic_load(&vhost->connected))
+		reconnect(vhost);
+	if (atomic_load(&vhost->vid) < 0) {
+		snprintf(port->status, sizeof(port->status), "waiting for a guest at %s",
+			vhost->socket);
+		return;
+	}
+	snprintf(port->status, sizeof(port->status), "guest connected, %u queue%s%s%s%s%s", queues,
+		queues == 1 ? "" : "s", features & FEATURE(MRG_RXBUF) ? ", mergeable buffers" : "",
+		features & FEATURE(GUEST_CSUM) ? ", checksum offload" : "",
+		features & (FEATURE(GUEST_TSO4) | FEATURE(GUEST_TSO6)) ? ", TSO" : "",
+		features & UINT64_C(1) << VIRTIO_F_RING_PACKED ? ", packed ring" : "");
 }
 
 static bool socket_is_taken(const char *socket)
@@ -369,9 +417,11 @@ static int vhost_open(struct port *port, char *error, size_t error_size)
 	port->mtu = mtu;
 	port->n_rx_queues = queues;
 	port->n_tx_queues = queues;
+	registry_add(vhost);
 	result = start_driver(vhost, error, error_size);
 	if (result == 0)
 		return 0;
+	registry_remove(vhost);
 free_vhost:
 	free(vhost);
 	return result;
@@ -381,7 +431,7 @@ static void vhost_close(struct port *port)
 {
 	struct port_vhost *vhost = port->private;
 
-	(void)rte_vhost_driver_unregister(vhost->socket);
+	stop_driver(vhost);
 	registry_remove(vhost);
 	free(vhost);
 }
