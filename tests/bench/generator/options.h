@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the generator was asked for on its command line.
+ *
+ * All modes share one set of options, so that they mean the same everywhere: to add one, add a
+ * field here and a line to the table in options.c.
+ */
+#ifndef GENERATOR_OPTIONS_H
+#define GENERATOR_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tests/bench/generator/frame.h"
+
+struct options {
+	const char *mode;
+	const char *socket[N_SIDES];
+	const char *device; /* virtio features, as NAME=0|1 with commas. */
+	const char *size;   /* As given; NULL for the least possible. */
+	uint64_t seconds, rounds, core, queue_frames;
+	double rate_mpps; /* 0: as fast as the rings take it. */
+	bool no_huge;
+	struct traffic traffic;
+};
+
+/* Reads the command line.  Ends the process with a message and status 2 if something in it cannot
+ * be, with status 0 after --help. */
+void options_parse(struct options *options, int argc, char **argv);
+
+#endif

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What several modes do: opening flows, headings, clocks.  Called by the modes, on the generator's
+ * one thread.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#include <rte_cycles.h>
+
+#include "tests/bench/generator/mode.h"
+
+enum { STEP_WAIT_MS = 50, FIRST_TRIES = 100, LATER_TRIES = 3 };
+
+uint64_t ticks_per_second(void)
+{
+	return rte_get_tsc_hz();
+}
+
+/* See "schedstat" in the kernel's documentation. */
+uint64_t waited_ns(void)
+{
+	FILE *file = fopen("/proc/thread-self/schedstat", "r");
+	uint64_t ran = 0, waited = 0;
+
+	if (file) {
+		if (fscanf(file, "%" SCNu64 " %" SCNu64, &ran, &waited) != 2)
+			waited = 0;
+		fclose(file);
+	}
+	return waited;
+}
+
+/* Sends the frame of a step in each of n flows and waits a little for their arrival.  Returns how
+ * many have arrived. */
+static unsigned int try_exchange(struct generator *generator, enum side_name from,
+	enum tcp_step step, uint32_t first, unsigned int n)
+{
+	struct side *to = &generator->sides[from == SIDE_A ? SIDE_B : SIDE_A];
+	uint64_t until = rte_rdtsc() + ticks_per_second() / 1000 * STEP_WAIT_MS;
+	uint64_t before = to->received;
+	unsigned int sent = 0;
+
+	while (to->received - before < n && rte_rdtsc() < until) {
+		if (sent < n)
+			sent += side_send_step(&generator->sides[from], &generator->maker, step,
+				first + sent, n - sent);
+		side_receive(to, &generator->maker);
+		/* Whatever else the switch floods. */
+		side_receive(&generator->sides[from], &generator->maker);
+	}
+	return (unsigned int)RTE_MIN(to->received - before, (uint64_t)n);
+}
+
+/* The first flows are tried for some seconds: a switch that has connected may not forward yet. */
+static unsigned int exchange(struct generator *generator, enum side_name from, enum tcp_step step,
+	uint32_t first, unsigned int n)
+{
+	unsigned int tries = first == 0 ? FIRST_TRIES : LATER_TRIES, arrived = 0;
+
+	for (unsigned int i = 0; i < tries && arrived < n; i++)
+		arrived = try_exchange(generator, from, step, first, n);
+	for (unsigned int i = 0; i < n; i++)
+		frame_sent(&generator->maker, from, first + i,
+			frame_bytes_min(&generator->maker.traffic), step);
+	return arrived;
+}
+
+int open_flows(struct generator *generator, uint64_t opened[N_SIDES])
+{
+	static const struct {
+		enum side_name from;
+		enum tcp_step step;
+	} steps[] = {
+		{SIDE_A, TCP_SYN_FRAME}, {SIDE_B, TCP_SYN_ACK_FRAME}, {SIDE_A, TCP_DATA_FRAME}};
+	uint32_t n_flows = generator->maker.traffic.n_flows;
+	unsigned int n_steps = generator->maker.tcp ? 3 : 2;
+
+	opened[SIDE_A] = opened[SIDE_B] = 0;
+	for (uint32_t first = 0; first < n_flows; first += SIDE_BURST) {
+		unsigned int n = RTE_MIN(n_flows - first, (uint32_t)SIDE_BURST);
+
+		for (unsigned int i = 0; i < n_steps; i++)
+			opened[steps[i].from] +=
+				exchange(generator, steps[i].from, steps[i].step, first, n);
+	}
+	if (opened[SIDE_A] && opened[SIDE_B])
+		return 0;
+	fprintf(stderr, "generator: %s arrived; is there a policy that allows the traffic?\n",
+		opened[SIDE_A] ? "nothing from B" : "nothing from A");
+	return -ENOTCONN;
+}
+
+void print_heading(const struct generator *generator)
+{
+	const struct traffic *traffic = &generator->maker.traffic;
+
+	printf("{\"mode\": \"%s\", \"flows\": %u, \"protocol\": \"%s\", \"ip\": %d, \"size\": "
+	       "\"%s\", ",
+		generator->options.mode, traffic->n_flows, traffic->tcp ? "tcp" : "udp",
+		traffic->ipv6 ? 6 : 4, generator->options.size ? generator->options.size : "least");
+}
