@@ -33,7 +33,7 @@ enum { SHAPED_MAX = 2 * OFFLOAD_PIECES_MAX };
  * its store and its load each side needs a full barrier.  Suspending is rare and a worker passes
  * the gate at each poll, so the suspending thread makes the barrier for all threads
  * (membarrier(2)), and workers need none.  Where the system call is refused, workers make their
- * own.
+ * own: all four accesses are sequentially consistent then.
  */
 
 /* Prepares the process for such barriers.  False if the kernel does not have them. */
@@ -44,11 +44,12 @@ static bool barrier_is_ours(void)
 
 static inline bool gate_enter(struct port *port, _Atomic uint32_t *within)
 {
+	if (unlikely(port->fenced)) {
+		atomic_store_explicit(within, 1, memory_order_seq_cst);
+		return atomic_load_explicit(&port->running, memory_order_seq_cst);
+	}
 	atomic_store_explicit(within, 1, memory_order_relaxed);
-	if (unlikely(port->fenced))
-		atomic_thread_fence(memory_order_seq_cst);
-	else
-		atomic_signal_fence(memory_order_seq_cst);
+	atomic_signal_fence(memory_order_seq_cst);
 	return atomic_load_explicit(&port->running, memory_order_acquire);
 }
 
@@ -59,7 +60,7 @@ static inline void gate_leave(_Atomic uint32_t *within)
 
 static void wait_until_left(_Atomic uint32_t *within)
 {
-	while (atomic_load_explicit(within, memory_order_acquire) != 0)
+	while (atomic_load_explicit(within, memory_order_seq_cst) != 0)
 		rte_pause();
 }
 
@@ -73,7 +74,6 @@ void port_suspend(struct port *port)
 	atomic_store_explicit(&port->running, false, memory_order_seq_cst);
 	if (!port->fenced)
 		(void)syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
-	atomic_thread_fence(memory_order_seq_cst);
 	for (unsigned int i = 0; i < PORT_QUEUES_MAX; i++) {
 		wait_until_left(&port->gates[i].receiving);
 		wait_until_left(&port->gates[i].sending);
