@@ -36,7 +36,7 @@ MAKEFLAGS += --no-builtin-rules
 
 # What cannot be built for want of a package says so before anything is tried.
 GOALS := $(or $(MAKECMDGOALS),all)
-NEEDED := $(if $(filter all lib install check-run unit fuzz system bench,$(GOALS)),build) $(if $(filter check-run unit fuzz system,$(GOALS)),check)
+NEEDED := $(if $(filter all lib install check-run unit fuzz system bench-run,$(GOALS)),build) $(if $(filter check-run unit fuzz system,$(GOALS)),check)
 MISSING := $(if $(strip $(NEEDED)),$(shell scripts/setup.sh --check $(NEEDED) 2>&1))
 ifneq ($(MISSING),)
 $(error $(MISSING))
@@ -272,8 +272,16 @@ $(OUT)/bench/%_bench: $(OUT)/obj/tests/bench/%_bench.o $(OUT)/libcore.a $(OUT)/l
 
 bench-parts: $(BENCHES) ## Build the benches of the parser, the connection table, the verdicts and the log
 
-bench: all $(OUT)/bench/generator ## Measure forwarding beside testpmd (as root, with hugepages)
-	@$(PYTHON) tests/bench/forward.py --build $(OUT)
+bench: ## Install what is missing, and measure beside testpmd and Open vSwitch (as root; BENCH="--case forward.1k" chooses)
+	@scripts/setup.sh build run bench
+	@$(MAKE) --no-print-directory bench-run
+
+bench-quick: ## The same in three minutes: one short round of what matters most
+	@scripts/setup.sh build run bench
+	@$(MAKE) --no-print-directory bench-run BENCH="--quick $(BENCH)"
+
+bench-run: all $(OUT)/bench/generator
+	@CORDON_BUILD=$(abspath $(OUT)) $(PYTHON) tests/bench/bench.py $(BENCH)
 
 # --- Style -------------------------------------------------------------------------------------------------------
 
@@ -343,7 +351,7 @@ distclean: ## Remove build/ altogether
 help: ## List what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
-.PHONY: all lib check check-run unit fuzz system bench bench-parts lint demo setup install uninstall clean distclean help FORCE
+.PHONY: all lib check check-run unit fuzz system bench bench-quick bench-run bench-parts lint demo setup install uninstall clean distclean help FORCE
 .SECONDARY:
 
 -include $(shell [ ! -d $(OUT)/obj ] || find $(OUT)/obj -name '*.d') $(shell [ ! -d $(BUILD)/fuzz/obj ] || find $(BUILD)/fuzz/obj -name '*.d')
