@@ -56,7 +56,7 @@ ZONES := $(addprefix zones/,$(addsuffix .c, \
 # Every packet: from the port through the parser and the table of connections to a port.
 # First packets: what the table does not know.  Then what follows packets, and what commands the switch.
 DATAPATH := $(addprefix datapath/,$(addsuffix .c, \
-	port port_ethdev port_vhost port_kernel kernel_device kernel_socket kernel_xdp kernel_xsk port_internal port_dpdk \
+	port port_ethdev port_vhost vhost_device vhost_ring vhost_receive vhost_send port_kernel kernel_device kernel_socket kernel_xdp kernel_xsk port_internal port_dpdk \
 	worker packet packet_extension packet_quoted storm conn connection program actions \
 	offload offload_shape offload_cut drop \
 	miss spoof fragment forward mac_table verdict reject \
@@ -66,7 +66,7 @@ DATAPATH_MAIN := datapath/main.c
 
 # Those of them that need neither DPDK nor Open vSwitch: tested and fuzzed without.
 CORE := $(addprefix datapath/,$(addsuffix .c, \
-	packet packet_extension packet_quoted storm conn program drop spoof fragment mac_table conn_file conn_adopt))
+	vhost_ring packet packet_extension packet_quoted storm conn program drop spoof fragment mac_table conn_file conn_adopt))
 
 # The rest of them.
 DRIVEN := $(filter-out $(CORE),$(DATAPATH)) $(DATAPATH_MAIN)
@@ -205,8 +205,9 @@ $(IDL).h: $(IDL).ovsidl
 
 # --- Tests -----------------------------------------------------------------------------------------------------
 
-# ThreadSanitizer does not know Open vSwitch's and DPDK's locks, so with it only the unit tests are run.
-SYSTEM_TESTS := $(if $(findstring thread,$(SANITIZE)),,$(if $(wildcard tests/system/test_*.py),--system tests/system))
+# Under ThreadSanitizer, the story that is made for it: two workers, and everything else at the same time.
+SYSTEM_TESTS := $(if $(wildcard tests/system/test_*.py),--system \
+	tests/system$(if $(findstring thread,$(SANITIZE)),/test_two_workers.py))
 FUZZ_TESTS := $(if $(findstring thread,$(SANITIZE)),,--fuzz "$(FUZZ_PROGRAMS)" --fuzz-seconds $(FUZZ_SECONDS))
 
 check: ## Install what is missing, build, and run all tests
@@ -282,6 +283,18 @@ bench-quick: ## The same in three minutes: one short round of what matters most
 
 bench-run: all $(OUT)/bench/generator
 	@CORDON_BUILD=$(abspath $(OUT)) $(PYTHON) tests/bench/bench.py $(BENCH)
+
+# --- Soak: everything is churned under traffic, and judged at the end ---------------------------------------------------
+
+MINUTES ?= 10
+STATIONS_OBJECTS := $(call objects,$(sort $(wildcard tests/soak/stations/*.c)))
+
+$(OUT)/soak/stations: $(STATIONS_OBJECTS)
+	@mkdir -p $(@D)
+	$(call say,LD,$@) $(LINK) $^ $(LINKED)
+
+soak: all $(OUT)/soak/stations ## Churn a switch for MINUTES=10 under traffic, and check what it promised (as root)
+	@$(PYTHON) tests/soak/soak.py --build $(OUT) --minutes $(MINUTES) $(SOAK_OPTIONS)
 
 # --- Style -------------------------------------------------------------------------------------------------------
 

@@ -76,6 +76,7 @@ static void output_copy(struct worker *worker, uint16_t number, struct rte_mbuf 
 	struct rte_mbuf *copy = rte_pktmbuf_copy(
 		frame, worker->sw->environment.pool, 0, rte_pktmbuf_pkt_len(frame));
 
+	atomic_fetch_add_explicit(&worker->stats.copied, 1, memory_order_relaxed);
 	if (copy == NULL) {
 		worker->output_drops[DROP_NO_BUFFER]++;
 		return;

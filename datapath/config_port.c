@@ -270,6 +270,22 @@ static void close_connection_of_port(struct conn_table *table, uint32_t number, 
 		atomic_fetch_or(&conn->flags, CONN_CLOSE_NOW);
 }
 
+/* The switch's totals keep what a port has counted. */
+static void keep_counts(struct cordon_switch *sw, const struct port *port)
+{
+	struct port_queue_stats *closed = &sw->closed_stats, stats = port_stats(port);
+
+	for (unsigned int q = 0; q < port->n_rx_queues; q++) {
+		for (unsigned int r = 0; r < DROP_N_REASONS; r++)
+			atomic_fetch_add(&sw->closed_drops[r], atomic_load(&port->drops[q][r]));
+	}
+	closed->rx_packets += stats.rx_packets;
+	closed->rx_bytes += stats.rx_bytes;
+	closed->tx_packets += stats.tx_packets;
+	closed->tx_bytes += stats.tx_bytes;
+	closed->tx_dropped += stats.tx_dropped;
+}
+
 /* Takes the port out of everybody's sight, and closes it when nobody can hold it any more. */
 static void remove_port(struct cordon_switch *sw, struct config_port *config_port)
 {
@@ -286,10 +302,7 @@ static void remove_port(struct cordon_switch *sw, struct config_port *config_por
 	conn_for_each(sw->connections, 0, conn_high_water(sw->connections),
 		close_connection_of_port, &number);
 	mac_flush_port(sw->macs, number);
-	for (unsigned int q = 0; q < port->n_rx_queues; q++) {
-		for (unsigned int r = 0; r < DROP_N_REASONS; r++)
-			atomic_fetch_add(&sw->closed_drops[r], atomic_load(&port->drops[q][r]));
-	}
+	keep_counts(sw, port);
 	VLOG_INFO("port %s closed", config_port->name);
 	port_close(port);
 	config_port->port = NULL;

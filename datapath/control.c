@@ -137,6 +137,49 @@ static struct json *status_log(const struct cordon_switch *sw)
 	return object;
 }
 
+/* received + copied + answered = sent + dropped, but for frames on their way and segments of large
+ * ones. */
+static struct json *status_frames(struct cordon_switch *sw)
+{
+	struct port_queue_stats sum = sw->closed_stats;
+	uint64_t drops[DROP_N_REASONS], dropped = 0, copied = 0, answered = 0;
+	struct json *object = json_object_create();
+
+	for (uint16_t number = 1; number < PORTS_MAX; number++) {
+		const struct port *port = switch_port(sw, number);
+		struct port_queue_stats stats = {0};
+
+		if (port != NULL)
+			stats = port_stats(port);
+		sum.rx_packets += stats.rx_packets;
+		sum.tx_packets += stats.tx_packets;
+	}
+	for (unsigned int i = 0; i < sw->n_workers; i++) {
+		copied += atomic_load(&sw->workers[i]->stats.copied);
+		answered += atomic_load(&sw->workers[i]->stats.answered);
+	}
+	control_sum_drops(sw, drops);
+	for (unsigned int r = DROP_NONE + 1; r < DROP_N_REASONS; r++)
+		dropped += drops[r];
+	put_integer(object, "received", sum.rx_packets);
+	put_integer(object, "copied", copied);
+	put_integer(object, "answered", answered);
+	put_integer(object, "sent", sum.tx_packets);
+	put_integer(object, "dropped", dropped);
+	return object;
+}
+
+/* Free ones count wherever they lie: with all ports closed, all are free. */
+static struct json *status_buffers(const struct cordon_switch *sw)
+{
+	const struct rte_mempool *pool = sw->environment.pool;
+	struct json *object = json_object_create();
+
+	put_integer(object, "total", pool->size);
+	put_integer(object, "free", rte_mempool_avail_count(pool));
+	return object;
+}
+
 static void show_status(struct unixctl_conn *conn, int argc OVS_UNUSED,
 	const char *argv[] OVS_UNUSED, void *config_)
 {
@@ -156,6 +199,8 @@ static void show_status(struct unixctl_conn *conn, int argc OVS_UNUSED,
 	json_object_put(object, "connections", status_connections(sw));
 	json_object_put(object, "ports", status_ports(config));
 	json_object_put(object, "log", status_log(sw));
+	json_object_put(object, "frames", status_frames(config->sw));
+	json_object_put(object, "buffers", status_buffers(sw));
 	json_object_put(object, "warnings", list_warnings(config));
 	control_reply(conn, object);
 }

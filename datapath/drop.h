@@ -43,6 +43,7 @@
 	X(DROP_FRAGMENT_LENGTH, "fragment-length", "empty, or not the last and not 8n bytes long") \
 	X(DROP_FRAGMENT_OVERSIZE, "fragment-oversize", "fragment reaches past 65535 bytes")        \
 	/* The port that it came in by. */                                                         \
+	X(DROP_GUEST_DESCRIPTOR, "guest-descriptor", "the guest's descriptors lead to no frame")   \
 	X(DROP_VLAN_NOT_ALLOWED, "vlan-not-allowed", "tag is not one of the port's VLANs")         \
 	X(DROP_STORM, "storm", "more broadcast or unknown frames than the port's limit")           \
 	X(DROP_RATE_LIMIT, "rate-limit", "more than the port's rate limit")                        \

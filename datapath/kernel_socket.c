@@ -182,20 +182,15 @@ free_frame:
 	return NULL;
 }
 
-/* Puts what the header says is still to be done into the terms of rte_vhost, which
- * offload_note_guest_request() checks. */
-static void note_request(struct rte_mbuf *frame, const struct virtio_net_hdr *header)
+/* Notes what the header says is still to be done.  It knows nothing of the tag that is back. */
+static void note_request(struct rte_mbuf *frame, const struct tpacket2_hdr *slot,
+	const struct virtio_net_hdr *header)
 {
-	uint8_t type = header->gso_type & ~VIRTIO_NET_HDR_GSO_ECN;
+	struct virtio_net_hdr request = *header;
 
-	if (!(header->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM))
-		return;
-	frame->ol_flags |= RTE_MBUF_F_RX_L4_CKSUM_NONE;
-	if (type != VIRTIO_NET_HDR_GSO_NONE) {
-		frame->ol_flags |= RTE_MBUF_F_RX_LRO;
-		frame->tso_segsz = header->gso_size;
-	}
-	offload_note_guest_request(frame);
+	if (slot->tp_status & TP_STATUS_VLAN_VALID)
+		request.csum_start += RTE_VLAN_HLEN;
+	offload_note_guest_request(frame, &request);
 }
 
 uint16_t kernel_socket_rx(struct kernel_socket *socket, struct rte_mbuf **frames, uint16_t n)
@@ -214,7 +209,8 @@ uint16_t kernel_socket_rx(struct kernel_socket *socket, struct rte_mbuf **frames
 		struct rte_mbuf *frame =
 			slot->tp_snaplen == slot->tp_len ? copy_slot(socket, slot, data) : NULL;
 		if (likely(frame != NULL)) {
-			note_request(frame, (const void *)(data - sizeof(struct virtio_net_hdr)));
+			note_request(
+				frame, slot, (const void *)(data - sizeof(struct virtio_net_hdr)));
 			frames[received++] = frame;
 		}
 		__atomic_store_n(&slot->tp_status, TP_STATUS_KERNEL, __ATOMIC_RELEASE);

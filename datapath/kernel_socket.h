@@ -18,7 +18,8 @@
 struct kernel_socket;
 
 /* What kernel_socket_tx() takes, as enum port_offload. */
-#define KERNEL_SOCKET_OFFLOADS (PORT_TX_CHECKSUM | PORT_TX_TSO4 | PORT_TX_TSO6 | PORT_TX_SEGMENTS)
+#define KERNEL_SOCKET_OFFLOADS                                                                     \
+	(PORT_TX_CHECKSUM | PORT_TX_TSO4 | PORT_TX_TSO6 | PORT_TX_SEGMENTS | PORT_TX_COPIES)
 
 /* Opens a socket on the device with that index.  Received frames come from `pool`.  Returns NULL
  * with a reason in why[]. */

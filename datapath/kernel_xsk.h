@@ -27,7 +27,7 @@ struct kernel_xsk;
 enum { KERNEL_XSK_MTU_MAX = 4096 - 256 - 14 - 8 };
 
 /* What kernel_xsk_tx() takes, as enum port_offload. */
-#define KERNEL_XSK_OFFLOADS PORT_TX_SEGMENTS
+#define KERNEL_XSK_OFFLOADS (PORT_TX_SEGMENTS | PORT_TX_COPIES)
 
 /* Opens a socket on receive channel `queue` of the device.  An XDP program has to direct frames
  * to it (kernel_xdp.h).  Received frames come from `pool`.  Returns NULL with a reason in why[]. */

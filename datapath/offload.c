@@ -173,36 +173,72 @@ static uint64_t transmit_flags(uint32_t packet_type)
 	}
 }
 
-void offload_note_guest_request(struct rte_mbuf *frame)
+/* True if the checksum that is asked for is the one of the frame's own transport header. */
+static bool asks_for_transport(const struct virtio_net_hdr *request,
+	const struct rte_net_hdr_lens *lengths, uint64_t flags)
 {
-	const uint64_t receive_flags = RTE_MBUF_F_RX_L4_CKSUM_MASK | RTE_MBUF_F_RX_LRO;
-	uint64_t asked = frame->ol_flags & receive_flags;
+	bool is_udp = (flags & RTE_MBUF_F_TX_L4_MASK) == RTE_MBUF_F_TX_UDP_CKSUM;
+	size_t offset = is_udp ? offsetof(struct rte_udp_hdr, dgram_cksum)
+			       : offsetof(struct rte_tcp_hdr, cksum);
+
+	return flags != 0 && request->csum_start == lengths->l2_len + lengths->l3_len &&
+	       request->csum_offset == offset;
+}
+
+/* A checksum somewhere else, such as in a packet within a tunnel: it is filled in at once.  One
+ * beyond the frame's headers is left as it is. */
+static void fill_at(struct rte_mbuf *frame, uint32_t start, uint32_t offset)
+{
+	uint32_t field = start + offset;
+	uint16_t sum;
+
+	if (field + sizeof(sum) > rte_pktmbuf_data_len(frame) ||
+		rte_raw_cksum_mbuf(frame, start, rte_pktmbuf_pkt_len(frame) - start, &sum) != 0)
+		return;
+	sum = ~sum;
+	sum = sum == 0 ? 0xffff : sum;
+	memcpy(rte_pktmbuf_mtod_offset(frame, uint8_t *, field), &sum, sizeof(sum));
+}
+
+/* Notes that the frame is to be cut, if the segments that are asked for can be. */
+static void note_segments(
+	struct rte_mbuf *frame, const struct virtio_net_hdr *request, const struct layers *layers)
+{
+	bool is_udp = layers->protocol == IPPROTO_UDP;
+	uint8_t type = request->gso_type & ~VIRTIO_NET_HDR_GSO_ECN;
+	uint8_t wanted = is_udp		  ? VIRTIO_NET_HDR_GSO_UDP_L4
+			 : layers->is_ip4 ? VIRTIO_NET_HDR_GSO_TCPV4
+					  : VIRTIO_NET_HDR_GSO_TCPV6;
+	uint32_t headers = (uint32_t)layers->l4 + frame->l4_len;
+
+	if (type != wanted || frame->l4_len < offload_least_header(layers) ||
+		headers > rte_pktmbuf_data_len(frame) || request->gso_size < SEGMENT_BYTES_MIN ||
+		layers->end <= headers + request->gso_size)
+		return;
+	frame->tso_segsz = request->gso_size;
+	frame->ol_flags |= is_udp ? RTE_MBUF_F_TX_UDP_SEG : RTE_MBUF_F_TX_TCP_SEG;
+}
+
+void offload_note_guest_request(struct rte_mbuf *frame, const struct virtio_net_hdr *request)
+{
 	struct rte_net_hdr_lens lengths;
 	struct layers layers;
 
-	if (likely(asked == 0))
-		return;
-	frame->ol_flags &= ~receive_flags;
-	if ((asked & RTE_MBUF_F_RX_L4_CKSUM_MASK) != RTE_MBUF_F_RX_L4_CKSUM_NONE)
+	if (!(request->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM))
 		return;
 	uint64_t flags = transmit_flags(rte_net_get_ptype(
 		frame, &lengths, RTE_PTYPE_L2_MASK | RTE_PTYPE_L3_MASK | RTE_PTYPE_L4_MASK));
-	if (flags == 0)
+	if (!asks_for_transport(request, &lengths, flags)) {
+		fill_at(frame, request->csum_start, request->csum_offset);
 		return;
-
+	}
 	uint64_t before = frame->ol_flags;
 	frame->ol_flags |= flags;
 	frame->l2_len = lengths.l2_len;
 	frame->l3_len = lengths.l3_len;
 	frame->l4_len = lengths.l4_len;
-	if (!offload_find_layers(frame, &layers) || layers.l3 != lengths.l2_len) {
+	if (!offload_find_layers(frame, &layers) || layers.l3 != lengths.l2_len)
 		frame->ol_flags = before;
-		return;
-	}
-	uint32_t headers = (uint32_t)layers.l4 + lengths.l4_len;
-	if (asked & RTE_MBUF_F_RX_LRO && lengths.l4_len >= offload_least_header(&layers) &&
-		headers <= rte_pktmbuf_data_len(frame) && frame->tso_segsz >= SEGMENT_BYTES_MIN &&
-		layers.end > headers + frame->tso_segsz)
-		frame->ol_flags |= layers.protocol == IPPROTO_UDP ? RTE_MBUF_F_TX_UDP_SEG
-								  : RTE_MBUF_F_TX_TCP_SEG;
+	else if (request->gso_type != VIRTIO_NET_HDR_GSO_NONE)
+		note_segments(frame, request, &layers);
 }

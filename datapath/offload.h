@@ -11,8 +11,15 @@
 #ifndef DATAPATH_OFFLOAD_H
 #define DATAPATH_OFFLOAD_H
 
+#include <linux/virtio_net.h>
+
 #include "datapath/packet.h"
 #include "datapath/port.h"
+
+/* Newer than Debian's headers: UDP datagrams of one size (virtio 1.3, 5.1.6). */
+#ifndef VIRTIO_NET_HDR_GSO_UDP_L4
+#define VIRTIO_NET_HDR_GSO_UDP_L4 5
+#endif
 
 /* What is left to be done to a frame; none of them: it can go out as it is. */
 #define OFFLOAD_FLAGS (RTE_MBUF_F_TX_L4_MASK | OFFLOAD_CUT)
@@ -29,11 +36,11 @@ enum {
  * the kernel left it unfilled (CHECKSUM_PARTIAL).  Marks the mbuf so and returns true. */
 bool offload_note_partial_checksum(struct rte_mbuf *frame, const struct packet *packet);
 
-/* A frame as rte_vhost gives it (RTE_VHOST_USER_NET_COMPLIANT_OL_FLAGS): turns the receive flags
- * that say what the guest left undone into the convention above.  Nothing of it is trusted: a
- * request that does not fit the frame's headers is cleared, and the frame is then treated as it
- * is. */
-void offload_note_guest_request(struct rte_mbuf *frame);
+/* A frame from a guest, with the virtio header that it had (virtio 1.2, 5.1.6): notes what the
+ * guest left undone in the convention above, or does it where that has no words for it.  Nothing of
+ * it is trusted: a request that does not fit the frame's headers is forgotten, and the frame is
+ * then treated as it is. */
+void offload_note_guest_request(struct rte_mbuf *frame, const struct virtio_net_hdr *request);
 
 /* Shapes `n` frames for a port with `offloads`: fills checksums, cuts large frames, and makes
  * chains contiguous, as far as the port needs it.  Writes the result, in order, to `out`, which has

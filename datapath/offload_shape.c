@@ -27,6 +27,15 @@ static bool is_own(const struct rte_mbuf *frame)
 	return rte_mbuf_refcnt_read(frame) == 1 && RTE_MBUF_DIRECT(frame);
 }
 
+/* True if some of the frame lies in a guest's memory, which is not ours for long. */
+static bool refers_to_guest(const struct rte_mbuf *frame)
+{
+	for (const struct rte_mbuf *segment = frame; segment != NULL; segment = segment->next)
+		if (RTE_MBUF_HAS_EXTBUF(segment))
+			return true;
+	return false;
+}
+
 /* Replaces a frame by a copy of it.  The frame is freed in any case. */
 static struct rte_mbuf *copy_frame(const struct shape *shape, struct rte_mbuf *frame)
 {
@@ -95,6 +104,12 @@ static uint16_t shape_one(const struct shape *shape, struct rte_mbuf *frame, str
 	*reason = DROP_OUTPUT_MTU;
 	if (largest > shape->mtu)
 		goto drop;
+	*reason = DROP_NO_BUFFER;
+	if (!(shape->offloads & PORT_TX_COPIES) && refers_to_guest(frame)) {
+		frame = copy_frame(shape, frame);
+		if (frame == NULL)
+			return 0;
+	}
 	out[0] = shape_small(shape, frame, unfinished ? &layers : NULL, reason);
 	return out[0] != NULL;
 

@@ -272,14 +272,22 @@ uint16_t port_rx(struct port *port, uint16_t queue, struct rte_mbuf **frames, ui
 		n = port->backend->rx(port, queue, frames, n);
 	else
 		n = 0;
-	gate_leave(&gate->receiving);
-	if (n == 0)
+	if (n == 0) {
+		gate_leave(&gate->receiving);
 		return 0;
+	}
 	for (uint16_t i = 0; i < n; i++)
 		bytes += rte_pktmbuf_pkt_len(frames[i]);
 	count(&stats->rx_packets, n);
 	count(&stats->rx_bytes, bytes);
 	return n;
+}
+
+void port_rx_done(struct port *port, uint16_t queue)
+{
+	if (port->backend->rx_done != NULL)
+		port->backend->rx_done(port, queue);
+	gate_leave(&port->gates[queue].receiving);
 }
 
 /* One burst, as the loop over its frames sees it. */
@@ -307,11 +315,12 @@ static inline struct burst survey(struct rte_mbuf *const *frames, uint16_t n)
 /* True if each frame of the burst can go out as it is.  May say no of frames that can. */
 static inline bool fits(const struct port *port, const struct burst *burst, uint32_t offloads)
 {
+	const uint32_t chains = PORT_TX_SEGMENTS | PORT_TX_COPIES;
 	uint64_t refused = offloads & PORT_TX_CHECKSUM ? OFFLOAD_CUT : OFFLOAD_FLAGS;
 
 	return !(burst->flags & refused) &&
 	       burst->longest <= (uint32_t)port->mtu + RTE_ETHER_HDR_LEN &&
-	       (burst->segments == 0 || offloads & PORT_TX_SEGMENTS);
+	       (burst->segments == 0 || (offloads & chains) == chains);
 }
 
 /* Frees what the back end did not take. */

@@ -61,6 +61,7 @@ enum port_offload {
 	PORT_TX_TSO4 = 1 << 1,
 	PORT_TX_TSO6 = 1 << 2,
 	PORT_TX_SEGMENTS = 1 << 3, /* Chained mbufs. */
+	PORT_TX_COPIES = 1 << 4,   /* Segments in a guest's memory: tx copies what it sends. */
 };
 
 /* Counters of one queue.  Written by the worker that owns the queue (rx), or under the queue's tx
@@ -86,6 +87,9 @@ struct port_backend {
 	/* Nothing of rx or tx is running any more. */
 	void (*close)(struct port *port);
 	uint16_t (*rx)(struct port *port, uint16_t queue, struct rte_mbuf **frames, uint16_t n);
+	/* The frames that rx gave were sent or freed: what they refer to may be given back.  NULL
+	 * if they refer to nothing. */
+	void (*rx_done)(struct port *port, uint16_t queue);
 	/* Takes ownership of the frames that it accepts: returns how many, from the front. */
 	uint16_t (*tx)(struct port *port, uint16_t queue, struct rte_mbuf **frames, uint16_t n);
 	/* Refreshes port->link_up and status; called about once a second. */
@@ -146,8 +150,11 @@ void port_close(struct port *port); /* A grace period after it was taken out.  A
 
 void port_settings_free(struct port_settings *settings); /* Accepts NULL. */
 
-/* Receives up to n frames from a queue and counts them. */
+/* Receives up to n frames from a queue and counts them.  If there are any, the port stays open for
+ * the worker until port_rx_done(): all of them must have been sent or freed by then, since they may
+ * refer to a guest's memory.  The queue's worker. */
 uint16_t port_rx(struct port *port, uint16_t queue, struct rte_mbuf **frames, uint16_t n);
+void port_rx_done(struct port *port, uint16_t queue);
 
 /* Sends n frames by the worker's queue, in order.  Frames that the port cannot take as they are
  * (large, unchecksummed, chained) are brought into shape first (offload.c).  All frames are

@@ -97,7 +97,7 @@ static uint32_t usable_offloads(
 	const uint64_t checksums = RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM |
 				   RTE_ETH_TX_OFFLOAD_UDP_CKSUM;
 	uint64_t has = info->tx_offload_capa;
-	uint32_t usable = 0;
+	uint32_t usable = wanted & PORT_TX_COPIES;
 
 	*capabilities = 0;
 	if (wanted & PORT_TX_CHECKSUM && (has & checksums) == checksums) {

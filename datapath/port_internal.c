@@ -103,7 +103,7 @@ static int internal_open(struct port *port, char *error, size_t error_size)
 	const struct port_ethdev_settings settings = {
 		.n_queues = port->environment->n_workers,
 		.paired_queues = true,
-		.offloads = PORT_TX_SEGMENTS,
+		.offloads = PORT_TX_SEGMENTS | PORT_TX_COPIES,
 	};
 	struct port_internal *internal = calloc(1, sizeof(*internal));
 	struct kernel_device device;

@@ -4,12 +4,17 @@
  * the socket and the switch connects, again and again for as long as the port is there, so that
  * either side may be restarted.
  *
+ * librte_vhost does the control side: the protocol, negotiation, mapping of the guest's memory. The
+ * rings are processed here, by vhost_receive.c and vhost_send.c, which copy a frame once from guest
+ * to guest.
+ *
  * Threads.  librte_vhost has threads of its own that connect, speak the protocol and call back.
  * They publish the device's number, `vid`, and which rings are enabled; workers read these with no
- * lock.  A device that goes away is freed as soon as device_gone() has returned, so that suspends
- * the port: no worker is within rx or tx then, and none enters until device_ready().  It does not
- * wait for the main thread, which may be waiting for the callback in rte_vhost_driver_unregister().
- * A ring that is only disabled stays valid: the library checks it under its own lock.
+ * lock.  `device`, with the rings and memory that workers use, changes only while the port is
+ * suspended, when no worker is within rx or tx: before_message() suspends it before the library
+ * obeys a message that may unmap memory or move a ring, and after_message() takes over what is
+ * there then.  device_gone() suspends it until device_ready(); it does not wait for the main
+ * thread, which may be waiting for the callback in rte_vhost_driver_unregister().
  *
  * Reconnecting is done here, by the main thread, once a second while nobody is connected.  The
  * library's own reconnection is off: when a guest goes at the very moment at which its port is
@@ -20,9 +25,9 @@
  * comes or goes, and never while calling a function of librte_vhost that takes a lock.
  *
  * Virtio features, beyond what the library has by itself: HOST_UFO and GUEST_UFO are off, since
- * nothing here cuts UDP; GUEST_ANNOUNCE is left to the VMM.  Indirect descriptors, in-order, packed
- * rings, mergeable buffers, checksum and TSO both ways are on, as the guest likes.  No IOMMU, no
- * post-copy.
+ * nothing here cuts UDP; GUEST_ANNOUNCE is left to the VMM.  Indirect descriptors, in-order,
+ * mergeable buffers, event indexes, checksum and TSO both ways are on, as the guest likes.  No
+ * packed rings, no IOMMU, no post-copy.
  *
  * Offloads.  Frames come in with the request that the guest wrote into the virtio header, which
  * offload_note_guest_request() checks.  What may be left to the guest is what it has negotiated:
@@ -39,11 +44,12 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include <rte_arp.h>
 #include <rte_branch_prediction.h>
 #include <rte_vhost.h>
 
-#include "datapath/offload.h"
 #include "datapath/port.h"
+#include "datapath/vhost_device.h"
 #include "openvswitch/vlog.h"
 #include "smap.h"
 
@@ -55,6 +61,10 @@ enum { MTU_DEFAULT = 1500, MTU_MAX = 9216 };
 
 #define FEATURE(name) (UINT64_C(1) << VIRTIO_NET_F_##name)
 
+/* What librte_vhost would offer and the rings here do not know. */
+#define UNWANTED_FEATURES                                                                          \
+	(FEATURE(HOST_UFO) | FEATURE(GUEST_UFO) | UINT64_C(1) << VIRTIO_F_RING_PACKED)
+
 struct port_vhost {
 	struct port *port;
 	struct port_vhost *next; /* In the registry, under its lock. */
@@ -64,12 +74,14 @@ struct port_vhost {
 	_Atomic int vid;		  /* -1: no guest. */
 	_Atomic uint32_t from_guest;	  /* Bit per queue pair: its transmit ring is enabled. */
 	_Atomic uint32_t to_guest;	  /* Its receive ring. */
-	_Atomic uint32_t unquieted;	  /* The guest still kicks us at this transmit ring. */
 	_Atomic uint64_t features;	  /* As negotiated. */
 	_Atomic unsigned int connections; /* Since the port was opened. */
 	_Atomic bool connected;		  /* A VMM has accepted; the guest may not be ready yet. */
 
-	bool registered; /* With librte_vhost.  Main thread. */
+	_Atomic uint64_t announced; /* A MAC that has moved here, to be told of; or 0. */
+
+	bool registered;	    /* With librte_vhost.  Main thread. */
+	struct vhost_device device; /* While the port is running; see load_device(). */
 };
 
 /* All vhost ports. */
@@ -120,7 +132,7 @@ static struct port_vhost *registry_find(int vid)
 /* What the guest takes unfinished. */
 static uint32_t negotiated_offloads(uint64_t features)
 {
-	uint32_t offloads = PORT_TX_SEGMENTS;
+	uint32_t offloads = PORT_TX_SEGMENTS | PORT_TX_COPIES;
 
 	if (!(features & FEATURE(GUEST_CSUM)))
 		return offloads;
@@ -132,9 +144,26 @@ static uint32_t negotiated_offloads(uint64_t features)
 	return offloads;
 }
 
+/* Takes the device's memory and rings over, and lets the workers at them.  The registry is locked.
+ */
+static int enter(struct port_vhost *vhost, int vid)
+{
+	if (vhost_device_load(&vhost->device, vid, atomic_load(&vhost->features)) != 0)
+		return -1;
+	port_resume(vhost->port);
+	return 0;
+}
+
+static void leave(struct port_vhost *vhost)
+{
+	port_suspend(vhost->port);
+	vhost_device_unload(&vhost->device);
+}
+
 static int device_ready(int vid)
 {
 	uint64_t features = 0;
+	int result = -1;
 
 	(void)rte_vhost_get_negotiated_features(vid, &features);
 	pthread_mutex_lock(&registry.lock);
@@ -142,15 +171,16 @@ static int device_ready(int vid)
 	if (vhost != NULL) {
 		atomic_store(&vhost->features, features);
 		atomic_store(&vhost->port->offloads, negotiated_offloads(features));
-		atomic_store(&vhost->unquieted, UINT32_MAX);
+		result = enter(vhost, vid);
+	}
+	if (result == 0) {
 		atomic_store(&vhost->vid, vid);
 		atomic_fetch_add(&vhost->connections, 1);
-		port_resume(vhost->port);
 		atomic_store(&vhost->port->link_up, true);
 		VLOG_INFO("port %s: guest connected at %s", vhost->port->name, vhost->socket);
 	}
 	pthread_mutex_unlock(&registry.lock);
-	return vhost != NULL ? 0 : -1;
+	return result;
 }
 
 static void device_gone(int vid)
@@ -159,7 +189,7 @@ static void device_gone(int vid)
 	struct port_vhost *vhost = registry_find(vid);
 	if (vhost != NULL && atomic_load(&vhost->vid) == vid) {
 		atomic_store(&vhost->port->link_up, false);
-		port_suspend(vhost->port);
+		leave(vhost);
 		atomic_store(&vhost->vid, -1);
 		VLOG_INFO("port %s: guest left %s", vhost->port->name, vhost->socket);
 	}
@@ -175,12 +205,10 @@ static int ring_changed(int vid, uint16_t ring, int enable)
 		_Atomic uint32_t *mask = ring % 2 != 0 ? &vhost->from_guest : &vhost->to_guest;
 		uint32_t bit = UINT32_C(1) << ring / 2;
 
-		if (enable) {
-			atomic_fetch_or(&vhost->unquieted, bit);
+		if (enable)
 			atomic_fetch_or(mask, bit);
-		} else {
+		else
 			atomic_fetch_and(mask, ~bit);
-		}
 	}
 	pthread_mutex_unlock(&registry.lock);
 	return 0;
@@ -198,7 +226,95 @@ static void connection_gone(int vid)
 	pthread_mutex_unlock(&registry.lock);
 }
 
+/* --- Messages ----------------------------------------------------------------------------------
+ */
+
+/* A message of the vhost-user protocol, as the library shows it: header, then payload. */
+struct message {
+	uint32_t request, flags, bytes;
+	uint64_t value;
+} __attribute__((packed));
+
+/* Requests of the protocol that change nothing a worker uses. */
+enum {
+	GET_FEATURES = 1,
+	GET_PROTOCOL_FEATURES = 15,
+	SET_PROTOCOL_FEATURES = 16,
+	GET_QUEUE_NUM = 17,
+	SEND_RARP = 19,
+	NET_SET_MTU = 20,
+	SET_STATUS = 39,
+	GET_STATUS = 40,
+};
+
+static bool changes_the_device(uint32_t request)
+{
+	switch (request) {
+	case GET_FEATURES:
+	case GET_PROTOCOL_FEATURES:
+	case SET_PROTOCOL_FEATURES:
+	case GET_QUEUE_NUM:
+	case SEND_RARP:
+	case NET_SET_MTU:
+	case SET_STATUS:
+	case GET_STATUS: return false;
+	default: return true;
+	}
+}
+
+/* The device of a message, if workers may be using it; with the registry locked. */
+static struct port_vhost *used_device(int vid)
+{
+	struct port_vhost *vhost = registry_find(vid);
+
+	return vhost != NULL && atomic_load(&vhost->vid) == vid ? vhost : NULL;
+}
+
+/* Before the library obeys a message: keeps the workers out of memory and rings that it may unmap
+ * or move. */
+static enum rte_vhost_msg_result before_message(int vid, void *message_)
+{
+	const struct message *message = message_;
+
+	pthread_mutex_lock(&registry.lock);
+	struct port_vhost *vhost = used_device(vid);
+	if (vhost != NULL && message->request == SEND_RARP)
+		atomic_store(&vhost->announced, message->value);
+	if (vhost != NULL && changes_the_device(message->request))
+		leave(vhost);
+	pthread_mutex_unlock(&registry.lock);
+	return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
+}
+
+/* And after it, unless that was the end of the device. */
+static enum rte_vhost_msg_result after_message(int vid, void *message_)
+{
+	const struct message *message = message_;
+	uint64_t features = 0;
+
+	(void)rte_vhost_get_negotiated_features(vid, &features);
+	pthread_mutex_lock(&registry.lock);
+	struct port_vhost *vhost = used_device(vid);
+	if (vhost != NULL && changes_the_device(message->request)) {
+		atomic_store(&vhost->features, features);
+		(void)enter(vhost, vid);
+	}
+	pthread_mutex_unlock(&registry.lock);
+	return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
+}
+
+static const struct rte_vhost_user_extern_ops message_callbacks = {
+	.pre_msg_handle = before_message,
+	.post_msg_handle = after_message,
+};
+
+static int connection_made(int vid)
+{
+	return rte_vhost_extern_callback_register(vid, &message_callbacks, NULL);
+}
+
 static const struct rte_vhost_device_ops vhost_callbacks = {
+	.new_connection = connection_made,
 	.new_device = device_ready,
 	.destroy_device = device_gone,
 	.vring_state_changed = ring_changed,
@@ -207,32 +323,58 @@ static const struct rte_vhost_device_ops vhost_callbacks = {
 
 /* --- Frames --------------------------------------------------------------------------------- */
 
-/* We poll, so the guest need not tell us of frames.  Done here and not in ring_changed(), which the
- * library calls with the ring's lock held. */
-static __attribute__((noinline)) void quiet_ring(struct port_vhost *vhost, int vid, uint16_t queue)
+/* Chains and frames that were lost were received. */
+static __attribute__((noinline)) void count_lost(
+	struct port *port, uint16_t queue, uint64_t refused, uint64_t no_buffer)
 {
-	if (rte_vhost_enable_guest_notification(vid, 2 * queue + 1, 0) == 0)
-		atomic_fetch_and(&vhost->unquieted, ~(UINT32_C(1) << queue));
+	_Atomic uint64_t *drops = port->drops[queue];
+
+	atomic_fetch_add_explicit(&drops[DROP_GUEST_DESCRIPTOR], refused, memory_order_relaxed);
+	atomic_fetch_add_explicit(&drops[DROP_NO_BUFFER], no_buffer, memory_order_relaxed);
+	__atomic_fetch_add(&port->queues[queue].rx_packets, refused + no_buffer, __ATOMIC_RELAXED);
+}
+
+/* A guest that has moved here tells the network by a RARP request from its MAC, which the VMM
+ * leaves to us. */
+static __attribute__((noinline)) uint16_t announce(
+	struct port_vhost *vhost, struct rte_mbuf **frame)
+{
+	uint64_t value = atomic_exchange(&vhost->announced, 0);
+	struct rte_ether_addr mac;
+
+	memcpy(&mac, &value, sizeof(mac));
+	*frame = value == 0 ? NULL : rte_net_make_rarp_packet(vhost->device.pool, &mac);
+	return *frame != NULL;
 }
 
 static uint16_t vhost_rx(struct port *port, uint16_t queue, struct rte_mbuf **frames, uint16_t n)
 {
 	struct port_vhost *vhost = port->private;
-	uint32_t bit = UINT32_C(1) << queue;
-	int vid = atomic_load_explicit(&vhost->vid, memory_order_relaxed);
+	uint64_t refused = 0, no_buffer = 0;
+	uint16_t received;
 
-	if (!(atomic_load_explicit(&vhost->from_guest, memory_order_relaxed) & bit))
+	if (!(atomic_load_explicit(&vhost->from_guest, memory_order_relaxed) & UINT32_C(1)
+										       << queue) ||
+		!vhost->device.from_guest[queue].usable)
 		return 0;
-	if (unlikely(atomic_load_explicit(&vhost->unquieted, memory_order_relaxed) & bit))
-		quiet_ring(vhost, vid, queue);
-	n = rte_vhost_dequeue_burst(vid, 2 * queue + 1, port->environment->pool, frames, n);
-	for (uint16_t i = 0; i < n; i++)
-		offload_note_guest_request(frames[i]);
-	return n;
+	received = vhost_receive(&vhost->device, queue, frames, n, &refused, &no_buffer);
+	if (unlikely((refused | no_buffer) != 0))
+		count_lost(port, queue, refused, no_buffer);
+	if (unlikely(atomic_load_explicit(&vhost->announced, memory_order_relaxed) != 0) &&
+		received < n)
+		received += announce(vhost, &frames[received]);
+	return received;
+}
+
+static void vhost_rx_done(struct port *port, uint16_t queue)
+{
+	struct port_vhost *vhost = port->private;
+
+	vhost_receive_done(&vhost->device, queue);
 }
 
 /* The queue pair to use: the worker's own if the guest has enabled it, else one that it has.
- * Workers that meet at one ring take turns by the library's lock. */
+ * Workers that meet at one ring take turns by its lock. */
 static inline uint16_t choose_ring(uint32_t enabled, uint16_t queue)
 {
 	if (likely(enabled & UINT32_C(1) << queue))
@@ -243,23 +385,14 @@ static inline uint16_t choose_ring(uint32_t enabled, uint16_t queue)
 static uint16_t vhost_tx(struct port *port, uint16_t queue, struct rte_mbuf **frames, uint16_t n)
 {
 	struct port_vhost *vhost = port->private;
-	int vid = atomic_load_explicit(&vhost->vid, memory_order_relaxed);
 	uint32_t enabled = atomic_load_explicit(&vhost->to_guest, memory_order_relaxed);
-	uint16_t sent = 0;
 
 	if (unlikely(enabled == 0))
 		return 0;
 	queue = choose_ring(enabled, queue);
-	/* The library takes at most a burst of its own size at once. */
-	while (sent < n) {
-		uint16_t now = rte_vhost_enqueue_burst(vid, 2 * queue, frames + sent, n - sent);
-
-		if (now == 0)
-			break;
-		sent += now;
-	}
-	rte_pktmbuf_free_bulk(frames, sent);
-	return sent;
+	if (unlikely(!vhost->device.to_guest[queue].usable))
+		return 0;
+	return vhost_send(&vhost->device, queue, frames, n);
 }
 
 /* --- The back end --------------------------------------------------------------------------- */
@@ -325,8 +458,7 @@ static void try_to_connect(struct port_vhost *vhost)
 /* Takes the socket to the library and begins to connect. */
 static int start_driver(struct port_vhost *vhost, char *error, size_t error_size)
 {
-	const uint64_t flags = RTE_VHOST_USER_CLIENT | RTE_VHOST_USER_NO_RECONNECT |
-			       RTE_VHOST_USER_NET_COMPLIANT_OL_FLAGS;
+	const uint64_t flags = RTE_VHOST_USER_CLIENT | RTE_VHOST_USER_NO_RECONNECT;
 
 	if (rte_vhost_driver_register(vhost->socket, flags) != 0) {
 		snprintf(error, error_size,
@@ -335,8 +467,7 @@ static int start_driver(struct port_vhost *vhost, char *error, size_t error_size
 		return -EINVAL;
 	}
 	vhost->registered = true;
-	if (rte_vhost_driver_disable_features(
-		    vhost->socket, FEATURE(HOST_UFO) | FEATURE(GUEST_UFO)) != 0 ||
+	if (rte_vhost_driver_disable_features(vhost->socket, UNWANTED_FEATURES) != 0 ||
 		rte_vhost_driver_callback_register(vhost->socket, &vhost_callbacks) != 0) {
 		snprintf(error, error_size, "vhost cannot be started on %s; the log says why",
 			vhost->socket);
@@ -357,6 +488,17 @@ static void reconnect(struct port_vhost *vhost)
 		VLOG_WARN_RL(&rate_limit, "port %s: %s", vhost->port->name, error);
 }
 
+static const char *fault_text(enum ring_fault fault)
+{
+	switch (fault) {
+	case RING_FAULT_INDEX:
+	case RING_FAULT_HEAD:
+		return "; a ring of the guest is broken, and stopped until the guest resets its "
+		       "device";
+	default: return "";
+	}
+}
+
 static void vhost_poll_status(struct port *port)
 {
 	struct port_vhost *vhost = port->private;
@@ -374,7 +516,7 @@ static void vhost_poll_status(struct port *port)
 		queues == 1 ? "" : "s", features & FEATURE(MRG_RXBUF) ? ", mergeable buffers" : "",
 		features & FEATURE(GUEST_CSUM) ? ", checksum offload" : "",
 		features & (FEATURE(GUEST_TSO4) | FEATURE(GUEST_TSO6)) ? ", TSO" : "",
-		features & UINT64_C(1) << VIRTIO_F_RING_PACKED ? ", packed ring" : "");
+		fault_text(vhost_device_fault(&vhost->device)));
 }
 
 static bool socket_is_taken(const char *socket)
@@ -391,12 +533,13 @@ static bool socket_is_taken(const char *socket)
 static int vhost_open(struct port *port, char *error, size_t error_size)
 {
 	unsigned int mtu = MTU_DEFAULT, queues = port->environment->n_workers;
-	struct port_vhost *vhost = calloc(1, sizeof(*vhost));
+	struct port_vhost *vhost = aligned_alloc(_Alignof(struct port_vhost), sizeof(*vhost));
 	int result = -ENOMEM;
 
 	snprintf(error, error_size, "there is not enough memory");
 	if (vhost == NULL)
 		return result;
+	memset(vhost, 0, sizeof(*vhost));
 	queues = queues < PORT_QUEUES_MAX ? queues : PORT_QUEUES_MAX;
 	result = port_option_number(port, "mtu", 68, MTU_MAX, &mtu, error, error_size);
 	if (result == 0)
@@ -412,6 +555,8 @@ static int vhost_open(struct port *port, char *error, size_t error_size)
 		goto free_vhost;
 	}
 	vhost->port = port;
+	vhost->device.pool = port->environment->pool;
+	vhost->device.headers = port->environment->indirect;
 	atomic_init(&vhost->vid, -1);
 	port->private = vhost;
 	port->mtu = mtu;
@@ -444,6 +589,7 @@ const struct port_backend port_vhost = {
 	.open = vhost_open,
 	.close = vhost_close,
 	.rx = vhost_rx,
+	.rx_done = vhost_rx_done,
 	.tx = vhost_tx,
 	.poll_status = vhost_poll_status,
 };

@@ -170,9 +170,11 @@ void reject_answer(struct packet_context *context)
 	answer = rte_pktmbuf_alloc(context->worker->sw->environment.pool);
 	if (answer == NULL)
 		return;
-	if (context->packet->protocol == IPPROTO_TCP ? answer_tcp(context, answer)
-						     : answer_icmp(context, answer))
-		output_add(context->worker, context->in->number, answer);
-	else
+	if (!(context->packet->protocol == IPPROTO_TCP ? answer_tcp(context, answer)
+						       : answer_icmp(context, answer))) {
 		rte_pktmbuf_free(answer);
+		return;
+	}
+	atomic_fetch_add_explicit(&context->worker->stats.answered, 1, memory_order_relaxed);
+	output_add(context->worker, context->in->number, answer);
 }

@@ -149,6 +149,7 @@ struct cordon_switch {
 	_Atomic uint16_t ports_end;	  /* One past the highest port number in use. */
 	_Atomic uint32_t mac_age_seconds; /* Main thread. */
 	_Atomic uint64_t closed_drops[DROP_N_REASONS]; /* Of ports that are gone; main thread. */
+	struct port_queue_stats closed_stats;	       /* Likewise, and read by it only. */
 	_Atomic bool quit;			       /* The main loop ends... */
 	_Atomic bool stop;			       /* ...and then all threads. */
 };
@@ -178,6 +179,9 @@ struct tx_batch {
 /* Written by the worker, read by anyone, relaxed. */
 struct worker_stats {
 	_Atomic uint64_t polls, packets, busy_cycles, total_cycles, misses, sleeps;
+	/* Frames that the switch made itself: copies for all outputs of a frame but one, whether or
+	 * not there was a buffer for them, and answers to rejected packets. */
+	_Atomic uint64_t copied, answered;
 	_Atomic bool asleep; /* Nothing came for a while: it polls now and then. */
 };
 

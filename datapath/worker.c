@@ -288,6 +288,7 @@ static unsigned int poll_queues(struct worker *worker)
 			read_clocks(worker);
 		worker->drops = port->drops[list->at[i].queue];
 		switch_burst(worker, port, frames, n);
+		port_rx_done(port, list->at[i].queue);
 		received += n;
 	}
 	return received;

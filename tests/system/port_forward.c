@@ -82,6 +82,7 @@ static bool poll_ports(struct forward_worker *worker)
 				note_checksums(frames, n);
 			port_tx(forwarder->ports[!side], &forwarder->environment, worker->index,
 				frames, n, worker->drops);
+			port_rx_done(in, queue);
 			worker->busy_cycles += rte_rdtsc() - begin;
 			any = true;
 		}

@@ -583,27 +583,36 @@ static void partial_checksums_are_noted(void **state)
 	}
 }
 
-/* The frame as rte_vhost gives it, with receive flags. */
-static struct rte_mbuf *guest_frame(const struct recipe *recipe, uint64_t flags)
+/* The frame as a guest's driver leaves it, and the header that says what is to be done. */
+static struct rte_mbuf *guest_frame(const struct recipe *recipe, struct virtio_net_hdr *request)
 {
 	struct rte_mbuf *frame = make_frame(recipe, 2048);
 
-	frame->ol_flags = flags;
+	*request = (struct virtio_net_hdr){
+		.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
+		.gso_size = recipe->segment,
+		.csum_start = 14 + 4 * recipe->tags + (recipe->ip6 ? 40 : 20) + recipe->options,
+		.csum_offset = recipe->udp ? 6 : 16,
+	};
+	if (recipe->segment != 0)
+		request->gso_type = recipe->udp	  ? VIRTIO_NET_HDR_GSO_UDP_L4
+				    : recipe->ip6 ? VIRTIO_NET_HDR_GSO_TCPV6
+						  : VIRTIO_NET_HDR_GSO_TCPV4;
+	frame->ol_flags = 0;
 	frame->tx_offload = 0;
-	frame->tso_segsz = recipe->segment;
 	return frame;
 }
 
 static void requests_of_guests_are_noted(void **state)
 {
-	const uint64_t undone = RTE_MBUF_F_RX_L4_CKSUM_NONE;
+	struct virtio_net_hdr request;
 
 	(void)state;
 	for (size_t i = 0; i < RTE_DIM(whole); i++) {
 		struct rte_mbuf *expected = make_frame(&whole[i], 2048);
-		struct rte_mbuf *frame = guest_frame(&whole[i], undone);
+		struct rte_mbuf *frame = guest_frame(&whole[i], &request);
 
-		offload_note_guest_request(frame);
+		offload_note_guest_request(frame, &request);
 		assert_int_equal(frame->ol_flags, expected->ol_flags);
 		assert_int_equal(frame->l2_len, expected->l2_len);
 		assert_int_equal(frame->l3_len, expected->l3_len);
@@ -611,11 +620,11 @@ static void requests_of_guests_are_noted(void **state)
 		rte_pktmbuf_free(expected);
 	}
 	for (size_t i = 0; i + 1 < RTE_DIM(large); i++) {
-		struct rte_mbuf *frame = guest_frame(&large[i], undone | RTE_MBUF_F_RX_LRO);
+		struct rte_mbuf *frame = guest_frame(&large[i], &request);
 		struct rte_mbuf *out[OUT_MAX];
 		uint64_t drops[DROP_N_REASONS] = {0};
 
-		offload_note_guest_request(frame);
+		offload_note_guest_request(frame, &request);
 		assert_true(frame->ol_flags & OFFLOAD_CUT);
 		uint16_t n = shape(0, MTU, frame, out, drops);
 		assert_int_equal(n, (large[i].payload + large[i].segment - 1) / large[i].segment);
@@ -623,38 +632,86 @@ static void requests_of_guests_are_noted(void **state)
 	}
 }
 
+/* A checksum that is not the transport header's, as in a tunnel, is filled in where it is. */
+static void checksums_elsewhere_are_filled(void **state)
+{
+	const struct recipe recipe = {.udp = true, .payload = 300};
+	const unsigned int start = 14 + 20 + 8 + 50, offset = 16;
+	struct virtio_net_hdr request;
+	struct rte_mbuf *frame = guest_frame(&recipe, &request);
+	uint8_t *data = rte_pktmbuf_mtod(frame, uint8_t *);
+
+	(void)state;
+	request.csum_start = start;
+	request.csum_offset = offset;
+	put16(data + start + offset, 0x1234); /* Of a pseudo header. */
+	offload_note_guest_request(frame, &request);
+	assert_int_equal(frame->ol_flags & OFFLOAD_FLAGS, 0);
+	assert_int_not_equal(get16(data + start + offset), 0x1234);
+	uint32_t sum = plain_sum(data + start, frame->pkt_len - start, 0x1234);
+	assert_int_equal(sum, 0xffff);
+	rte_pktmbuf_free(frame);
+}
+
+/* Every place for a checksum, also far outside of the frame: ASan looks on. */
+static void checksums_outside_are_refused(void **state)
+{
+	const struct recipe recipe = {.udp = true, .payload = 20};
+	struct virtio_net_hdr request;
+
+	(void)state;
+	for (uint32_t place = 0; place <= UINT16_MAX; place += place < 300 ? 1 : 997) {
+		struct rte_mbuf *frame = guest_frame(&recipe, &request);
+
+		request.csum_start = place;
+		request.csum_offset = UINT16_MAX - place;
+		offload_note_guest_request(frame, &request);
+		request.csum_offset = 2;
+		offload_note_guest_request(frame, &request);
+		assert_int_equal(frame->ol_flags & OFFLOAD_FLAGS, 0);
+		rte_pktmbuf_free(frame);
+	}
+}
+
 static void lies_of_guests_are_cleared(void **state)
 {
-	const uint64_t undone = RTE_MBUF_F_RX_L4_CKSUM_NONE | RTE_MBUF_F_RX_LRO;
 	const struct recipe tiny = {.payload = 9000, .segment = 1};
 	const struct recipe none = {.payload = 9000};
 	const struct recipe small = {.payload = 100, .segment = 1000};
 	const struct recipe *const recipes[] = {&tiny, &none, &small};
+	struct virtio_net_hdr request;
 	struct rte_mbuf *frame;
 
 	(void)state;
 	for (size_t i = 0; i < RTE_DIM(recipes); i++) {
-		frame = guest_frame(recipes[i], undone);
-		offload_note_guest_request(frame);
-		assert_false(frame->ol_flags & (OFFLOAD_CUT | undone));
+		frame = guest_frame(recipes[i], &request);
+		request.gso_type = VIRTIO_NET_HDR_GSO_TCPV4;
+		offload_note_guest_request(frame, &request);
+		assert_false(frame->ol_flags & OFFLOAD_CUT);
 		rte_pktmbuf_free(frame);
 	}
-	/* An IP header of 4 bytes, a TCP header of 8, a frame that ends early. */
-	frame = guest_frame(&large[1], undone);
+	/* An IP header of 4 bytes, a TCP header of 8, segments of the other family, a frame that
+	 * ends early. */
+	frame = guest_frame(&large[1], &request);
 	rte_pktmbuf_mtod(frame, uint8_t *)[14] = 0x41;
-	offload_note_guest_request(frame);
+	offload_note_guest_request(frame, &request);
 	assert_int_equal(frame->ol_flags & OFFLOAD_FLAGS, 0);
 	rte_pktmbuf_free(frame);
-	frame = guest_frame(&large[1], undone);
+	frame = guest_frame(&large[1], &request);
 	rte_pktmbuf_mtod(frame, uint8_t *)[34 + 12] = 0x20;
-	offload_note_guest_request(frame);
+	offload_note_guest_request(frame, &request);
 	assert_false(frame->ol_flags & RTE_MBUF_F_TX_TCP_SEG);
 	rte_pktmbuf_free(frame);
+	frame = guest_frame(&large[1], &request);
+	request.gso_type = VIRTIO_NET_HDR_GSO_TCPV6;
+	offload_note_guest_request(frame, &request);
+	assert_false(frame->ol_flags & OFFLOAD_CUT);
+	rte_pktmbuf_free(frame);
 	for (unsigned int n = 1; n < 60; n++) {
-		frame = guest_frame(&whole[0], undone);
+		frame = guest_frame(&whole[0], &request);
 		if (n < rte_pktmbuf_pkt_len(frame))
 			rte_pktmbuf_trim(frame, rte_pktmbuf_pkt_len(frame) - n);
-		offload_note_guest_request(frame);
+		offload_note_guest_request(frame, &request);
 		if (n < 55)
 			assert_int_equal(frame->ol_flags & OFFLOAD_FLAGS, 0);
 		rte_pktmbuf_free(frame);
@@ -686,6 +743,8 @@ int main(void)
 		cmocka_unit_test(a_long_burst_is_taken_in_parts),
 		cmocka_unit_test(partial_checksums_are_noted),
 		cmocka_unit_test(requests_of_guests_are_noted),
+		cmocka_unit_test(checksums_elsewhere_are_filled),
+		cmocka_unit_test(checksums_outside_are_refused),
 		cmocka_unit_test(lies_of_guests_are_cleared),
 		cmocka_unit_test(no_buffer_is_lost),
 	};

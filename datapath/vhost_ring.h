@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A split virtqueue, from the device's side (virtio 1.2, 2.7).
+ *
+ * The guest makes descriptor chains available, each a list of buffers in its memory; the device
+ * uses them and says so:
+ *
+ *      vhost_ring_look()     what is available, as pieces of mapped memory
+ *      vhost_ring_use()      this many chains from the front are used, with so many bytes written
+ *      vhost_ring_publish()  the guest may see it; tells whether it wants to be told
+ *
+ * Between looking and publishing the guest must leave the buffers alone, and may not do so: every
+ * index, descriptor and header is read once into memory of our own and judged there.  A frame's
+ * bytes may change until they are copied, so headers are copied before they are read.
+ *
+ * Nothing that a guest writes does more than harm itself:
+ *  - an index or head that cannot be breaks the ring: nothing more is taken from it, until the
+ * guest sets it up anew;
+ *  - a chain that points outside of memory, loops, or is used in the wrong direction is given back
+ *    unused and counted.
+ *
+ * Knows neither DPDK nor mbufs.  One thread at a time: the worker that polls the ring, or who holds
+ * its lock.
+ */
+#ifndef DATAPATH_VHOST_RING_H
+#define DATAPATH_VHOST_RING_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <linux/virtio_ring.h>
+
+#include "datapath/guest_memory.h"
+
+enum {
+	RING_BURST = 64,	  /* Chains that are looked at together. */
+	RING_CHAIN_PIECES = 256,  /* A chain of more pieces, or descriptors, is refused: a frame of
+				   * 64 KiB needs far less. */
+	RING_BURST_PIECES = 1024, /* Of one burst; at least RING_CHAIN_PIECES. */
+};
+
+/* A part of a guest's buffer that is contiguous here. */
+struct guest_piece {
+	uint8_t *data;
+	uint32_t bytes;
+};
+
+/* One descriptor chain. */
+struct guest_chain {
+	uint16_t head;	 /* Names it to the guest. */
+	uint16_t pieces; /* Index of its first piece in the burst. */
+	uint16_t n;	 /* Number of pieces; 0 if the chain is not to be used. */
+	uint32_t bytes;	 /* Of all pieces. */
+};
+
+struct ring_burst {
+	unsigned int n;
+	struct guest_chain chains[RING_BURST];
+	struct guest_piece pieces[RING_BURST_PIECES];
+};
+
+/* Which way a ring's buffers go.  Chains of the other way are refused. */
+enum ring_direction {
+	RING_FROM_GUEST, /* The device reads. */
+	RING_TO_GUEST,	 /* The device writes. */
+};
+
+/* Why a ring is broken. */
+enum ring_fault {
+	RING_SOUND,
+	RING_FAULT_INDEX, /* More is available than the ring has places. */
+	RING_FAULT_HEAD,  /* A chain begins at a descriptor that the ring does not have. */
+};
+
+struct vhost_ring {
+	/* Immutable between vhost_ring_start() and the next. */
+	const struct vring_desc *descriptors;
+	const struct vring_avail *available;
+	struct vring_used *used;
+	uint16_t size; /* A power of two. */
+	enum ring_direction direction;
+	bool event_index; /* VIRTIO_RING_F_EVENT_IDX was negotiated. */
+
+	/* The thread's that uses the ring. */
+	uint16_t next_available; /* The next chain to take. */
+	uint16_t next_used;	 /* Where the next used chain is told of. */
+	uint16_t published;	 /* Used chains that the guest may know of. */
+
+	/* Written by that thread, read by anyone, relaxed. */
+	_Atomic uint8_t fault;	  /* enum ring_fault. */
+	_Atomic uint64_t refused; /* Chains given back unused. */
+} __attribute__((aligned(64)));
+
+/* Begins with a ring at the given addresses, which are mapped for `size` places.  next_available
+ * and next_used are where the device that used it before left off.  Asks the guest not to kick:
+ * rings are polled. */
+void vhost_ring_start(struct vhost_ring *ring, enum ring_direction direction,
+	const struct vring *addresses, bool event_index, uint16_t next_available,
+	uint16_t next_used);
+
+/* Looks at up to n (at most RING_BURST) chains from the front, without taking them, and fetches the
+ * beginning of each one's memory.  Fewer than are there, if the burst's pieces run out.  Returns
+ * their number, which is burst->n. */
+unsigned int vhost_ring_look(struct vhost_ring *ring, const struct guest_memory *memory,
+	struct ring_burst *burst, unsigned int n);
+
+/* Takes the next chain, which has `head`, and says that `bytes` were written into it. */
+static inline void vhost_ring_use(struct vhost_ring *ring, uint16_t head, uint32_t bytes)
+{
+	volatile struct vring_used_elem *entry =
+		&ring->used->ring[ring->next_used & (ring->size - 1)];
+
+	entry->id = head;
+	entry->len = bytes;
+	ring->next_used++;
+	ring->next_available++;
+}
+
+/* Lets the guest see what was used.  True if it wants an interrupt for it. */
+bool vhost_ring_publish(struct vhost_ring *ring);
+
+#endif
