@@ -24,6 +24,7 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "system")]
 
+import cases_connections  # noqa: E402
 import cases_forwarding  # noqa: E402
 from case import DEVICE_NAMES  # noqa: E402
 from charts import write_charts  # noqa: E402
@@ -32,7 +33,7 @@ from machine import reserved_hugepages, what_is_missing  # noqa: E402
 from measure import GENERATOR, Bench, Settings, say  # noqa: E402
 from results import print_table, write_files  # noqa: E402
 
-CASES = [*cases_forwarding.CASES]
+CASES = [*cases_forwarding.CASES, *cases_connections.CASES]
 
 
 def parse_arguments():

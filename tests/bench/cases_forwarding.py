@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How fast frames of open connections are forwarded, both directions together."""
+"""Frames of open connections, both directions together: how many are forwarded, and how soon."""
 
 from case import CORDON, OVS_PLAIN, OVS_STATEFUL, TESTPMD_IO, Case, Figure, Round, Target
 
@@ -31,6 +31,32 @@ class Forward(Case):
         return Round({self.name: measured["mpps"]}, session.waited, {"opened": result["opened"], "lost": lost})
 
 
+class Latency(Case):
+    """One way, by a time stamp in each frame, at shares of the rate at which no frame is lost: each device's own."""
+
+    name = "latency"
+    LOADS = (10, 50, 90)
+    figures = (
+        *(Figure(f"latency.{load}", "us, p99", f"One-way latency at {load} % of the no-drop rate, 99th percentile",
+                 (Target(1, of=OVS_PLAIN, most=True),) if load == 90 else (), lower_is_better=True) for load in LOADS),
+        Figure("latency.90.p50", "us, p50", "One-way latency at 90 % of the no-drop rate, median", lower_is_better=True),
+        Figure("latency.no_drop", "Mpps", "Rate without a lost frame: 64-byte frames, 1,024 UDP connections"),
+    )
+    devices = (TESTPMD_IO, OVS_PLAIN, OVS_STATEFUL, CORDON)
+    quick = True
+    quick_devices = (OVS_PLAIN, CORDON)
+
+    def measure(self, bench, turn):
+        options = ["--mode", "latency", "--flows", 1024, "--loads", ",".join(map(str, self.LOADS)),
+                   "--seconds", 1 if bench.settings.quick else bench.settings.seconds]
+        with bench.session(turn.device, options) as session:
+            result = session.finish()
+        values = {f"latency.{row['load']}": row["p99_ns"] / 1000 for row in result["loads"]}
+        values["latency.90.p50"] = next(row["p50_ns"] / 1000 for row in result["loads"] if row["load"] == 90)
+        values["latency.no_drop"] = result["no_drop_mpps"]
+        return Round(values, session.waited, result)
+
+
 CASES = [
     Forward("forward.1", 1),
     Forward("forward.1k", 1024, 0.80, quick=True),
@@ -42,4 +68,5 @@ CASES = [
             title="1,514-byte frames (1,518 with checksum), 1,024 UDP connections"),
     Forward("forward.1k.tcp", 1024, options=["--tcp"], title="smallest frames, 1,024 TCP connections"),
     Forward("forward.1k.ipv6", 1024, options=["--ipv6"], title="smallest IPv6 frames, 1,024 UDP connections"),
+    Latency(),
 ]

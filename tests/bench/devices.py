@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The devices under test.  Each connects to the generator's vhost-user sockets, and has everything on one core.
+"""The devices under test, each with everything on one core.  All but the Linux bridge connect to the generator's
+vhost-user sockets.
 
     device = DEVICES["cordon"](sockets, Needs(connections=1 << 21))
     device.pid()        # of the process that forwards
@@ -16,8 +17,9 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 
-from case import CORDON, OVS_PLAIN, OVS_STATEFUL, TESTPMD_IO
-from cordon import Switch, wait_for
+from case import CORDON, LINUX_BRIDGE, OVS_PLAIN, OVS_STATEFUL, TESTPMD_IO
+from cordon import Switch, unique, wait_for
+from host import ip_batch, run
 from machine import DEVICE_CORE, on_core
 
 # The guests that the generator plays.
@@ -242,4 +244,60 @@ class OvsStateful(OvsPlain):
     )
 
 
+class LinuxBridge:
+    """The kernel's bridge between network devices, with nftables' connection tracking (by br_netfilter, as the bridge's
+    own is not in every kernel) and rules like those of the others.  It lives in a namespace that the devices are moved
+    into, and go with; its work is done in the context of whoever sends, so there is no process."""
+
+    name = LINUX_BRIDGE
+    RULES = """\
+table bridge bench {
+	chain prerouting {
+		type filter hook prerouting priority -300; policy accept;
+		iifname "%s" meta mark set 1
+	}
+}
+table inet bench {
+	chain forward {
+		type filter hook forward priority 0; policy drop;
+		meta l4proto ipv6-icmp accept
+		ct state established,related accept
+		meta mark 1 ct state new accept
+	}
+}
+"""
+
+    def __init__(self, devices, _needs=Needs()):
+        """`devices` are network devices by side: {"a": ..., "b": ...}; A may open connections."""
+        self.namespace = unique("cdnbr-")
+        ip_batch([f"netns add {self.namespace}"])
+        try:
+            ip_batch([f"link set {device} netns {self.namespace}" for device in devices.values()])
+            run("ip", "-n", self.namespace, "-batch", "-", text="\n".join(
+                ["link add bench type bridge", "link set bench up",
+                 *(f"link set {device} master bench up" for device in devices.values())]) + "\n")
+            self._inside("nft", "-f", "-", text=self.RULES % devices["a"])
+            if not os.path.exists("/proc/sys/net/bridge"):
+                run("modprobe", "br_netfilter")
+            for ip in ("ip", "ip6"):
+                self._inside("sh", "-c", f"echo 1 >/proc/sys/net/bridge/bridge-nf-call-{ip}tables")
+        except BaseException:
+            self.close()
+            raise
+
+    def _inside(self, *words, **options):
+        return run("ip", "netns", "exec", self.namespace, *words, **options)
+
+    def close(self):
+        run("ip", "netns", "delete", self.namespace, check=False)
+
+    def pid(self):
+        return None
+
+    def report(self):
+        return "".join(self._inside(*words, check=False).stdout
+                       for words in (("ip", "-s", "link"), ("nft", "list", "ruleset")))
+
+
+# On vhost-user sockets.
 DEVICES = {one.name: one for one in (TestpmdIo, OvsPlain, OvsStateful, Cordon)}

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a new connection costs: set-up rates, whole TCP life cycles, many rules, and a table that is full."""
+
+from case import CORDON, OVS_STATEFUL, TESTPMD_IO, Case, Figure, Round, Target, Turn
+from measure import Failed
+from policies import many_rules
+
+MILLION = 1000000
+
+
+class Setup(Case):
+    """UDP connections from nothing: one frame from A, and the reply of B as soon as it has come."""
+
+    name = "setup"
+    figures = (Figure("setup", "flows/s", "New UDP flows, both directions seen, one million from nothing",
+                      (Target(1.2 * MILLION),)),)
+    devices = (TESTPMD_IO, OVS_STATEFUL, CORDON)
+    quick = True
+    quick_devices = (OVS_STATEFUL, CORDON)
+
+    def measure(self, bench, turn):
+        result, waited = measure_setup(bench, turn.device)
+        return Round({"setup": result["flows_per_second"]}, waited, result)
+
+
+def measure_setup(bench, device, flows=MILLION, **needs):
+    with bench.session(device, ["--mode", "setup", "--flows", flows], connections=2 * MILLION, **needs) as session:
+        result = session.finish()
+    if result["failed"] > flows // 1000:
+        raise Failed(f"{result['failed']} of {flows} flows got no reply")
+    return result, session.waited
+
+
+class Rules(Case):
+    """The same under a policy of ten rules, and under one of 120,000."""
+
+    name = "rules"
+    figures = (
+        Figure("rules.10", "flows/s", "New UDP flows under a policy of 10 rules"),
+        Figure("rules.120k", "flows/s", "New UDP flows under a policy of 120,000 rules",
+               (Target(0.9, of_key="rules.10"),)),
+    )
+    quick = True
+    RULES = {"10": 10, "120k": 120000}
+
+    def turns(self, settings):
+        return [Turn(CORDON, variant) for variant in self.RULES]
+
+    def measure(self, bench, turn):
+        result, waited = measure_setup(bench, turn.device, policy=many_rules(self.RULES[turn.variant]))
+        return Round({f"rules.{turn.variant}": result["flows_per_second"]}, waited, result)
+
+
+class LifeCycles(Case):
+    """TCP connections from SYN to the last ACK, with one request and one response."""
+
+    name = "cps"
+    figures = (Figure("cps", "connections/s", "Whole TCP connections: open, one request, close",
+                      (Target(MILLION // 2), Target(5, of=OVS_STATEFUL))),)
+    devices = (TESTPMD_IO, OVS_STATEFUL, CORDON)
+    quick = True
+    quick_devices = (OVS_STATEFUL, CORDON)
+
+    def measure(self, bench, turn):
+        options = ["--mode", "cps", "--seconds", bench.settings.seconds, "--rounds", 1]
+        with bench.session(turn.device, options, connections=4 * MILLION) as session:
+            result = session.finish()
+        measured = result["rounds"][0]
+        return Round({"cps": measured["connections_per_second"]}, session.waited, measured)
+
+
+class Full(Case):
+    """Established connections keep a steady rate, while new flows keep coming to a table that has no room for them:
+    what share of their frames arrives, relative to the same without the new flows."""
+
+    name = "full"
+    figures = (
+        Figure("full", "kept share", "Established connections while 8M flows are offered to a table of 4M",
+               (Target(0.9),)),
+        Figure("full.refused", "frames", "Frames of new flows dropped as table-full", (Target(1),)),
+    )
+    devices = (OVS_STATEFUL, CORDON)
+    quick = True
+    quick_devices = (CORDON,)
+    hugepages = 1100
+
+    ESTABLISHED = 1024
+    RATE_MPPS = 1  # Both are well below what either device does, one at a time.
+    NEW_RATE_MPPS = 0.5
+
+    def measure(self, bench, turn):
+        alone = self._delivered(bench, turn.device, [])
+        beside = self._delivered(bench, turn.device,
+                                 ["--flows", 8 * MILLION, "--fill", "--new-rate", self.NEW_RATE_MPPS])
+        values = {"full": beside["share"] / alone["share"]}
+        if turn.device == CORDON:
+            values["full.refused"] = beside["refused"]
+        return Round(values, max(alone["waited"], beside["waited"]), {"alone": alone, "beside": beside})
+
+    def _delivered(self, bench, device, options):
+        options = ["--mode", "full", "--established", self.ESTABLISHED, "--rate", self.RATE_MPPS,
+                   "--seconds", bench.settings.seconds, "--rounds", 1, *options]
+        with bench.session(device, options, connections=4 * MILLION) as session:
+            measured = session.finish()["rounds"][0]
+            refused = session.device.switch.drops().get("table-full", 0) if device == CORDON else None
+        established = measured["established"]
+        return {"share": established["received"] / max(1, established["offered"]), "refused": refused,
+                "waited": session.waited, "measured": measured}
+
+
+CASES = [Setup(), LifeCycles(), Rules(), Full()]
