@@ -46,7 +46,8 @@ def parse_arguments():
                         help="only this one; may be repeated")
     parser.add_argument("--rounds", type=int, help="default 3; 1 with --quick")
     parser.add_argument("--seconds", type=int, help="length of a round; default 2; 1 with --quick")
-    parser.add_argument("--patience", type=int, help="how often a disturbed round is repeated; default 3; 1 with --quick")
+    parser.add_argument("--patience", type=int,
+                        help="how often a disturbed round is repeated; default 3; 1 with --quick")
     parser.add_argument("--realtime", action="store_true",
                         help="take the two cores away from everybody else while a round lasts")
     return parser.parse_args()

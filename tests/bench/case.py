@@ -34,7 +34,9 @@ class Target:
     def text(self):
         number = f"{self.number:,.0f}" if self.number >= 1000 else f"{self.number:g}"
         reference = self.of or self.of_key
-        return f"{'<=' if self.most else '>='} {number}" + (f" of {reference}" if reference else "")
+        if reference:
+            number = reference if self.number == 1 else f"{number} x {reference}"
+        return f"{'<=' if self.most else '>='} {number}"
 
     def limit(self, medians, key):
         """The number in the figure's unit, or None if what it is a share of was not measured."""

@@ -39,7 +39,8 @@ class Latency(Case):
     figures = (
         *(Figure(f"latency.{load}", "us, p99", f"One-way latency at {load} % of the no-drop rate, 99th percentile",
                  (Target(1, of=OVS_PLAIN, most=True),) if load == 90 else (), lower_is_better=True) for load in LOADS),
-        Figure("latency.90.p50", "us, p50", "One-way latency at 90 % of the no-drop rate, median", lower_is_better=True),
+        Figure("latency.90.p50", "us, p50", "One-way latency at 90 % of the no-drop rate, median",
+               lower_is_better=True),
         Figure("latency.no_drop", "Mpps", "Rate without a lost frame: 64-byte frames, 1,024 UDP connections"),
     )
     devices = (TESTPMD_IO, OVS_PLAIN, OVS_STATEFUL, CORDON)

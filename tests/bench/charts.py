@@ -27,12 +27,14 @@ TARGET_HEIGHT = 18
 
 STYLE = """\
 svg { font-family: system-ui, sans-serif; font-size: 13px; background: #ffffff; }
-.ground { fill: #ffffff; } text { fill: #1f2328; } .title { font-size: 15px; font-weight: 600; }
+.ground { fill: #ffffff; }
+text { fill: #1f2328; stroke: #ffffff; stroke-width: 4px; paint-order: stroke; }
+.title { font-size: 15px; font-weight: 600; }
 .small { fill: #59636e; font-size: 12px; } .bar { fill: #9aa4af; } .cordon { fill: #0969da; }
 .spread { stroke: #1f2328; stroke-width: 1.5; } .axis { stroke: #818b98; }
 .target { stroke: #bc4c00; stroke-width: 1.5; stroke-dasharray: 5 3; } .target-text { fill: #bc4c00; font-size: 12px; }
 @media (prefers-color-scheme: dark) {
-svg { background: #0d1117; } .ground { fill: #0d1117; } text { fill: #f0f6fc; }
+svg { background: #0d1117; } .ground { fill: #0d1117; } text { fill: #f0f6fc; stroke: #0d1117; }
 .small { fill: #9198a1; } .bar { fill: #656c76; } .cordon { fill: #4493f8; } .spread { stroke: #f0f6fc; }
 .axis { stroke: #656c76; } .target { stroke: #f0883e; } .target-text { fill: #f0883e; } }"""
 
@@ -92,14 +94,14 @@ def chart(figure, measured, medians, rounds):
     how = f"median of {rounds} rounds" if rounds > 1 else "one round"
     yield (f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" '
            f'viewBox="0 0 {WIDTH} {height}" role="img">')
-    yield f"<title>{escape(figure.title)}</title><style>{STYLE}</style>"
+    yield f"<title>{escape(figure.title)}</title>\n<style>\n{STYLE}\n</style>"
     yield f'<rect class="ground" width="{WIDTH}" height="{height}"/>'
     yield text(16, 26, figure.title, "title")
     yield text(16, 46, f"{figure.unit}; {better}; {how}", "small")
+    yield from targets(figure, medians, scale, bottom)
     for number, name in enumerate(names):
         yield from bar(scale, BARS_TOP + number * BAR_STEP, name, measured[name], medians[figure.key].get(TESTPMD_IO))
     yield line(BARS_LEFT, BARS_TOP - 6, BARS_LEFT, bottom - 4, "axis")
-    yield from targets(figure, medians, scale, bottom)
     yield "</svg>"
 
 

@@ -19,13 +19,12 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 
-from case import Round
 from cordon import BUILD, wait_for
 from devices import DEVICES, DIE_WITH_US, Needs, end
 from machine import GENERATOR_CORE, Watch
 
 GENERATOR = os.path.join(BUILD, "bench", "generator")
-WAITED_MAX = 0.08  # Of the time of a round, that others may have of a core (the kernel keeps 5 % from real-time threads).
+WAITED_MAX = 0.08  # Of a round's time, that others may have of a core (the kernel keeps 5 % from real-time threads).
 PAUSE_SECONDS = 3  # Before a disturbed round is repeated.
 SOCKET_SECONDS = 20
 OPEN_SECONDS = 120
@@ -197,14 +196,12 @@ class Bench:
 
 
 def number_text(value):
-    """Three digits that matter, and thousands set apart."""
-    if value is None:
-        return "-"
-    if abs(value) >= 1000:
+    """Three digits that matter: 0.123, 1.23, 12.3, 123, 1,234, 12.3k, 1.23M."""
+    size = abs(value)
+    if size >= 999500:
+        return number_text(value / 1e6) + "M"
+    if size >= 9999.5:
+        return number_text(value / 1e3) + "k"
+    if size >= 99.95:
         return f"{value:,.0f}"
-    if abs(value) >= 100:
-        return f"{value:.0f}"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 1 or value == 0 else f"{value:.3f}"
-
-
-__all__ = ["Bench", "Failed", "Measured", "Round", "Session", "Settings", "number_text", "say"]
+    return f"{value:.1f}" if size >= 9.995 else f"{value:.2f}" if size >= 0.9995 or value == 0 else f"{value:.3f}"

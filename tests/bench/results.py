@@ -37,14 +37,14 @@ def target_texts(figure, medians):
 def table_lines(figures, measured, medians, devices):
     """Two lines for each figure: medians, and below them the least and the most of the rounds."""
     width = max(len(figure.key) for figure in figures) + 2
-    yield (f"{'':{width}}{'unit':<14}" + "".join(f"{name:>14}" for name in devices) + f"{'of io':>8}  target")
+    yield (f"{'':{width}}{'unit':<14}" + "".join(f"{name:>16}" for name in devices) + f"{'of io':>8}  target")
     for figure in figures:
         row = measured[figure.key]
         targets = target_texts(figure, medians)
-        cells = "".join(f"{number_text(row[name].median()) if name in row else '-':>14}" for name in devices)
+        cells = "".join(f"{number_text(row[name].median()) if name in row else '-':>16}" for name in devices)
         line = f"{figure.key:{width}}{figure.unit:<14}{cells}{share_text(medians, figure.key):>8}"
         yield f"{line}  {'; '.join(targets)}".rstrip()
-        spreads = "".join(f"{spread_text(row[name]) if name in row else '':>14}" for name in devices)
+        spreads = "".join(f"{spread_text(row[name]) if name in row else '':>16}" for name in devices)
         if spreads.strip():
             yield f"{'':{width}}{'':14}{spreads}"
 
@@ -57,7 +57,8 @@ def print_table(figures, bench):
         return
     devices = [name for name in DEVICE_NAMES if any(name in measured[figure.key] for figure in figures)]
     rounds = bench.settings.rounds
-    print(f"\nMedians of {rounds} rounds, with the least and the most below them.\n" if rounds > 1 else "\nOne round.\n")
+    how = f"Medians of {rounds} rounds, with the least and the most below them." if rounds > 1 else "One round."
+    print(f"\n{how}\n")
     for line in table_lines(figures, measured, medians, devices):
         print(line)
     if any(one.disturbed for row in measured.values() for one in row.values()):
