@@ -87,6 +87,8 @@ uint16_t frame_bytes_min(const struct traffic *traffic)
 
 	if (traffic->tcp)
 		headers += SYN_OPTION_BYTES;
+	if (traffic->stamped)
+		headers += FRAME_STAMP_BYTES;
 	if (headers + MAGIC_BYTES < FRAME_BYTES_MIN)
 		return FRAME_BYTES_MIN;
 	return headers + MAGIC_BYTES;
@@ -95,6 +97,8 @@ uint16_t frame_bytes_min(const struct traffic *traffic)
 static bool traffic_is_valid(const struct traffic *traffic)
 {
 	if (traffic->n_flows == 0 || traffic->n_flows > FRAME_FLOWS_MAX)
+		return false;
+	if (traffic->tcp && traffic->stamped)
 		return false;
 	if (traffic->n_sizes == 0 || traffic->n_sizes > FRAME_SIZES_MAX)
 		return false;
@@ -131,6 +135,11 @@ static void ip6_header(struct frame_maker *maker, enum side_name side, uint8_t *
 	maker->l4_sum[side] = sum_bytes(ip + 8, 32) + ip[6];
 }
 
+static uint32_t magic_sum(const struct frame_maker *maker, enum side_name side)
+{
+	return sum_bytes(&maker->header[side][maker->magic_offset], MAGIC_BYTES);
+}
+
 static void side_header(struct frame_maker *maker, enum side_name side)
 {
 	const struct traffic *traffic = &maker->traffic;
@@ -145,6 +154,11 @@ static void side_header(struct frame_maker *maker, enum side_name side)
 		ip4_header(maker, side, header + ETHERNET_BYTES);
 	memcpy(header + maker->magic_offset, magic, sizeof(magic));
 	header[maker->magic_offset + sizeof(magic)] = (uint8_t)('A' + side);
+	memcpy(&maker->magic_word[side], header + maker->magic_offset, MAGIC_BYTES);
+	/* The payload is zero but for the magic word, which starts at an even offset.  A UDP
+	 * datagram always has it, a TCP segment may not. */
+	if (!traffic->tcp)
+		maker->l4_sum[side] += magic_sum(maker, side);
 }
 
 int frame_maker_init(struct frame_maker *maker, const struct traffic *traffic)
@@ -175,12 +189,10 @@ void frame_prepare(const struct frame_maker *maker, enum side_name side, uint8_t
 	memcpy(data, maker->header[side], maker->magic_offset + MAGIC_BYTES);
 }
 
-/* Writes the lengths and the ports, and returns the sum of the transport checksum so far. */
-static uint32_t write_common(const struct frame_maker *maker, enum side_name side, uint32_t flow,
-	uint16_t l4_bytes, uint8_t *data)
+static void write_length(
+	const struct frame_maker *maker, enum side_name side, uint16_t l4_bytes, uint8_t *data)
 {
-	uint8_t *ip = data + ETHERNET_BYTES, *l4 = data + maker->l4_offset;
-	uint32_t port_a = FIRST_PORT + flow % PORT_SPAN, port_b = SERVICE_PORT + flow / PORT_SPAN;
+	uint8_t *ip = data + ETHERNET_BYTES;
 
 	if (maker->traffic.ipv6) {
 		store16(ip + 4, l4_bytes);
@@ -188,56 +200,94 @@ static uint32_t write_common(const struct frame_maker *maker, enum side_name sid
 		store16(ip + 2, IP4_BYTES + l4_bytes);
 		store16(ip + 10, sum_finish(maker->ip_sum[side] + IP4_BYTES + l4_bytes));
 	}
+}
+
+/* Writes the lengths and the ports, and returns the sum of the transport checksum so far. */
+static uint32_t write_common(const struct frame_maker *maker, enum side_name side, uint32_t flow,
+	uint16_t l4_bytes, uint8_t *data)
+{
+	uint8_t *l4 = data + maker->l4_offset;
+	uint32_t port_a = FIRST_PORT + flow % PORT_SPAN, port_b = SERVICE_PORT + flow / PORT_SPAN;
+
+	write_length(maker, side, l4_bytes, data);
 	store16(l4, side == SIDE_A ? port_a : port_b);
 	store16(l4 + 2, side == SIDE_A ? port_b : port_a);
 	return maker->l4_sum[side] + port_a + port_b + l4_bytes;
 }
 
-/* The payload is zero but for the magic word, which starts at an even offset. */
-static uint32_t magic_sum(const struct frame_maker *maker, enum side_name side)
+/* Ports, length and checksum are one word of eight bytes. */
+static void write_udp(const struct frame_maker *maker, enum side_name side, uint32_t flow,
+	uint16_t frame_bytes, uint32_t payload_sum, uint8_t *data)
 {
-	return sum_bytes(&maker->header[side][maker->magic_offset], MAGIC_BYTES);
+	uint16_t l4_bytes = frame_bytes - maker->l4_offset;
+	uint32_t port_a = FIRST_PORT + flow % PORT_SPAN, port_b = SERVICE_PORT + flow / PORT_SPAN;
+	uint64_t ports = side == SIDE_A ? port_a << 16 | port_b : port_b << 16 | port_a;
+	uint16_t checksum =
+		sum_finish(maker->l4_sum[side] + port_a + port_b + 2u * l4_bytes + payload_sum);
+	uint64_t header = ports << 32 | (uint64_t)l4_bytes << 16 |
+			  (checksum ? checksum : 0xffff); /* RFC 768: zero means none. */
+
+	write_length(maker, side, l4_bytes, data);
+	header = __builtin_bswap64(header);
+	memcpy(data + maker->l4_offset, &header, sizeof(header));
 }
 
-static void write_udp(const struct frame_maker *maker, enum side_name side, uint32_t flow,
-	uint16_t frame_bytes, uint8_t *data)
+void frame_write_stamped(const struct frame_maker *maker, enum side_name side, uint32_t flow,
+	uint16_t frame_bytes, uint64_t stamp, uint8_t *data)
 {
-	uint8_t *udp = data + maker->l4_offset;
-	uint16_t l4_bytes = frame_bytes - maker->l4_offset;
-	uint32_t sum = write_common(maker, side, flow, l4_bytes, data);
-	uint16_t checksum;
+	uint8_t *at = data + maker->magic_offset - FRAME_STAMP_BYTES;
 
-	checksum = sum_finish(sum + l4_bytes + magic_sum(maker, side));
-	store16(udp + 4, l4_bytes);
-	store16(udp + 6, checksum ? checksum : 0xffff); /* RFC 768: zero means none. */
+	memcpy(at, &stamp, sizeof(stamp));
+	write_udp(maker, side, flow, frame_bytes, sum_bytes(at, FRAME_STAMP_BYTES), data);
+}
+
+/* A SYN has a window scaling option; all have the largest window. */
+static void write_segment(const struct frame_maker *maker, enum side_name side,
+	const struct tcp_segment *segment, uint8_t *data)
+{
+	bool syn = segment->flags & TCP_SYN;
+	uint8_t *tcp = data + maker->l4_offset;
+	uint16_t header_bytes = TCP_BYTES + (syn ? SYN_OPTION_BYTES : 0);
+	uint32_t sum = write_common(
+		maker, side, segment->flow, header_bytes + segment->payload_bytes, data);
+	uint32_t offset_flags = (uint32_t)header_bytes / 4 << 12 | segment->flags;
+	uint32_t options = syn ? 0x01030300 | WINDOW_SCALE : 0;
+
+	if (segment->payload_bytes)
+		sum += magic_sum(maker, side);
+	store32(tcp + 4, segment->sequence);
+	store32(tcp + 8, segment->acknowledgment);
+	store16(tcp + 12, offset_flags);
+	store16(tcp + 14, 0xffff);
+	sum += sum_word(segment->sequence) + sum_word(segment->acknowledgment) + offset_flags +
+	       0xffff;
+	store16(tcp + 16, sum_finish(sum + sum_word(options)));
+	store32(tcp + TCP_BYTES, options);
+}
+
+uint16_t frame_write_segment(const struct frame_maker *maker, enum side_name side,
+	const struct tcp_segment *segment, uint8_t *data)
+{
+	uint16_t bytes = maker->payload_offset + segment->payload_bytes;
+
+	write_segment(maker, side, segment, data);
+	return bytes < frame_bytes_min(&maker->traffic) ? frame_bytes_min(&maker->traffic) : bytes;
 }
 
 void frame_write_tcp(const struct frame_maker *maker, enum side_name side, uint32_t flow,
 	uint16_t frame_bytes, enum tcp_step step, uint8_t *data)
 {
+	static const uint8_t flags[] = {[TCP_SYN_FRAME] = TCP_SYN,
+		[TCP_SYN_ACK_FRAME] = TCP_SYN | TCP_ACK,
+		[TCP_DATA_FRAME] = TCP_PUSH | TCP_ACK};
 	const struct tcp_flow *at = &maker->tcp[flow];
-	bool syn = step != TCP_DATA_FRAME;
-	uint8_t *tcp = data + maker->l4_offset;
-	/* A SYN has no payload: its magic word is in the Ethernet padding. */
-	uint16_t l4_bytes = syn ? TCP_BYTES + SYN_OPTION_BYTES : frame_bytes - maker->l4_offset;
-	uint32_t sum = write_common(maker, side, flow, l4_bytes, data);
-	uint32_t sequence = at->next[side];
-	uint32_t acknowledgment = step == TCP_SYN_FRAME ? 0 : at->heard[side];
-	uint32_t flags = step == TCP_SYN_FRAME ? 0x02 : syn ? 0x12 : 0x18;
-	uint32_t offset_flags = (uint32_t)l4_bytes / 4 << 12 | flags;
-	uint32_t options = syn ? 0x01030300 | WINDOW_SCALE : 0;
+	struct tcp_segment segment = {.flow = flow,
+		.sequence = at->next[side],
+		.acknowledgment = step == TCP_SYN_FRAME ? 0 : at->heard[side],
+		.payload_bytes = step == TCP_DATA_FRAME ? frame_bytes - maker->payload_offset : 0,
+		.flags = flags[step]};
 
-	if (!syn) {
-		offset_flags = (uint32_t)TCP_BYTES / 4 << 12 | flags;
-		sum += magic_sum(maker, side);
-	}
-	store32(tcp + 4, sequence);
-	store32(tcp + 8, acknowledgment);
-	store16(tcp + 12, offset_flags);
-	store16(tcp + 14, 0xffff);
-	sum += sum_word(sequence) + sum_word(acknowledgment) + offset_flags + 0xffff;
-	store16(tcp + 16, sum_finish(sum + sum_word(options)));
-	store32(tcp + TCP_BYTES, options);
+	write_segment(maker, side, &segment, data);
 }
 
 void frame_write(const struct frame_maker *maker, enum side_name side, uint32_t flow,
@@ -246,7 +296,7 @@ void frame_write(const struct frame_maker *maker, enum side_name side, uint32_t 
 	if (maker->tcp)
 		frame_write_tcp(maker, side, flow, frame_bytes, TCP_DATA_FRAME, data);
 	else
-		write_udp(maker, side, flow, frame_bytes, data);
+		write_udp(maker, side, flow, frame_bytes, 0, data);
 }
 
 void frame_sent(struct frame_maker *maker, enum side_name side, uint32_t flow, uint16_t bytes,
@@ -257,32 +307,34 @@ void frame_sent(struct frame_maker *maker, enum side_name side, uint32_t flow, u
 	maker->tcp[flow].next[side] += step == TCP_DATA_FRAME ? bytes - maker->payload_offset : 1;
 }
 
-bool frame_is_ours(const struct frame_maker *maker, enum side_name receiver, const uint8_t *data,
-	uint32_t frame_bytes)
+uint32_t frame_flow(const struct frame_maker *maker, enum side_name receiver, const uint8_t *data)
 {
-	uint32_t found, expected;
+	const uint8_t *l4 = data + maker->l4_offset;
+	uint32_t port_a = load16(receiver == SIDE_B ? l4 : l4 + 2);
+	uint32_t port_b = load16(receiver == SIDE_B ? l4 + 2 : l4);
 
-	if (frame_bytes < (uint32_t)maker->magic_offset + MAGIC_BYTES)
-		return false;
-	memcpy(&found, data + maker->magic_offset, sizeof(found));
-	memcpy(&expected, &maker->header[other(receiver)][maker->magic_offset], sizeof(expected));
-	return found == expected;
+	return (port_b - SERVICE_PORT) * PORT_SPAN + port_a - FIRST_PORT;
+}
+
+struct tcp_segment frame_read_segment(
+	const struct frame_maker *maker, enum side_name receiver, const uint8_t *data)
+{
+	const uint8_t *ip = data + ETHERNET_BYTES, *tcp = data + maker->l4_offset;
+	uint32_t l4_bytes = maker->traffic.ipv6 ? load16(ip + 4) : load16(ip + 2) - IP4_BYTES;
+
+	return (struct tcp_segment){.flow = frame_flow(maker, receiver, data),
+		.sequence = load32(tcp + 4),
+		.acknowledgment = load32(tcp + 8),
+		.payload_bytes = (uint16_t)(l4_bytes - (tcp[12] >> 4) * 4u),
+		.flags = tcp[13]};
 }
 
 void frame_heard(struct frame_maker *maker, enum side_name receiver, const uint8_t *data)
 {
-	const uint8_t *tcp = data + maker->l4_offset;
-	uint32_t port_a = load16(receiver == SIDE_B ? tcp : tcp + 2);
-	uint32_t port_b = load16(receiver == SIDE_B ? tcp + 2 : tcp);
-	uint32_t flow = (port_b - SERVICE_PORT) * PORT_SPAN + port_a - FIRST_PORT;
-	uint32_t ip_bytes, end;
+	struct tcp_segment segment = frame_read_segment(maker, receiver, data);
 
-	if (flow >= maker->traffic.n_flows)
-		return;
-	ip_bytes = maker->traffic.ipv6 ? load16(data + ETHERNET_BYTES + 4) + IP6_BYTES
-				       : load16(data + ETHERNET_BYTES + 2);
-	end = load32(tcp + 4) + ETHERNET_BYTES + ip_bytes - maker->l4_offset - (tcp[12] >> 4) * 4u;
-	if (tcp[13] & 0x02)
-		end++;
-	maker->tcp[flow].heard[receiver] = end;
+	if (segment.flow < maker->traffic.n_flows)
+		maker->tcp[segment.flow].heard[receiver] = segment.sequence +
+							   segment.payload_bytes +
+							   (segment.flags & TCP_SYN ? 1 : 0);
 }

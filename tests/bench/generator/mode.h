@@ -11,11 +11,14 @@
 #ifndef GENERATOR_MODE_H
 #define GENERATOR_MODE_H
 
+#include "tests/bench/generator/clock.h"
 #include "tests/bench/generator/options.h"
+#include "tests/bench/generator/pace.h"
 #include "tests/bench/generator/side.h"
 
 struct generator {
 	struct options options;
+	uint64_t ticks_per_second; /* Of clock_ticks(). */
 	struct frame_maker maker;
 	struct side sides[N_SIDES];
 };
@@ -24,6 +27,12 @@ struct mode {
 	const char *name;
 	int (*run)(struct generator *generator);
 	const char *help;
+	/* What its traffic and its cards are like, if not as usual. */
+	bool stamped;
+	bool tcp;		     /* Whatever the options say. */
+	uint64_t features;	     /* Virtio features beside those of --device. */
+	uint32_t tx_frame_bytes_max; /* See struct side_setup. */
+	uint16_t tx_chain;
 };
 
 /* Ends with an entry without a name. */
@@ -33,17 +42,28 @@ int mode_forward(struct generator *generator);
 
 /* --- What modes share, in traffic.c ---------------------------------------------------------- */
 
-/* Opens all flows of the options, each with a frame in each direction (a whole handshake for TCP),
+/* Waits for a device to connect.  Returns 0, or -ETIMEDOUT after saying so. */
+int wait_for_device(struct side *side, uint64_t ticks_per_second);
+
+/* Looks after both connections; to be called every few milliseconds.  Returns true while a device
+ * is connected to each of them. */
+bool sides_poll(struct generator *generator);
+
+/* The same for modes that cannot go on without a device: returns 0, or -ENOTCONN after saying so if
+ * the device is gone, -EPROTO if it has broken a ring. */
+int sides_check(struct generator *generator);
+
+/* Opens the first n_flows flows, each with a frame in each direction (a whole handshake for TCP),
  * and waits for the arrival of each burst, so that addresses are learned and connections made.
  * opened[side] counts the frames of that side which arrived.  Returns 0, or -ENOTCONN after saying
  * so if nothing arrived from one of them. */
-int open_flows(struct generator *generator, uint64_t opened[N_SIDES]);
+int open_flows(struct generator *generator, uint32_t n_flows, uint64_t opened[N_SIDES]);
+
+/* Takes in what arrives at both sides for so long, so that nothing is on its way any more. */
+void drain(struct generator *generator, unsigned int milliseconds);
 
 /* Prints what all headings begin with, from "{" on, with a comma at the end. */
 void print_heading(const struct generator *generator);
-
-/* Clock ticks (rdtsc) in a second. */
-uint64_t ticks_per_second(void);
 
 /* Nanoseconds that this thread was ready to run but did not: others had the core. */
 uint64_t waited_ns(void);

@@ -6,71 +6,64 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include <rte_cycles.h>
-
+#include "tests/bench/generator/exchange.h"
 #include "tests/bench/generator/mode.h"
 
 enum { WARM_UP_MS = 300, DRAIN_MS = 20 };
 
-/* Both directions for so many clock ticks.  Without `send`, only takes in. */
-static void run_for(struct generator *generator, uint64_t ticks, bool send)
+static void print_direction(const char *name, const struct exchange *all,
+	const struct exchange *timed, enum side_name from, double seconds)
 {
-	struct side *a = &generator->sides[SIDE_A], *b = &generator->sides[SIDE_B];
-	uint64_t until = rte_rdtsc() + ticks;
+	uint64_t received = all->received[from] + all->drained[from];
 
-	while (rte_rdtsc() < until) {
-		if (send) {
-			side_send(a, &generator->maker);
-			side_send(b, &generator->maker);
-		}
-		side_receive(a, &generator->maker);
-		side_receive(b, &generator->maker);
-	}
+	printf("\"%s\": {\"mpps\": %.4f, \"offered\": %" PRIu64 ", \"sent\": %" PRIu64
+	       ", \"received\": %" PRIu64 ", \"lost\": %" PRIu64 "}",
+		name, (double)timed->received[from] / seconds / 1e6, all->offered[from],
+		all->sent[from], received,
+		all->sent[from] > received ? all->sent[from] - received : 0);
 }
 
-static void print_direction(
-	const char *name, uint64_t sent, uint64_t received, uint64_t all_received, double seconds)
+static void print_round(const struct exchange *all, const struct exchange *timed, double waited)
 {
-	printf("\"%s\": {\"mpps\": %.4f, \"sent\": %" PRIu64 ", \"received\": %" PRIu64
-	       ", \"lost\": %" PRIu64 "}",
-		name, (double)received / seconds / 1e6, sent, all_received,
-		sent > all_received ? sent - all_received : 0);
+	double seconds = exchange_seconds(timed);
+
+	printf("{\"seconds\": %.3f, \"waited\": %.4f, \"mpps\": %.4f, ", seconds, waited / seconds,
+		exchange_mpps(timed));
+	exchange_print_load(timed);
+	printf(", ");
+	print_direction("a_to_b", all, timed, SIDE_A, seconds);
+	printf(", ");
+	print_direction("b_to_a", all, timed, SIDE_B, seconds);
+	printf("}");
+	fflush(stdout);
 }
 
 /* One round: the rate is of the timed part; the loss is of all frames, after the rings are dry. */
-static void measure_round(struct generator *generator)
+static int measure_round(struct generator *generator)
 {
-	struct side *a = &generator->sides[SIDE_A], *b = &generator->sides[SIDE_B];
-	uint64_t hz = ticks_per_second(), begin, ticks, received_a, received_b, waited;
-	double seconds;
+	struct exchange all, timed;
+	uint64_t waited;
+	int error;
 
-	a->sent = b->sent = a->received = b->received = 0;
-	run_for(generator, hz / 1000 * WARM_UP_MS, true);
-	received_a = a->received;
-	received_b = b->received;
+	exchange_start(&all, generator, generator->options.rate_mpps);
+	error = exchange_run(&all, generator, WARM_UP_MS);
+	if (error)
+		return error;
+	timed = all;
 	waited = waited_ns();
-	begin = rte_rdtsc();
-	run_for(generator, hz * generator->options.seconds, true);
-	ticks = rte_rdtsc() - begin;
+	error = exchange_run(&all, generator, (unsigned int)generator->options.seconds * 1000);
 	waited = waited_ns() - waited;
-	received_a = a->received - received_a;
-	received_b = b->received - received_b;
-	run_for(generator, hz / 1000 * DRAIN_MS, false);
-
-	seconds = (double)ticks / (double)hz;
-	printf("{\"seconds\": %.3f, \"waited\": %.4f, \"mpps\": %.4f, ", seconds,
-		(double)waited / 1e9 / seconds, (double)(received_a + received_b) / seconds / 1e6);
-	print_direction("a_to_b", a->sent, received_b, b->received, seconds);
-	printf(", ");
-	print_direction("b_to_a", b->sent, received_a, a->received, seconds);
-	printf("}");
-	fflush(stdout);
+	timed = exchange_since(&all, &timed);
+	exchange_drain(&all, generator, DRAIN_MS);
+	if (!error)
+		print_round(&all, &timed, (double)waited / 1e9);
+	return error;
 }
 
 int mode_forward(struct generator *generator)
 {
 	uint64_t opened[N_SIDES];
-	int error = open_flows(generator, opened);
+	int error = open_flows(generator, generator->maker.traffic.n_flows, opened);
 
 	if (error)
 		return error;
@@ -78,12 +71,12 @@ int mode_forward(struct generator *generator)
 	printf("\"opened\": {\"a_to_b\": %" PRIu64 ", \"b_to_a\": %" PRIu64 "}, \"rounds\": [\n",
 		opened[SIDE_A], opened[SIDE_B]);
 	fflush(stdout); /* Whoever reads this line knows that the measuring begins now. */
-	for (unsigned int i = 0; i < generator->options.rounds; i++) {
+	for (unsigned int i = 0; i < generator->options.rounds && !error; i++) {
 		if (i > 0)
 			printf(",\n");
-		measure_round(generator);
+		error = measure_round(generator);
 	}
 	printf("], \"foreign\": %" PRIu64 "}\n",
 		generator->sides[SIDE_A].foreign + generator->sides[SIDE_B].foreign);
-	return 0;
+	return error;
 }

@@ -12,6 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <linux/virtio_config.h>
+#include <linux/virtio_net.h>
+
 #include "tests/bench/generator/mode.h"
 
 enum option_kind { OPTION_TEXT, OPTION_NUMBER, OPTION_NUMBER32, OPTION_RATE, OPTION_YES };
@@ -42,7 +45,8 @@ static const struct option_entry entries[] = {
 	{"rounds", OPTION_NUMBER, FIELD(rounds), 1000, "R", "number of rounds (default 3)"},
 	{"queue", OPTION_NUMBER, FIELD(queue_frames), 32768, "N",
 		"frames in each ring, a power of two (default 1024)"},
-	{"device", OPTION_TEXT, FIELD(device), 0, "TEXT", "virtio features: mrg_rxbuf=0|1,..."},
+	{"device", OPTION_TEXT, FIELD(device), 0, "TEXT",
+		"virtio features, as \"mrg_rxbuf=0\" (default mrg_rxbuf=1)"},
 	{"core", OPTION_NUMBER, FIELD(core), 1023, "N", "the core to run on (default 1)"},
 	{"no-huge", OPTION_YES, FIELD(no_huge), 0, NULL, "run without hugepages"},
 };
@@ -146,13 +150,64 @@ static void addresses_of(struct traffic *traffic)
 	}
 }
 
+/* What a guest's driver may want of a card, by the names that DPDK's driver has for them. */
+static const struct {
+	const char *name;
+	unsigned int bit;
+} features[] = {
+	{"mrg_rxbuf", VIRTIO_NET_F_MRG_RXBUF},
+	{"csum", VIRTIO_NET_F_CSUM},
+	{"guest_csum", VIRTIO_NET_F_GUEST_CSUM},
+	{"host_tso4", VIRTIO_NET_F_HOST_TSO4},
+	{"host_tso6", VIRTIO_NET_F_HOST_TSO6},
+	{"guest_tso4", VIRTIO_NET_F_GUEST_TSO4},
+	{"guest_tso6", VIRTIO_NET_F_GUEST_TSO6},
+};
+
+enum { N_FEATURES = sizeof(features) / sizeof(features[0]) };
+
+/* Reads NAME=0 or NAME=1.  Returns how long it is, 0 if it is something else. */
+static size_t read_feature(const char *text, uint64_t *bits)
+{
+	for (unsigned int i = 0; i < N_FEATURES; i++) {
+		size_t n = strlen(features[i].name);
+
+		if (strncmp(text, features[i].name, n) || text[n] != '=' ||
+			(text[n + 1] != '0' && text[n + 1] != '1') ||
+			(text[n + 2] && text[n + 2] != ','))
+			continue;
+		*bits &= ~(1ull << features[i].bit);
+		*bits |= (uint64_t)(text[n + 1] - '0') << features[i].bit;
+		return n + 2;
+	}
+	return 0;
+}
+
+static void features_of(struct options *options)
+{
+	const char *text = options->device;
+
+	options->features = 1ull << VIRTIO_F_VERSION_1 | 1ull << VIRTIO_NET_F_MRG_RXBUF;
+	for (size_t n; *text; text += n + (text[n] == ',')) {
+		n = read_feature(text, &options->features);
+		if (n)
+			continue;
+		fprintf(stderr,
+			"generator: --device %s: not understood; with =0 or =1 and commas:", text);
+		for (unsigned int i = 0; i < N_FEATURES; i++)
+			fprintf(stderr, " %s", features[i].name);
+		fputc('\n', stderr);
+		exit(2);
+	}
+}
+
 void options_parse(struct options *options, int argc, char **argv)
 {
 	struct option table[N_ENTRIES + 2] = {{0}};
 	int which, at;
 
 	*options = (struct options){.mode = "forward",
-		.device = "mrg_rxbuf=1,in_order=1",
+		.device = "mrg_rxbuf=1",
 		.seconds = 2,
 		.rounds = 3,
 		.core = 1,
@@ -168,6 +223,16 @@ void options_parse(struct options *options, int argc, char **argv)
 		print_usage(which == 'h' ? stdout : stderr);
 		exit(which == 'h' ? 0 : 2);
 	}
+	if (options->queue_frames & (options->queue_frames - 1)) {
+		fprintf(stderr, "generator: --queue %lu: give a power of two\n",
+			(unsigned long)options->queue_frames);
+		exit(2);
+	}
+}
+
+void options_finish(struct options *options)
+{
 	sizes_of(&options->traffic, options->size);
 	addresses_of(&options->traffic);
+	features_of(options);
 }

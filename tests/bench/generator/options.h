@@ -16,7 +16,8 @@
 struct options {
 	const char *mode;
 	const char *socket[N_SIDES];
-	const char *device; /* virtio features, as NAME=0|1 with commas. */
+	const char *device; /* Virtio features, as NAME=0|1 with commas. */
+	uint64_t features;  /* The same, as bits. */
 	const char *size;   /* As given; NULL for the least possible. */
 	uint64_t seconds, rounds, core, queue_frames;
 	double rate_mpps; /* 0: as fast as the rings take it. */
@@ -27,5 +28,8 @@ struct options {
 /* Reads the command line.  Ends the process with a message and status 2 if something in it cannot
  * be, with status 0 after --help. */
 void options_parse(struct options *options, int argc, char **argv);
+
+/* Works out the sizes, addresses and features, when it is settled what kind of traffic it is. */
+void options_finish(struct options *options);
 
 #endif

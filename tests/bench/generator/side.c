@@ -1,181 +1,171 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Sending and receiving on one of the generator's ports.  Called by the generator's one thread.
+ * Sending and receiving on one of the generator's cards.  Called by the generator's one thread.
  *
- * A burst of blank buffers is always at hand.  They are written, offered to the ring, and those
- * that it did not take stay blanks: a full ring costs no frame, and nothing is offered twice.
+ * The transmit ring's free buffers are prepared frames: they are written where they lie, and a
+ * frame that the ring has no room for is not written.  Nothing is copied, allocated or freed.
  */
 #include "tests/bench/generator/side.h"
 
-#include <stdio.h>
 #include <string.h>
 
-#include <rte_errno.h>
-#include <rte_ethdev.h>
-#include <rte_lcore.h>
-#include <rte_prefetch.h>
+#include "tests/bench/generator/clock.h"
 
-enum { POOL_CACHE_FRAMES = 256, BUFFER_BYTES = 2048 + RTE_PKTMBUF_HEADROOM };
+/* How far ahead memory is asked for: about what it takes to come from the other core. */
+enum { PREFETCH_FRAMES = 12 };
 
-struct prepare {
-	const struct frame_maker *maker;
-	enum side_name side;
-};
-
-static void prepare_buffer(struct rte_mempool *pool, void *context, void *object, unsigned int i)
+/* A line that we are going to write: the device has read it, or has its own copy of it. */
+static inline void prefetch_for_write(const void *at)
 {
-	const struct prepare *prepare = context;
-	struct rte_mbuf *mbuf = object;
-
-	(void)pool;
-	(void)i;
-	frame_prepare(
-		prepare->maker, prepare->side, (uint8_t *)mbuf->buf_addr + RTE_PKTMBUF_HEADROOM);
+	__asm__ volatile("prefetchw %0" : : "m"(*(const char *)at));
 }
 
-static struct rte_mempool *pool_create(const char *kind, enum side_name name, unsigned int frames)
-{
-	char pool_name[32];
-
-	snprintf(pool_name, sizeof(pool_name), "%s-%c", kind, 'A' + name);
-	return rte_pktmbuf_pool_create(
-		pool_name, frames, POOL_CACHE_FRAMES, 0, BUFFER_BYTES, (int)rte_socket_id());
-}
-
-static int start_port(uint16_t port, uint16_t queue_frames, struct rte_mempool *rx_pool)
-{
-	struct rte_eth_conf conf = {0};
-	int error = rte_eth_dev_configure(port, 1, 1, &conf);
-
-	if (!error)
-		error = rte_eth_rx_queue_setup(port, 0, queue_frames, 0, NULL, rx_pool);
-	if (!error)
-		error = rte_eth_tx_queue_setup(port, 0, queue_frames, 0, NULL);
-	if (!error)
-		error = rte_eth_dev_start(port);
-	return error;
-}
-
-int side_open(struct side *side, enum side_name name, uint16_t port, uint16_t queue_frames,
+int side_open(struct side *side, enum side_name name, const struct side_setup *setup,
 	const struct frame_maker *maker)
 {
-	unsigned int frames = queue_frames + 2u * POOL_CACHE_FRAMES + 2u * SIDE_BURST;
-	struct prepare prepare = {maker, name};
-	struct rte_mempool *rx_pool = pool_create("rx", name, frames);
+	struct front_end_setup front_end = {.socket = setup->socket,
+		.features = setup->features,
+		.no_huge = setup->no_huge,
+		.tx = {.frames = setup->queue_frames,
+			.chain = setup->tx_chain ? setup->tx_chain : 1,
+			.frame_bytes_max = setup->tx_frame_bytes_max ? setup->tx_frame_bytes_max
+								     : FRAME_BYTES_MAX},
+		.rx = {.frames = setup->queue_frames,
+			.chain = 1,
+			.frame_bytes_max = FRAME_BYTES_MAX,
+			.device_writes = true}};
 	int error;
 
-	*side = (struct side){.name = name, .port = port};
-	side->tx_pool = pool_create("tx", name, frames);
-	if (!rx_pool || !side->tx_pool) {
-		fprintf(stderr, "generator: no memory for frames: %s\n", rte_strerror(rte_errno));
-		return -rte_errno;
-	}
-	rte_mempool_obj_iter(side->tx_pool, prepare_buffer, &prepare);
-	error = start_port(port, queue_frames, rx_pool);
-	if (error) {
-		fprintf(stderr, "generator: port %c does not start: %s\n", 'A' + name,
-			rte_strerror(-error));
-		return error;
-	}
-	return rte_pktmbuf_alloc_bulk(side->tx_pool, side->blank, SIDE_BURST);
+	*side = (struct side){.name = name};
+	error = front_end_open(&side->front_end, &front_end);
+	for (uint16_t i = 0; !error && i < setup->queue_frames; i++)
+		frame_prepare(maker, name, ring_frame(&side->front_end.tx, i));
+	return error;
 }
 
 void side_close(struct side *side)
 {
-	rte_eth_dev_stop(side->port);
-	rte_eth_dev_close(side->port);
+	front_end_close(&side->front_end);
 }
 
-/* Offers the first n blanks, and makes up for those that the ring took. */
-static unsigned int offer(struct side *side, unsigned int n)
-{
-	struct rte_mbuf **blank = side->blank;
-	unsigned int taken = rte_eth_tx_burst(side->port, 0, blank, (uint16_t)n);
+/* --- Sending -------------------------------------------------------------------------------- */
 
-	if (taken == 0)
-		return 0;
-	memmove(blank, blank + taken, (SIDE_BURST - taken) * sizeof(*blank));
-	if (rte_pktmbuf_alloc_bulk(side->tx_pool, blank + SIDE_BURST - taken, taken))
-		rte_panic("the pool is larger than the ring, and yet empty\n");
-	side->sent += taken;
-	return taken;
+static uint16_t range_step(const struct frame_maker *maker, struct flow_range *range)
+{
+	uint16_t bytes = maker->traffic.sizes[range->next_size];
+
+	if (++range->next == range->end)
+		range->next = range->first;
+	if (++range->next_size == maker->traffic.n_sizes)
+		range->next_size = 0;
+	return bytes;
 }
 
-static uint8_t *blank_frame(struct side *side, unsigned int i, uint16_t bytes)
+uint32_t side_send(
+	struct side *side, struct frame_maker *maker, struct flow_range *range, uint32_t max)
 {
-	struct rte_mbuf *mbuf = side->blank[i];
+	struct ring *ring = &side->front_end.tx;
+	uint16_t wanted = max < SIDE_BURST ? (uint16_t)max : SIDE_BURST;
+	uint16_t room = ring_room(ring, wanted);
+	uint16_t n = room < wanted ? room : wanted;
 
-	mbuf->data_len = bytes;
-	mbuf->pkt_len = bytes;
-	return rte_pktmbuf_mtod(mbuf, uint8_t *);
-}
+	for (uint16_t i = 0; i < n; i++) {
+		uint8_t *data = ring_frame(ring, i);
+		uint32_t flow = range->next;
+		uint16_t bytes = range_step(maker, range);
 
-static uint32_t flow_after(const struct frame_maker *maker, uint32_t flow)
-{
-	return flow + 1 == maker->traffic.n_flows ? 0 : flow + 1;
-}
-
-static unsigned int size_after(const struct frame_maker *maker, unsigned int size)
-{
-	return size + 1 == maker->traffic.n_sizes ? 0 : size + 1;
-}
-
-void side_send(struct side *side, struct frame_maker *maker)
-{
-	const uint16_t *sizes = maker->traffic.sizes;
-	uint32_t flow = side->next_flow;
-	unsigned int size = side->next_size, taken;
-
-	for (unsigned int i = 0; i < SIDE_BURST; i++) {
-		uint8_t *data = blank_frame(side, i, sizes[size]);
-
-		frame_write(maker, side->name, flow, sizes[size], data);
-		flow = flow_after(maker, flow);
-		size = size_after(maker, size);
+		prefetch_for_write(ring_frame(ring, i + PREFETCH_FRAMES));
+		if (maker->traffic.stamped)
+			frame_write_stamped(maker, side->name, flow, bytes, clock_ticks(), data);
+		else
+			frame_write(maker, side->name, flow, bytes, data);
+		frame_sent(maker, side->name, flow, bytes, TCP_DATA_FRAME);
+		ring_put(ring, i, bytes);
 	}
-	taken = offer(side, SIDE_BURST);
-	for (unsigned int i = 0; i < taken; i++) {
-		frame_sent(
-			maker, side->name, side->next_flow, sizes[side->next_size], TCP_DATA_FRAME);
-		side->next_flow = flow_after(maker, side->next_flow);
-		side->next_size = size_after(maker, side->next_size);
-	}
+	ring_publish(ring, n);
+	side->sent += n;
+	return n;
 }
 
 unsigned int side_send_step(struct side *side, struct frame_maker *maker, enum tcp_step step,
 	uint32_t first, unsigned int n)
 {
+	struct ring *ring = &side->front_end.tx;
 	uint16_t bytes = frame_bytes_min(&maker->traffic);
+	uint16_t room = ring_room(ring, (uint16_t)n);
 
-	for (unsigned int i = 0; i < n; i++) {
-		uint8_t *data = blank_frame(side, i, bytes);
+	if (room > n)
+		room = (uint16_t)n;
+	for (uint16_t i = 0; i < room; i++) {
+		uint8_t *data = ring_frame(ring, i);
 
 		if (maker->tcp)
 			frame_write_tcp(maker, side->name, first + i, bytes, step, data);
 		else
 			frame_write(maker, side->name, first + i, bytes, data);
+		ring_put(ring, i, bytes);
 	}
-	return offer(side, n);
+	ring_publish(ring, room);
+	side->sent += room;
+	return room;
+}
+
+/* --- Receiving ------------------------------------------------------------------------------ */
+
+/* How many buffers the frame in this one takes. */
+static uint16_t buffers_of(const struct side *side, const struct ring_frame *frame)
+{
+	if (!front_end_has(&side->front_end, VIRTIO_NET_F_MRG_RXBUF))
+		return 1;
+	return ring_header(frame->data)->num_buffers;
+}
+
+unsigned int side_take(struct side *side, const struct frame_maker *maker,
+	struct ring_frame frames[], unsigned int max)
+{
+	struct ring *ring = &side->front_end.rx;
+	uint16_t wanted = max < SIDE_BURST ? (uint16_t)max : SIDE_BURST;
+	uint16_t filled = ring_filled(ring, wanted);
+	uint16_t n = filled < wanted ? filled : wanted;
+	unsigned int ours = 0;
+
+	side->taken = 0;
+	for (uint16_t i = 0; i < n; i++)
+		__builtin_prefetch(ring_received(ring, i).data);
+	while (side->taken < n) {
+		struct ring_frame frame = ring_received(ring, side->taken);
+		uint16_t buffers = buffers_of(side, &frame);
+
+		/* A frame's buffers are all there, or the device is at fault. */
+		if (buffers == 0 || buffers > filled - side->taken) {
+			ring->broken = true;
+			buffers = 1;
+		}
+		side->taken += buffers;
+		if (frame_is_ours(maker, side->name, frame.data, frame.bytes))
+			frames[ours++] = frame;
+		else
+			side->foreign++;
+	}
+	side->received += ours;
+	return ours;
+}
+
+void side_give_back(struct side *side)
+{
+	ring_give_back(&side->front_end.rx, side->taken);
+	side->taken = 0;
 }
 
 unsigned int side_receive(struct side *side, struct frame_maker *maker)
 {
-	struct rte_mbuf *frames[SIDE_BURST];
-	unsigned int n = rte_eth_rx_burst(side->port, 0, frames, SIDE_BURST);
+	struct ring_frame frames[SIDE_BURST];
+	unsigned int n = side_take(side, maker, frames, SIDE_BURST);
+	unsigned int taken = side->taken;
 
-	for (unsigned int i = 0; i < n; i++)
-		rte_prefetch0(rte_pktmbuf_mtod(frames[i], void *));
-	for (unsigned int i = 0; i < n; i++) {
-		const uint8_t *data = rte_pktmbuf_mtod(frames[i], const uint8_t *);
-
-		if (!frame_is_ours(maker, side->name, data, frames[i]->data_len)) {
-			side->foreign++;
-			continue;
-		}
-		side->received++;
-		if (maker->tcp)
-			frame_heard(maker, side->name, data);
-	}
-	rte_pktmbuf_free_bulk(frames, n);
-	return n;
+	if (maker->tcp)
+		for (unsigned int i = 0; i < n; i++)
+			frame_heard(maker, side->name, frames[i].data);
+	side_give_back(side);
+	return taken;
 }

@@ -6,16 +6,54 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-
-#include <rte_cycles.h>
+#include <unistd.h>
 
 #include "tests/bench/generator/mode.h"
 
+enum { LINK_WAIT_SECONDS = 30, LINK_POLL_US = 5000 };
 enum { STEP_WAIT_MS = 50, FIRST_TRIES = 100, LATER_TRIES = 3 };
 
-uint64_t ticks_per_second(void)
+int wait_for_device(struct side *side, uint64_t ticks_per_second)
 {
-	return rte_get_tsc_hz();
+	uint64_t until = clock_ticks() + LINK_WAIT_SECONDS * ticks_per_second;
+
+	while (!front_end_poll(&side->front_end)) {
+		if (clock_ticks() > until) {
+			fprintf(stderr, "generator: no switch connected to %s within %d s\n",
+				side->front_end.socket, LINK_WAIT_SECONDS);
+			return -ETIMEDOUT;
+		}
+		usleep(LINK_POLL_US);
+	}
+	return 0;
+}
+
+bool sides_poll(struct generator *generator)
+{
+	bool a = front_end_poll(&generator->sides[SIDE_A].front_end);
+	bool b = front_end_poll(&generator->sides[SIDE_B].front_end);
+
+	return a && b;
+}
+
+int sides_check(struct generator *generator)
+{
+	for (unsigned int i = 0; i < N_SIDES; i++) {
+		struct front_end *front_end = &generator->sides[i].front_end;
+
+		if (front_end->tx.broken || front_end->rx.broken) {
+			fprintf(stderr,
+				"generator: the device returns what %s never gave it, or fills in "
+				"nonsense\n",
+				front_end->socket);
+			return -EPROTO;
+		}
+		if (!front_end_poll(front_end)) {
+			fprintf(stderr, "generator: the device has left %s\n", front_end->socket);
+			return -ENOTCONN;
+		}
+	}
+	return 0;
 }
 
 /* See "schedstat" in the kernel's documentation. */
@@ -38,11 +76,11 @@ static unsigned int try_exchange(struct generator *generator, enum side_name fro
 	enum tcp_step step, uint32_t first, unsigned int n)
 {
 	struct side *to = &generator->sides[from == SIDE_A ? SIDE_B : SIDE_A];
-	uint64_t until = rte_rdtsc() + ticks_per_second() / 1000 * STEP_WAIT_MS;
+	uint64_t until = clock_ticks() + generator->ticks_per_second / 1000 * STEP_WAIT_MS;
 	uint64_t before = to->received;
 	unsigned int sent = 0;
 
-	while (to->received - before < n && rte_rdtsc() < until) {
+	while (to->received - before < n && clock_ticks() < until) {
 		if (sent < n)
 			sent += side_send_step(&generator->sides[from], &generator->maker, step,
 				first + sent, n - sent);
@@ -50,7 +88,8 @@ static unsigned int try_exchange(struct generator *generator, enum side_name fro
 		/* Whatever else the switch floods. */
 		side_receive(&generator->sides[from], &generator->maker);
 	}
-	return (unsigned int)RTE_MIN(to->received - before, (uint64_t)n);
+	before = to->received - before;
+	return before < n ? (unsigned int)before : n;
 }
 
 /* The first flows are tried for some seconds: a switch that has connected may not forward yet. */
@@ -67,19 +106,18 @@ static unsigned int exchange(struct generator *generator, enum side_name from, e
 	return arrived;
 }
 
-int open_flows(struct generator *generator, uint64_t opened[N_SIDES])
+int open_flows(struct generator *generator, uint32_t n_flows, uint64_t opened[N_SIDES])
 {
 	static const struct {
 		enum side_name from;
 		enum tcp_step step;
 	} steps[] = {
 		{SIDE_A, TCP_SYN_FRAME}, {SIDE_B, TCP_SYN_ACK_FRAME}, {SIDE_A, TCP_DATA_FRAME}};
-	uint32_t n_flows = generator->maker.traffic.n_flows;
 	unsigned int n_steps = generator->maker.tcp ? 3 : 2;
 
 	opened[SIDE_A] = opened[SIDE_B] = 0;
 	for (uint32_t first = 0; first < n_flows; first += SIDE_BURST) {
-		unsigned int n = RTE_MIN(n_flows - first, (uint32_t)SIDE_BURST);
+		uint32_t left = n_flows - first, n = left < SIDE_BURST ? left : SIDE_BURST;
 
 		for (unsigned int i = 0; i < n_steps; i++)
 			opened[steps[i].from] +=
@@ -90,6 +128,16 @@ int open_flows(struct generator *generator, uint64_t opened[N_SIDES])
 	fprintf(stderr, "generator: %s arrived; is there a policy that allows the traffic?\n",
 		opened[SIDE_A] ? "nothing from B" : "nothing from A");
 	return -ENOTCONN;
+}
+
+void drain(struct generator *generator, unsigned int milliseconds)
+{
+	uint64_t until = clock_ticks() + generator->ticks_per_second / 1000 * milliseconds;
+
+	while (clock_ticks() < until) {
+		side_receive(&generator->sides[SIDE_A], &generator->maker);
+		side_receive(&generator->sides[SIDE_B], &generator->maker);
+	}
 }
 
 void print_heading(const struct generator *generator)
