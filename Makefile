@@ -4,7 +4,8 @@
 #
 # Variables on the command line:
 #	CC=clang			another compiler (its objects have a directory of their own)
-#	SANITIZE=address,undefined	instrumented objects, in a directory of their own; SANITIZE=thread likewise
+#	SANITIZE=address,undefined	instrumented objects, in a directory of their own; SANITIZE=thread likewise,
+#					see tests/sanitizer/README.md
 #	CFLAGS="-O3 -g"			optimisation and debugging
 #	PREFIX=/usr DESTDIR=...		where `make install` puts things
 
@@ -130,6 +131,9 @@ else
 say =
 endif
 
+# What ThreadSanitizer is told of DPDK's buffer pools.
+THREAD_SANITIZED := $(if $(findstring thread,$(SANITIZE)),tests/sanitizer/thread_mempool.c)
+
 # --- What is made ------------------------------------------------------------------------------------------
 
 objects = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
@@ -153,8 +157,8 @@ $(OUT)/libcli.a: $(call objects,$(CLI))
 $(OUT)/lib%.a:
 	$(call say,AR,$@) rm -f $@ && $(AR) rcs $@ $^
 
-$(OUT)/cordon-switchd: $(call objects,$(DATAPATH_MAIN)) $(OUT)/libdatapath.a $(OUT)/libcore.a $(OUT)/libmodel.a \
-		$(OUT)/libzones.a
+$(OUT)/cordon-switchd: $(call objects,$(DATAPATH_MAIN) $(THREAD_SANITIZED)) $(OUT)/libdatapath.a $(OUT)/libcore.a \
+		$(OUT)/libmodel.a $(OUT)/libzones.a
 	$(call say,LD,$@) $(LINK) $^ $(OVS_LIBS) $(DPDK_LIBS) -lyaml -lsqlite3 -lm -lpthread $(LINKED)
 
 $(OUT)/cordon: $(call objects,$(CLI_MAIN)) $(OUT)/libcli.a $(OUT)/libmodel.a $(OUT)/libzones.a
@@ -165,7 +169,7 @@ $(SCHEMA): controller/cordon.ovsschema
 
 # --- Objects -------------------------------------------------------------------------------------------------
 
-$(call objects,$(DRIVEN)): ROOM_CFLAGS = $(DPDK_CFLAGS) $(OVS_CFLAGS) -DALLOW_EXPERIMENTAL_API
+$(call objects,$(DRIVEN) $(THREAD_SANITIZED)): ROOM_CFLAGS = $(DPDK_CFLAGS) $(OVS_CFLAGS) -DALLOW_EXPERIMENTAL_API
 $(call objects,$(MODEL) $(CLI_MAIN) $(CLI)): ROOM_CFLAGS = $(OVS_CFLAGS)
 $(call objects,$(DRIVEN) $(MODEL) $(CLI_MAIN) $(CLI)): | $(IDL).h
 $(call objects,$(UNIT_DPDK)): ROOM_CFLAGS = $(DPDK_CFLAGS) $(OVS_CFLAGS) -DALLOW_EXPERIMENTAL_API
