@@ -271,9 +271,14 @@ $(OUT)/bench/generator: $(GENERATOR_OBJECTS)
 # What the parts cost by themselves: $(OUT)/bench/*_bench, each of which says at its top how it is run.
 BENCHES := $(patsubst tests/bench/%.c,$(OUT)/bench/%,$(sort $(wildcard tests/bench/*_bench.c)))
 
-$(OUT)/bench/%_bench: $(OUT)/obj/tests/bench/%_bench.o $(OUT)/libcore.a $(OUT)/libzones.a
+$(OUT)/bench/%_bench: $(OUT)/obj/tests/bench/%_bench.o
 	@mkdir -p $(@D)
-	$(call say,LD,$@) $(LINK) $^ -lyaml -lsqlite3 -lm -lpthread $(LINKED)
+	$(call say,LD,$@) $(LINK) $^ $(BENCH_LIBS) -lyaml -lsqlite3 -lm -lpthread $(LINKED)
+
+$(OUT)/obj/tests/bench/miss_bench.o: ROOM_CFLAGS = $(OVS_CFLAGS) $(DPDK_CFLAGS)
+$(OUT)/bench/miss_bench: $(OUT)/libdatapath.a $(OUT)/libmodel.a
+$(OUT)/bench/miss_bench: BENCH_LIBS = $(OVS_LIBS) $(DPDK_LIBS)
+$(BENCHES): $(OUT)/libcore.a $(OUT)/libzones.a
 
 bench-parts: $(BENCHES) ## Build the benches of the parser, the connection table, the verdicts and the log
 
