@@ -14,6 +14,7 @@
 
 #include <rte_errno.h>
 #include <rte_lcore.h>
+#include <rte_ring_peek_zc.h>
 
 #include "zones/log_cap.h"
 
@@ -30,12 +31,35 @@ void log_ring_close(struct log_ring *ring)
 	ring->ring = NULL;
 }
 
-static void push(struct log_ring *ring, struct log_event *event)
+/* The ring's lines were last read by the log thread, on another CPU: those of the elements after
+ * this one are asked for while there is time. */
+static void fetch_ahead(const struct log_event *event)
 {
-	if (rte_ring_sp_enqueue_elem(ring->ring, event, sizeof(*event)) != 0)
-		atomic_store_explicit(&ring->lost,
-			atomic_load_explicit(&ring->lost, memory_order_relaxed) + 1,
-			memory_order_relaxed);
+	const char *line = (const char *)(event + 1);
+
+	for (size_t i = 0; i < sizeof(*event); i += RTE_CACHE_LINE_SIZE)
+		__asm__ volatile("prefetchw %0" : : "m"(line[i]));
+}
+
+/* Reserves the place of the next event, to be filled and then pushed.  NULL: the ring is full, and
+ * the event is lost and counted. */
+static struct log_event *reserve(struct log_ring *ring)
+{
+	struct rte_ring_zc_data place;
+
+	if (rte_ring_enqueue_zc_burst_elem_start(
+		    ring->ring, sizeof(struct log_event), 1, &place, NULL) == 1) {
+		fetch_ahead(place.ptr1);
+		return place.ptr1;
+	}
+	atomic_store_explicit(&ring->lost,
+		atomic_load_explicit(&ring->lost, memory_order_relaxed) + 1, memory_order_relaxed);
+	return NULL;
+}
+
+static void push(struct log_ring *ring)
+{
+	rte_ring_enqueue_zc_elem_finish(ring->ring, 1);
 }
 
 void event_connection(struct log_ring *ring, struct cordon_switch *sw, uint32_t number,
@@ -46,8 +70,12 @@ void event_connection(struct log_ring *ring, struct cordon_switch *sw, uint32_t 
 	const struct program *program = program_get(
 		sw->programs, atomic_load_explicit(&flow->program, memory_order_acquire));
 
+	struct log_event *event = reserve(ring);
+
+	if (event == NULL)
+		return;
 	conn_lock(conn);
-	struct log_event event = {
+	*event = (struct log_event){
 		.time_ns = now_ns,
 		.start_ns = conn->start_ns,
 		.key = flow->key,
@@ -66,14 +94,14 @@ void event_connection(struct log_ring *ring, struct cordon_switch *sw, uint32_t 
 	};
 	conn_unlock(conn);
 	for (unsigned int i = 0; i < 2; i++) {
-		event.packets[i] = atomic_load(&conn->dir[i].packets);
-		event.bytes[i] = atomic_load(&conn->dir[i].bytes);
+		event->packets[i] = atomic_load(&conn->dir[i].packets);
+		event->bytes[i] = atomic_load(&conn->dir[i].bytes);
 		if (atomic_load(&conn->flags) & CONN_TCP)
-			event.tcp_flags |= atomic_load(&conn->dir[i].tcp.flags_seen);
+			event->tcp_flags |= atomic_load(&conn->dir[i].tcp.flags_seen);
 	}
-	memcpy(event.source_mac, program->source_mac, 6);
-	memcpy(event.destination_mac, program->destination_mac, 6);
-	push(ring, &event);
+	memcpy(event->source_mac, program->source_mac, 6);
+	memcpy(event->destination_mac, program->destination_mac, 6);
+	push(ring);
 }
 
 /* Records are capped by kind as well as by rule.  Rule numbers need fewer than 28 bits. */
@@ -89,7 +117,11 @@ static uint32_t cap_key(enum log_kind kind, uint32_t rule)
 static void push_held_back(struct worker *worker, const struct log_cap_overdue *overdue)
 {
 	unsigned int kind = overdue->rule >> CAP_KIND_SHIFT;
-	struct log_event event = {
+	struct log_event *event = reserve(&worker->events);
+
+	if (event == NULL)
+		return;
+	*event = (struct log_event){
 		.time_ns = worker->now_ns,
 		.start_ns = worker->now_ns,
 		.key = {.source = overdue->source, .kind = CONN_KEY_IPV6},
@@ -100,7 +132,7 @@ static void push_held_back(struct worker *worker, const struct log_cap_overdue *
 		.kind = kind != 0 ? (uint8_t)kind : LOG_DENIED,
 		.verdict = ZONE_DENY,
 	};
-	push(&worker->events, &event);
+	push(&worker->events);
 }
 
 void event_overdue(struct worker *worker)
@@ -124,12 +156,24 @@ void event_packet(struct packet_context *context, enum log_kind kind, enum drop_
 {
 	struct worker *worker = context->worker;
 	const struct packet *packet = context->packet;
-	uint32_t rule = verdict != NULL ? verdict->rule : RULE_NONE;
-	struct log_event event = {
+	uint32_t rule = verdict != NULL ? verdict->rule : RULE_NONE, suppressed = 0;
+
+	if (verdict != NULL && verdict->policy_revision != worker->cap_revision) {
+		event_held_back(worker); /* Under the numbers of the revision before. */
+		worker->cap_revision = verdict->policy_revision;
+	}
+	if (kind != LOG_START && !log_cap_admit(worker->log_cap, cap_key(kind, rule),
+					 &packet->key.source, worker->clock_ns, &suppressed))
+		return;
+	struct log_event *event = reserve(&worker->events);
+	if (event == NULL)
+		return;
+	*event = (struct log_event){
 		.time_ns = worker->now_ns,
 		.start_ns = worker->now_ns,
 		.key = packet->key,
 		.rule = rule,
+		.suppressed = suppressed,
 		.out_port = out_port,
 		.ethertype = packet->protocol == 0 ? packet->ethertype : 0,
 		.kind = kind,
@@ -142,20 +186,13 @@ void event_packet(struct packet_context *context, enum log_kind kind, enum drop_
 		.bytes = {rte_pktmbuf_pkt_len(context->frame), 0},
 	};
 
-	if (verdict != NULL && verdict->policy_revision != worker->cap_revision) {
-		event_held_back(worker); /* Under the numbers of the revision before. */
-		worker->cap_revision = verdict->policy_revision;
-	}
-	if (kind != LOG_START && !log_cap_admit(worker->log_cap, cap_key(kind, rule),
-					 &packet->key.source, worker->clock_ns, &event.suppressed))
-		return;
 	if (verdict != NULL) {
-		event.policy_revision = verdict->policy_revision;
-		event.source_zone = verdict->source_zone;
-		event.destination_zone = verdict->destination_zone;
-		event.verdict = verdict->action;
+		event->policy_revision = verdict->policy_revision;
+		event->source_zone = verdict->source_zone;
+		event->destination_zone = verdict->destination_zone;
+		event->verdict = verdict->action;
 	}
-	memcpy(event.destination_mac, context->data, 6);
-	memcpy(event.source_mac, context->data + 6, 6);
-	push(&worker->events, &event);
+	memcpy(event->destination_mac, context->data, 6);
+	memcpy(event->source_mac, context->data + 6, 6);
+	push(&worker->events);
 }
