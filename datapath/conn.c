@@ -7,7 +7,10 @@
 
 #include <time.h>
 
-enum { CACHE_BATCH = 32 };
+enum {
+	CACHE_BATCH = 32,
+	CACHE_AHEAD = 6, /* So many allocations ahead, a connection's lines are fetched. */
+};
 enum { LOCKED = 1 };
 
 uint32_t conn_clock(void)
@@ -93,14 +96,29 @@ static void bucket_fill(struct conn_bucket *bucket, unsigned int slot, uint32_t 
 	atomic_store_explicit(&bucket->tags[slot], tag, memory_order_release);
 }
 
+/* The stack's height may be looked at without its lock: it is written in one piece. */
+static uint32_t stack_height(const struct conn_stack *stack)
+{
+	return atomic_load_explicit(&stack->n, memory_order_relaxed);
+}
+
+static void stack_set_height(struct conn_stack *stack, uint32_t n)
+{
+	atomic_store_explicit(&stack->n, n, memory_order_relaxed);
+}
+
 /* Takes an overflow bucket, empty.  0: there is none left. */
 static uint32_t overflow_take(struct conn_table *table)
 {
 	struct conn_stack *stack = &table->store->overflow;
-	uint32_t bucket;
+	uint32_t bucket = 0, height;
 
 	conn_spin_lock(&stack->lock);
-	bucket = stack->n ? stack->at[--stack->n] : 0;
+	height = stack_height(stack);
+	if (height) {
+		bucket = stack->at[height - 1];
+		stack_set_height(stack, height - 1);
+	}
 	conn_spin_unlock(&stack->lock);
 	return bucket;
 }
@@ -108,9 +126,12 @@ static uint32_t overflow_take(struct conn_table *table)
 static void overflow_give(struct conn_table *table, uint32_t bucket)
 {
 	struct conn_stack *stack = &table->store->overflow;
+	uint32_t height;
 
 	conn_spin_lock(&stack->lock);
-	stack->at[stack->n++] = bucket;
+	height = stack_height(stack);
+	stack->at[height] = bucket;
+	stack_set_height(stack, height + 1);
 	conn_spin_unlock(&stack->lock);
 }
 
@@ -187,37 +208,63 @@ static void index_remove(struct conn_table *table, uint32_t flow)
 
 /* --- Free connections ----------------------------------------------------------------------- */
 
-/* Takes a batch from the free list, last in first out, so that memory in use stays dense and warm;
- * and where that is empty, numbers that were never used.  The lowest is handed out first. */
-static void cache_refill(struct conn_table *table, struct conn_cache *cache)
+bool conn_is_full(const struct conn_table *table, const struct conn_cache *cache)
+{
+	const struct conn_store *store = table->store;
+
+	return !cache->n && !stack_height(&store->free) &&
+	       atomic_load_explicit(&store->high_water, memory_order_relaxed) == store->capacity;
+}
+
+/* Takes up to `n` from the free list, last in first out, so that memory in use stays dense and
+ * warm; and where that is empty, numbers that were never used, to hand out the lowest first. */
+static uint32_t free_take(struct conn_table *table, uint32_t *conns, uint32_t n)
 {
 	struct conn_store *store = table->store;
 	struct conn_stack *stack = &store->free;
-	uint32_t n, high;
+	uint32_t height, high;
 
 	conn_spin_lock(&stack->lock);
-	n = stack->n < CACHE_BATCH ? stack->n : CACHE_BATCH;
-	stack->n -= n;
-	memcpy(cache->free, stack->at + stack->n, n * sizeof(cache->free[0]));
-	if (!n) {
+	height = stack_height(stack);
+	if (height) {
+		n = height < n ? height : n;
+		stack_set_height(stack, height - n);
+		memcpy(conns, stack->at + height - n, n * sizeof(conns[0]));
+	} else {
 		high = atomic_load_explicit(&store->high_water, memory_order_relaxed);
-		while (n < CACHE_BATCH && high + n < store->capacity)
-			n++;
+		n = store->capacity - high < n ? store->capacity - high : n;
 		for (uint32_t i = 0; i < n; i++)
-			cache->free[i] = high + n - 1 - i;
+			conns[i] = high + n - 1 - i;
 		atomic_store_explicit(&store->high_water, high + n, memory_order_relaxed);
 	}
 	conn_spin_unlock(&stack->lock);
-	cache->n = n;
+	return n;
+}
+
+/* Puts a batch under what is left, and begins to fetch the lines of what comes next. */
+static void cache_refill(struct conn_table *table, struct conn_cache *cache)
+{
+	uint32_t batch[CACHE_BATCH], n, left = cache->n;
+
+	if (conn_is_full(table, cache))
+		return;
+	n = free_take(table, batch, CACHE_BATCH);
+	memmove(cache->free + n, cache->free, left * sizeof(cache->free[0]));
+	memcpy(cache->free, batch, n * sizeof(batch[0]));
+	cache->n += n;
+	for (uint32_t i = 0; i < CACHE_AHEAD && left + i < CACHE_AHEAD && i < n; i++)
+		conn_prefetch_all(table, cache->free[n - 1 - i]);
 }
 
 void conn_free(struct conn_table *table, const uint32_t *conns, size_t n)
 {
 	struct conn_stack *stack = &table->store->free;
+	uint32_t height;
 
 	conn_spin_lock(&stack->lock);
-	memcpy(stack->at + stack->n, conns, n * sizeof(conns[0]));
-	stack->n += n;
+	height = stack_height(stack);
+	memcpy(stack->at + height, conns, n * sizeof(conns[0]));
+	stack_set_height(stack, height + (uint32_t)n);
 	conn_spin_unlock(&stack->lock);
 }
 
@@ -238,18 +285,18 @@ static void cache_give(struct conn_table *table, struct conn_cache *cache, uint3
 }
 
 uint32_t conn_alloc(struct conn_table *table, struct conn_cache *cache, const struct conn_key *key,
-	uint32_t hash, const struct conn_key *reverse)
+	uint32_t hash, const struct conn_key *reverse, uint32_t reverse_hash)
 {
 	struct flow *flow;
 	uint32_t conn;
 
-	if (!cache->n)
+	if (cache->n <= CACHE_AHEAD)
 		cache_refill(table, cache);
 	if (!cache->n)
 		return CONN_FLOW_NONE;
 	conn = cache->free[--cache->n];
-	if (cache->n) /* The next one's turn will come soon. */
-		conn_prefetch_all(table, cache->free[cache->n - 1]);
+	if (cache->n >= CACHE_AHEAD)
+		conn_prefetch_all(table, cache->free[cache->n - CACHE_AHEAD]);
 
 	flow = conn_flow(table, 2 * conn);
 	memset(&table->conns[conn], 0, sizeof(table->conns[conn]));
@@ -258,8 +305,7 @@ uint32_t conn_alloc(struct conn_table *table, struct conn_cache *cache, const st
 	flow[0].hash = hash;
 	if (reverse) {
 		flow[1].key = *reverse;
-		flow[1].hash = conn_hash(table, reverse);
-		conn_prefetch_bucket(table, flow[1].hash);
+		flow[1].hash = reverse_hash;
 	}
 	return 2 * conn;
 }
@@ -268,8 +314,8 @@ void conn_stacks_reset(struct conn_table *table)
 {
 	struct conn_store *store = table->store;
 
-	store->free.n = 0;
-	store->overflow.n = store->n_overflow;
+	stack_set_height(&store->free, 0);
+	stack_set_height(&store->overflow, store->n_overflow);
 	for (uint32_t i = 0; i < store->n_overflow; i++)
 		store->overflow.at[i] = table->n_buckets + store->n_overflow - 1 - i;
 }

@@ -169,10 +169,14 @@ struct conn_cache {
 };
 
 /* Takes a free connection, all zero but for its keys.  `reverse` is NULL if the reverse direction's
- * input port is not known.  It is not to be found until conn_publish().  Returns the number of its
- * flow 0, or CONN_FLOW_NONE: the table is full. */
+ * input port is not known; else reverse_hash is its conn_hash().  It is not to be found until
+ * conn_publish(): until then its fields are the caller's alone.  Returns the number of its flow 0,
+ * or CONN_FLOW_NONE: the table is full. */
 uint32_t conn_alloc(struct conn_table *table, struct conn_cache *cache, const struct conn_key *key,
-	uint32_t hash, const struct conn_key *reverse);
+	uint32_t hash, const struct conn_key *reverse, uint32_t reverse_hash);
+
+/* True if conn_alloc() would find the table full, as of now.  Takes no lock. */
+bool conn_is_full(const struct conn_table *table, const struct conn_cache *cache);
 
 /* Enters a connection that conn_alloc() gave into the index.  If another thread has entered the
  * same key meanwhile, gives the new one back to the cache and returns the other's flow.  Returns

@@ -171,10 +171,12 @@ bool conn_adopt(struct conn_table *table, struct conn_open_report *report)
 	}
 	adopt_batch(table, report, batch, n, now);
 
+	uint32_t n_free = 0;
 	for (int64_t i = high - 1; i >= 0; i--) {
 		if (!live[i])
-			store->free.at[store->free.n++] = i;
+			store->free.at[n_free++] = i;
 	}
+	store->free.n = n_free;
 	store->high_water = high;
 	store->count = report->adopted;
 	report->result = CONN_OPEN_ADOPTED;

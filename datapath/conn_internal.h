@@ -12,7 +12,7 @@ enum { CONN_CAPACITY_MIN = 1024, CONN_CAPACITY_MAX = 1 << 28 };
 /* A stack of numbers under a spin lock. */
 struct conn_stack {
 	_Atomic uint8_t lock;
-	uint32_t n;
+	_Atomic uint32_t n; /* Under the lock; a look without it is good for a guess. */
 	uint32_t *at;
 } __attribute__((aligned(CONN_CACHE_LINE)));
 
@@ -58,6 +58,7 @@ static inline void conn_prefetch_all(const struct conn_table *table, uint32_t co
 	__builtin_prefetch((const char *)&table->conns[conn + 1] - 1, 1);
 	__builtin_prefetch(&table->flows[2 * (size_t)conn], 1);
 	__builtin_prefetch(&table->flows[2 * (size_t)conn + 1], 1);
+	__builtin_prefetch((const void *)&table->store->live[conn], 1);
 }
 
 /* The flow of `key` anywhere in the chain that begins with `bucket`, or CONN_FLOW_NONE. */

@@ -66,8 +66,8 @@ static void confirm(struct cordon_switch *sw, struct conn *conn)
 	uint16_t port = atomic_load(&conn->quota_port);
 
 	if (!(atomic_fetch_or(&conn->flags, CONN_CONFIRMED) & CONN_CONFIRMED) && port != 0)
-		atomic_fetch_sub_explicit(
-			&sw->quotas[port % PORTS_MAX].n_half_open, 1, memory_order_relaxed);
+		atomic_fetch_sub_explicit(&sw->quotas[port % PORTS_MAX].opened, QUOTA_HALF_OPEN,
+			memory_order_relaxed);
 }
 
 static enum drop_reason step_tcp(struct worker *worker, struct conn *conn, unsigned int direction,
@@ -142,9 +142,8 @@ enum drop_reason connection_may_open(const struct packet *packet)
 	return DROP_NONE;
 }
 
-void connection_set_verdict(struct conn *conn, const struct verdict *verdict)
+static void write_verdict(struct conn *conn, const struct verdict *verdict)
 {
-	conn_lock(conn);
 	atomic_store_explicit(&conn->rule, verdict->rule, memory_order_relaxed);
 	atomic_store_explicit(
 		&conn->policy_revision, verdict->policy_revision, memory_order_relaxed);
@@ -153,22 +152,32 @@ void connection_set_verdict(struct conn *conn, const struct verdict *verdict)
 		&conn->destination_zone, verdict->destination_zone, memory_order_relaxed);
 	atomic_store_explicit(&conn->verdict,
 		verdict->action == ZONE_ALLOW ? CONN_ALLOWED : CONN_DENIED, memory_order_relaxed);
+}
+
+void connection_set_verdict(struct conn *conn, const struct verdict *verdict)
+{
+	conn_lock(conn);
+	write_verdict(conn, verdict);
 	conn_unlock(conn);
 }
 
 /* Claims the half-open count by setting CONFIRMED, as confirm() does, so that one of them has it.
  */
-void connection_release(struct cordon_switch *sw, struct conn *conn)
+uint64_t connection_take_quota(struct conn *conn, uint16_t *port)
 {
 	bool half_open = !(atomic_fetch_or(&conn->flags, CONN_CONFIRMED) & CONN_CONFIRMED);
-	uint16_t port = atomic_exchange(&conn->quota_port, 0);
-	struct port_quota *quota = &sw->quotas[port % PORTS_MAX];
 
-	if (port == 0)
-		return;
-	atomic_fetch_sub_explicit(&quota->n_connections, 1, memory_order_relaxed);
-	if (half_open)
-		atomic_fetch_sub_explicit(&quota->n_half_open, 1, memory_order_relaxed);
+	*port = atomic_exchange(&conn->quota_port, 0) % PORTS_MAX;
+	return QUOTA_CONNECTION + (half_open ? QUOTA_HALF_OPEN : 0);
+}
+
+void connection_release(struct cordon_switch *sw, struct conn *conn)
+{
+	uint16_t port;
+	uint64_t taken = connection_take_quota(conn, &port);
+
+	if (port != 0)
+		atomic_fetch_sub_explicit(&sw->quotas[port].opened, taken, memory_order_relaxed);
 }
 
 /* CONFIRMED is set, or nobody else sees the connection yet: nobody takes the half-open count away
@@ -177,12 +186,13 @@ static void count_in_quota(struct cordon_switch *sw, struct conn *conn, uint16_t
 {
 	struct port_quota *quota = &sw->quotas[port];
 
-	atomic_fetch_add_explicit(&quota->n_connections, 1, memory_order_relaxed);
-	atomic_fetch_add_explicit(&quota->n_half_open, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(
+		&quota->opened, QUOTA_CONNECTION + QUOTA_HALF_OPEN, memory_order_relaxed);
 	atomic_store_explicit(&conn->quota_port, port, memory_order_relaxed);
 }
 
-void connection_open(struct packet_context *context, uint32_t flow, const struct verdict *verdict)
+/* What the first packet says of the connection.  True if its TCP state is kept. */
+static bool begin(struct packet_context *context, uint32_t flow, const struct verdict *verdict)
 {
 	struct worker *worker = context->worker;
 	struct conn_table *table = worker->sw->connections;
@@ -190,8 +200,6 @@ void connection_open(struct packet_context *context, uint32_t flow, const struct
 	bool tcp = context->packet->protocol == IPPROTO_TCP && verdict->action == ZONE_ALLOW;
 
 	for (unsigned int i = 0; i < 2; i++) {
-		atomic_store_explicit(&conn->dir[i].packets, 0, memory_order_relaxed);
-		atomic_store_explicit(&conn->dir[i].bytes, 0, memory_order_relaxed);
 		atomic_store_explicit(
 			&conn_flow(table, flow ^ i)->last_seen, worker->now, memory_order_relaxed);
 	}
@@ -206,7 +214,32 @@ void connection_open(struct packet_context *context, uint32_t flow, const struct
 
 		tcp_open(&conn->dir[0].tcp, &conn->dir[1].tcp, &segment, false);
 	}
-	count_in_quota(worker->sw, conn, context->in->number);
+	return tcp;
+}
+
+void connection_open(struct packet_context *context, uint32_t flow, const struct verdict *verdict)
+{
+	struct cordon_switch *sw = context->worker->sw;
+	struct conn *conn = conn_of_flow(sw->connections, flow);
+	bool tcp = begin(context, flow, verdict), allowed = verdict->action == ZONE_ALLOW;
+
+	count_in_quota(sw, conn, context->in->number);
+	write_verdict(conn, verdict);
+	atomic_store_explicit(&conn->flags,
+		(tcp ? CONN_TCP : 0) |
+			(allowed && verdict->log >= ZONE_LOG_SESSION ? CONN_LOGGED : 0),
+		memory_order_relaxed);
+}
+
+void connection_reopen(struct packet_context *context, uint32_t flow, const struct verdict *verdict)
+{
+	struct cordon_switch *sw = context->worker->sw;
+	struct conn *conn = conn_of_flow(sw->connections, flow);
+
+	atomic_store_explicit(&conn->dir[1].packets, 0, memory_order_relaxed);
+	atomic_store_explicit(&conn->dir[1].bytes, 0, memory_order_relaxed);
+	bool tcp = begin(context, flow, verdict);
+	count_in_quota(sw, conn, context->in->number);
 	connection_set_verdict(conn, verdict);
 	if (tcp)
 		atomic_fetch_or(&conn->flags, CONN_TCP);
@@ -219,9 +252,10 @@ static void adopt_one(struct conn_table *table, uint32_t number, void *sw_)
 	struct conn *conn = conn_of_flow(table, 2 * number);
 	struct port_quota *quota = &sw->quotas[atomic_load(&conn->quota_port) % PORTS_MAX];
 
-	atomic_fetch_add_explicit(&quota->n_connections, 1, memory_order_relaxed);
-	if (!(atomic_load(&conn->flags) & CONN_CONFIRMED))
-		atomic_fetch_add_explicit(&quota->n_half_open, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&quota->opened,
+		atomic_load(&conn->flags) & CONN_CONFIRMED ? QUOTA_CONNECTION
+							   : QUOTA_CONNECTION + QUOTA_HALF_OPEN,
+		memory_order_relaxed);
 }
 
 void connection_adopt_all(struct cordon_switch *sw)

@@ -76,7 +76,8 @@ static enum drop_reason may_move(const struct packet_context *context, uint16_t 
 		       : DROP_MAC_LIMIT;
 }
 
-static enum drop_reason learn(struct packet_context *context, uint16_t vlan)
+static enum drop_reason learn(
+	struct packet_context *context, uint16_t vlan, struct forwarding *result)
 {
 	struct cordon_switch *sw = context->worker->sw;
 	const uint8_t *mac = context->data + 6;
@@ -88,6 +89,7 @@ static enum drop_reason learn(struct packet_context *context, uint16_t vlan)
 		if (reason != DROP_NONE)
 			return reason;
 	}
+	result->learned = true;
 	switch (mac_learn(sw->macs, vlan, mac, context->in->number, context->settings->mac_limit,
 		context->worker->now)) {
 	case MAC_MOVED:
@@ -96,6 +98,8 @@ static enum drop_reason learn(struct packet_context *context, uint16_t vlan)
 	case MAC_STATIC: return DROP_SPOOFED_MAC;
 	case MAC_LIMIT: return DROP_MAC_LIMIT;
 	case MAC_FULL: /* It goes on flooding, which the storm limit bounds. */
+		result->learned = false;
+		break;
 	case MAC_KNOWN:
 	case MAC_LEARNED: break;
 	}
@@ -135,10 +139,11 @@ enum drop_reason forward_normal(struct packet_context *context, struct forwardin
 	uint16_t vlan = context->packet->key.net & 0xfff;
 
 	result->flood = false;
+	result->learned = false;
 	result->n_outputs = 0;
 	if (is_reserved_multicast(context->data))
 		return DROP_RESERVED_MULTICAST;
-	enum drop_reason reason = learn(context, vlan);
+	enum drop_reason reason = learn(context, vlan, result);
 	if (reason != DROP_NONE)
 		return reason;
 	if (context->packet->flags & PACKET_GROUP)
@@ -153,4 +158,76 @@ enum drop_reason forward_normal(struct packet_context *context, struct forwardin
 		return DROP_NO_OUTPUT;
 	result->outputs[result->n_outputs++] = number;
 	return DROP_NONE;
+}
+
+/* --- what was found before -------------------------------------------------------------------- */
+
+/* What says all of where a frame goes: to one station, with no tag or one. */
+static bool is_plain(const struct packet *packet)
+{
+	return !(packet->flags & (PACKET_GROUP | PACKET_ARP | PACKET_ND | PACKET_ICMP_ERROR |
+					 PACKET_DOUBLE_TAGGED));
+}
+
+/* Who chooses MACs that meet in one entry makes his own frames slower, and them only. */
+static struct forward_entry *entry_of(const struct packet_context *context)
+{
+	uint64_t first;
+	uint32_t rest;
+
+	memcpy(&first, context->data, sizeof(first));
+	memcpy(&rest, context->data + 8, sizeof(rest));
+	first ^= (uint64_t)rest << 21 ^ (uint64_t)context->in->number << 53;
+	first = (first ^ context->packet->key.net) * UINT64_C(0x9fb21c651e98df25);
+	return &context->worker->forwarded[first >> 32 & (FORWARD_ENTRIES - 1)];
+}
+
+const struct forward_entry *forward_find(const struct packet_context *context)
+{
+	const struct forward_entry *entry = entry_of(context);
+
+	return is_plain(context->packet) && entry->revision == context->revisions->forwarding &&
+			       entry->second == context->worker->now &&
+			       entry->in_port == context->in->number &&
+			       entry->net == context->packet->key.net &&
+			       memcmp(entry->macs, context->data, sizeof(entry->macs)) == 0
+		       ? entry
+		       : NULL;
+}
+
+/* The program for the answer: a frame of the same VLAN that comes in by `out` with the MACs
+ * exchanged, and leaves by the port that this one came in by. */
+static uint32_t intern_reverse(const struct packet_context *context, const struct port *out)
+{
+	uint16_t vlan = context->packet->key.net & 0xfff;
+	bool tagged;
+	struct program program = {0};
+
+	port_carries(atomic_load_explicit(&out->settings, memory_order_acquire), vlan, &tagged);
+	memcpy(program.destination_mac, context->data + 6, 6);
+	memcpy(program.source_mac, context->data, 6);
+	program.n_actions =
+		(uint8_t)forward_output_actions(context->in, vlan, &tagged, program.actions);
+	return program_intern(context->worker->sw->programs, &program);
+}
+
+const struct forward_entry *forward_keep(const struct packet_context *context,
+	const struct port *out, const struct program *program, bool learned)
+{
+	struct forward_entry *entry = entry_of(context);
+	uint32_t number = program_intern(context->worker->sw->programs, program);
+
+	if (!is_plain(context->packet) || number == PROGRAM_NONE)
+		return NULL;
+	*entry = (struct forward_entry){
+		.net = context->packet->key.net,
+		.revision = context->revisions->forwarding,
+		.second = context->worker->now,
+		.in_port = context->in->number,
+		.out_port = out->number,
+		.program = number,
+		.reverse = learned ? intern_reverse(context, out) : PROGRAM_NONE,
+	};
+	memcpy(entry->macs, context->data, sizeof(entry->macs));
+	return entry;
 }

@@ -208,7 +208,7 @@ static void place_refresh(struct mac_slot *slot, uint64_t place, uint32_t now)
 		memory_order_relaxed);
 }
 
-void mac_refresh(
+uint16_t mac_refresh(
 	struct mac_table *table, uint16_t vlan, const uint8_t mac[6], uint16_t port, uint32_t now)
 {
 	struct mac_home home = home_of(table, vlan, mac);
@@ -217,6 +217,7 @@ void mac_refresh(
 
 	if (place && place_port(place) == port)
 		place_refresh(slot, place, now);
+	return place_port(place);
 }
 
 /* --- Changes, under the lock ---------------------------------------------------------------- */

@@ -37,8 +37,9 @@ enum mac_learn_result {
 enum mac_learn_result mac_learn(struct mac_table *table, uint16_t vlan, const uint8_t mac[6],
 	uint16_t port, uint32_t limit, uint32_t now);
 
-/* Says that traffic of an address was seen, without changing where it lives.  The sweep. */
-void mac_refresh(
+/* Says that traffic of an address was seen behind `port`, without changing where it lives, which is
+ * returned; 0 if that is not known.  The sweep. */
+uint16_t mac_refresh(
 	struct mac_table *table, uint16_t vlan, const uint8_t mac[6], uint16_t port, uint32_t now);
 
 /* Adds or removes a configured address.  Returns false if the table is full or, with `port` other

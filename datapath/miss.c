@@ -29,6 +29,10 @@ enum {
 struct miss {
 	struct packet_context *context;
 	const struct endpoint_map *endpoints;
+	const struct forward_entry *known; /* Where such frames go; NULL: not kept. */
+	struct conn_key mirror;		   /* The key of the answer, if the output is known. */
+	uint32_t mirror_hash;
+	struct program built;
 	struct forwarding forwarding;
 };
 
@@ -42,16 +46,16 @@ struct found {
 
 /* An address that another endpoint owns is not this port's to speak for.  An uplink may speak for
  * the endpoints of other hosts. */
-static bool may_speak_for(const struct miss *miss, const struct in6_addr *address)
+static bool may_speak_for(const struct endpoint_map *endpoints, const struct port *port,
+	const struct port_settings *settings, const struct in6_addr *address)
 {
-	const struct packet_context *context = miss->context;
-	struct endpoint_owner owner = endpoint_map_lookup(miss->endpoints, address);
+	struct endpoint_owner owner = endpoint_map_lookup(endpoints, address);
 
-	if (!owner.owned || owner.port == context->in->number)
+	if (!owner.owned || owner.port == port->number)
 		return true;
-	if (context->settings->role == PORT_UPLINK)
+	if (settings->role == PORT_UPLINK)
 		return owner.port == 0;
-	return !context->settings->spoof_guard;
+	return !settings->spoof_guard;
 }
 
 /* The packet's source, and what it claims in ARP or neighbour discovery. */
@@ -61,14 +65,25 @@ static enum drop_reason check_owner(const struct miss *miss)
 	struct in6_addr claimed;
 
 	if (context->packet->key.kind != CONN_KEY_ETHERNET &&
-		!may_speak_for(miss, &context->packet->key.source))
+		!may_speak_for(miss->endpoints, context->in, context->settings,
+			&context->packet->key.source))
 		return DROP_SPOOFED_ADDRESS;
 	if (context->packet->flags & (PACKET_ARP | PACKET_ND) &&
 		spoof_claim(context->data, rte_pktmbuf_data_len(context->frame), context->packet,
 			&claimed) &&
-		!may_speak_for(miss, &claimed))
+		!may_speak_for(miss->endpoints, context->in, context->settings, &claimed))
 		return context->packet->flags & PACKET_ARP ? DROP_SPOOFED_ARP : DROP_SPOOFED_ND;
 	return DROP_NONE;
+}
+
+static struct spoof_binding binding_of(const struct port_settings *settings)
+{
+	return (struct spoof_binding){
+		.macs = (const uint8_t(*)[6])settings->macs,
+		.n_macs = settings->n_macs,
+		.addresses = settings->addresses,
+		.n_addresses = settings->n_addresses,
+	};
 }
 
 static enum drop_reason guard(const struct miss *miss)
@@ -77,12 +92,7 @@ static enum drop_reason guard(const struct miss *miss)
 	const struct port_settings *settings = context->settings;
 
 	if (settings->spoof_guard) {
-		const struct spoof_binding binding = {
-			.macs = (const uint8_t(*)[6])settings->macs,
-			.n_macs = settings->n_macs,
-			.addresses = settings->addresses,
-			.n_addresses = settings->n_addresses,
-		};
+		const struct spoof_binding binding = binding_of(settings);
 		enum drop_reason reason = spoof_check(&binding, context->data,
 			rte_pktmbuf_data_len(context->frame), context->packet);
 
@@ -90,6 +100,24 @@ static enum drop_reason guard(const struct miss *miss)
 			return reason;
 	}
 	return check_owner(miss);
+}
+
+/* True if the guard will pass the answer, whenever it comes: from the address that this packet goes
+ * to, and the MAC, which the program holds it to, by `out`. */
+static bool guard_passes_answer(const struct miss *miss, const struct port *out)
+{
+	const struct packet_context *context = miss->context;
+	const struct in6_addr *address = &context->packet->key.destination;
+	const struct port_settings *settings =
+		atomic_load_explicit(&out->settings, memory_order_acquire);
+
+	if (settings->spoof_guard) {
+		const struct spoof_binding binding = binding_of(settings);
+
+		if (!spoof_may_send(&binding, context->data, address))
+			return false;
+	}
+	return may_speak_for(miss->endpoints, out, settings, address);
 }
 
 /* --- programs -----------------------------------------------------------------------------------
@@ -114,6 +142,44 @@ static void build_drop(const struct miss *miss, enum drop_reason reason, struct 
 	program->actions[0] = (struct action){.type = ACTION_DROP, .reason = (uint8_t)reason};
 }
 
+/* The program that sends the frame to the one port where it goes. */
+static const struct program *choose_program(struct miss *miss, const struct port *out)
+{
+	const struct packet_context *context = miss->context;
+
+	if (miss->known == NULL) {
+		build_output(miss, out, &miss->built);
+		if (!miss->forwarding.flood)
+			miss->known =
+				forward_keep(context, out, &miss->built, miss->forwarding.learned);
+	}
+	return miss->known != NULL
+		       ? program_get(context->worker->sw->programs, miss->known->program)
+		       : &miss->built;
+}
+
+static uint32_t intern(const struct miss *miss, const struct program *program)
+{
+	struct program_table *programs = miss->context->worker->sw->programs;
+
+	if (miss->known != NULL && program == program_get(programs, miss->known->program))
+		return miss->known->program;
+	return program_intern(programs, program);
+}
+
+/* Puts a program into a flow that nobody else sees yet. */
+static void set_program(const struct miss *miss, struct flow *flow, uint32_t interned)
+{
+	const struct revisions *revisions = miss->context->revisions;
+
+	if (interned == PROGRAM_NONE)
+		return;
+	atomic_store_explicit(&flow->program, interned, memory_order_relaxed);
+	atomic_store_explicit(&flow->policy_epoch, revisions->policy, memory_order_relaxed);
+	atomic_store_explicit(
+		&flow->forwarding_revision, revisions->forwarding, memory_order_relaxed);
+}
+
 /* Lets the next packets of the flow hit.  Whoever may write the flow at the same time (another
  * worker, for a guest that sends one flow by two queues) does so before or after, never between. */
 static void cache_program(const struct miss *miss, uint32_t number, const struct program *program)
@@ -122,7 +188,7 @@ static void cache_program(const struct miss *miss, uint32_t number, const struct
 	const struct revisions *revisions = miss->context->revisions;
 	struct flow *flow = conn_flow(sw->connections, number);
 	struct conn *conn = conn_of_flow(sw->connections, number);
-	uint32_t interned = program_intern(sw->programs, program);
+	uint32_t interned = intern(miss, program);
 
 	if (interned == PROGRAM_NONE)
 		return;
@@ -302,20 +368,31 @@ unrelated:
 
 /* --- finding the connection ------------------------------------------------------------------- */
 
+/* Finds the key of the answer, which comes in where this packet goes. */
+static void make_mirror(struct miss *miss)
+{
+	const struct packet *packet = miss->context->packet;
+	uint16_t out = miss->forwarding.outputs[0];
+
+	miss->mirror = conn_key_reverse(&packet->key, out);
+	miss->mirror_hash =
+		packet->reverse_port == out
+			? packet->reverse_hash
+			: conn_hash(miss->context->worker->sw->connections, &miss->mirror);
+}
+
 /* The flow, in either direction, that this packet belongs to though its own key was not found: the
  * reverse of a connection whose responder's port was not known, which then enters the table; or one
  * of an outside host that has moved from one uplink to another, which is looked up like this each
  * time.  Nobody else's packet is taken into a connection: a guest that names another's addresses
  * is judged for itself. */
-static struct found find_by_mirror(const struct miss *miss)
+static struct found find_by_mirror(struct miss *miss)
 {
 	struct packet_context *context = miss->context;
 	struct cordon_switch *sw = context->worker->sw;
 	struct conn_table *table = sw->connections;
 	const struct found nothing = {.flow = CONN_FLOW_NONE, .owns_key = true};
-	struct conn_key mirror =
-		conn_key_reverse(&context->packet->key, miss->forwarding.outputs[0]);
-	uint32_t other = conn_lookup(table, &mirror, conn_hash(table, &mirror));
+	uint32_t other = conn_lookup(table, &miss->mirror, miss->mirror_hash);
 
 	if (other == CONN_FLOW_NONE)
 		return nothing;
@@ -362,19 +439,27 @@ static void narrow_flood(struct miss *miss, uint32_t flow)
 
 /* --- connections ------------------------------------------------------------------------------ */
 
+/* The connections that the input port has opened, and those of them that are half-open. */
+static void read_quota(
+	const struct packet_context *context, uint32_t *n_connections, uint32_t *n_half_open)
+{
+	const struct port_quota *quota = &context->worker->sw->quotas[context->in->number];
+	uint64_t opened = atomic_load_explicit(&quota->opened, memory_order_relaxed);
+
+	*n_connections = (uint32_t)opened;
+	*n_half_open = (uint32_t)(opened / QUOTA_HALF_OPEN);
+}
+
 /* Refuses a new connection by the quotas of the port that opens it. */
 static enum drop_reason check_quota(const struct packet_context *context)
 {
 	const struct port_settings *settings = context->settings;
-	const struct port_quota *quota = &context->worker->sw->quotas[context->in->number];
+	uint32_t n_connections, n_half_open;
 
-	if (settings->connection_limit != 0 &&
-		atomic_load_explicit(&quota->n_connections, memory_order_relaxed) >=
-			settings->connection_limit)
+	read_quota(context, &n_connections, &n_half_open);
+	if (settings->connection_limit != 0 && n_connections >= settings->connection_limit)
 		return DROP_QUOTA;
-	if (settings->half_open_limit != 0 &&
-		atomic_load_explicit(&quota->n_half_open, memory_order_relaxed) >=
-			settings->half_open_limit)
+	if (settings->half_open_limit != 0 && n_half_open >= settings->half_open_limit)
 		return DROP_HALF_OPEN_QUOTA;
 	return DROP_NONE;
 }
@@ -392,13 +477,28 @@ static bool may_cache_denial(const struct miss *miss)
 {
 	const struct packet_context *context = miss->context;
 	const struct conn_table *table = context->worker->sw->connections;
-	const struct port_quota *quota = &context->worker->sw->quotas[context->in->number];
+	uint32_t n_connections, n_half_open;
 
+	read_quota(context, &n_connections, &n_half_open);
 	return !miss->forwarding.flood &&
-	       atomic_load_explicit(&quota->n_half_open, memory_order_relaxed) <
-		       share(table, context->settings->half_open_limit) &&
-	       atomic_load_explicit(&quota->n_connections, memory_order_relaxed) <
-		       share(table, context->settings->connection_limit);
+	       n_half_open < share(table, context->settings->half_open_limit) &&
+	       n_connections < share(table, context->settings->connection_limit);
+}
+
+/* The answer's flow gets its program together with the connection if all that the miss path would
+ * ask of it is known: the guard passes it, its source is where this frame goes, its destination is
+ * where it came from, and what it is cannot be signalling.  Else it takes the miss path itself. */
+static void prepare_answer(const struct miss *miss, uint32_t flow, const struct port *out)
+{
+	const struct packet_context *context = miss->context;
+	uint8_t protocol = context->packet->protocol;
+
+	if (miss->known == NULL || miss->known->reverse == PROGRAM_NONE ||
+		(protocol != IPPROTO_TCP && protocol != IPPROTO_UDP && protocol != IPPROTO_SCTP) ||
+		!guard_passes_answer(miss, out))
+		return;
+	set_program(
+		miss, conn_flow(context->worker->sw->connections, flow ^ 1), miss->known->reverse);
 }
 
 /* Enters a new connection for the packet.  Returns its flow, or CONN_FLOW_NONE if the table has no
@@ -409,10 +509,10 @@ static uint32_t enter(const struct miss *miss, const struct verdict *verdict,
 	struct packet_context *context = miss->context;
 	struct worker *worker = context->worker;
 	struct conn_table *table = worker->sw->connections;
-	const struct conn_key reverse = conn_key_reverse(&context->packet->key, out);
-	bool known = out != 0 && verdict->action == ZONE_ALLOW;
+	const struct port *out_port = switch_port(worker->sw, out);
+	bool known = out_port != NULL && verdict->action == ZONE_ALLOW;
 	uint32_t mine = conn_alloc(table, &worker->conn_cache, &context->packet->key,
-		context->packet->hash, known ? &reverse : NULL);
+		context->packet->hash, known ? &miss->mirror : NULL, miss->mirror_hash);
 
 	*theirs = false;
 	if (mine == CONN_FLOW_NONE)
@@ -421,7 +521,9 @@ static uint32_t enter(const struct miss *miss, const struct verdict *verdict,
 	connection_open(context, mine, verdict);
 	atomic_store_explicit(&conn->out_port, out, memory_order_relaxed);
 	if (program != NULL)
-		cache_program(miss, mine, program);
+		set_program(miss, conn_flow(table, mine), intern(miss, program));
+	if (known)
+		prepare_answer(miss, mine, out_port);
 	uint32_t published = conn_publish(table, &worker->conn_cache, mine);
 	*theirs = published != mine && published != CONN_FLOW_NONE;
 	if (published != mine)
@@ -496,11 +598,10 @@ static void decide_outputs(const struct miss *miss, struct verdict *verdict)
 	}
 }
 
-static void log_start(const struct miss *miss, struct conn *conn, const struct verdict *verdict)
+static void log_start(const struct miss *miss, const struct verdict *verdict)
 {
 	if (verdict->log < ZONE_LOG_SESSION)
 		return;
-	atomic_fetch_or(&conn->flags, CONN_LOGGED);
 	event_packet(miss->context, LOG_START, DROP_NONE, verdict,
 		miss->forwarding.flood ? 0 : miss->forwarding.outputs[0]);
 }
@@ -522,7 +623,6 @@ static void renew(struct miss *miss, struct found found, const struct program *p
 static void begin(struct miss *miss, const struct program *program)
 {
 	struct packet_context *context = miss->context;
-	struct conn_table *table = context->worker->sw->connections;
 	uint16_t out = program != NULL ? miss->forwarding.outputs[0] : 0;
 	struct verdict verdict = {.action = ZONE_DENY};
 	bool theirs;
@@ -548,7 +648,7 @@ static void begin(struct miss *miss, const struct program *program)
 	} else if (theirs) {
 		renew(miss, (struct found){.flow = flow, .owns_key = true}, program);
 	} else {
-		log_start(miss, conn_of_flow(table, flow), &verdict);
+		log_start(miss, &verdict);
 		send_frame(miss, program);
 	}
 }
@@ -576,7 +676,7 @@ static void begin_again(struct miss *miss, struct found found, enum end_reason w
 		event_connection(
 			&worker->events, worker->sw, found.flow / 2, LOG_END, why, worker->now_ns);
 	connection_release(worker->sw, conn);
-	connection_open(context, found.flow, verdict);
+	connection_reopen(context, found.flow, verdict);
 	if (!conn_is_live(table, found.flow / 2)) /* The sweep has just ended it. */
 		connection_release(worker->sw, conn);
 	atomic_store(&conn_flow(table, found.flow ^ 1)->forwarding_revision, 0);
@@ -585,7 +685,9 @@ static void begin_again(struct miss *miss, struct found found, enum end_reason w
 	atomic_store(&conn->out_port, out);
 	if (program != NULL && found.owns_key)
 		cache_program(miss, found.flow, program);
-	log_start(miss, conn, verdict);
+	if (verdict->log >= ZONE_LOG_SESSION)
+		atomic_fetch_or(&conn->flags, CONN_LOGGED);
+	log_start(miss, verdict);
 	send_frame(miss, program);
 }
 
@@ -662,14 +764,16 @@ static void handle_connection(struct miss *miss, uint32_t flow)
 	struct packet_context *context = miss->context;
 	struct conn_table *table = context->worker->sw->connections;
 	struct found found = {.flow = flow, .owns_key = true};
-	struct program program;
+	const struct program *program = NULL;
 
 	if (found.flow == CONN_FLOW_NONE) /* A packet before it in the burst may have made one. */
 		found.flow = conn_lookup(table, &context->packet->key, context->packet->hash);
 	if (found.flow != CONN_FLOW_NONE && is_given_up(table, found.flow))
 		found.flow = CONN_FLOW_NONE;
-	if (found.flow == CONN_FLOW_NONE && !miss->forwarding.flood)
+	if (found.flow == CONN_FLOW_NONE && !miss->forwarding.flood) {
+		make_mirror(miss);
 		found = find_by_mirror(miss);
+	}
 	if (found.flow != CONN_FLOW_NONE && miss->forwarding.flood)
 		narrow_flood(miss, found.flow);
 
@@ -685,11 +789,11 @@ static void handle_connection(struct miss *miss, uint32_t flow)
 		return;
 	}
 	if (single)
-		build_output(miss, out, &program);
+		program = choose_program(miss, out);
 	if (found.flow == CONN_FLOW_NONE)
-		begin(miss, single && !miss->forwarding.flood ? &program : NULL);
+		begin(miss, miss->forwarding.flood ? NULL : program);
 	else
-		renew(miss, found, single ? &program : NULL);
+		renew(miss, found, program);
 }
 
 /* --- the path --------------------------------------------------------------------------------- */
@@ -701,16 +805,23 @@ void miss_handle(struct packet_context *context, uint32_t flow)
 
 	miss.context = context;
 	miss.endpoints = atomic_load_explicit(&sw->endpoints, memory_order_acquire);
+	miss.known = forward_find(context);
 	enum drop_reason reason = guard(&miss);
 	if (reason != DROP_NONE) {
 		event_packet(context, LOG_SPOOFED, reason, NULL, 0);
 		packet_drop(context->worker, context->frame, reason);
 		return;
 	}
-	reason = forward_normal(context, &miss.forwarding);
-	if (reason != DROP_NONE) {
-		packet_drop(context->worker, context->frame, reason);
-		return;
+	if (miss.known != NULL) {
+		miss.forwarding.flood = false;
+		miss.forwarding.n_outputs = 1;
+		miss.forwarding.outputs[0] = miss.known->out_port;
+	} else {
+		reason = forward_normal(context, &miss.forwarding);
+		if (reason != DROP_NONE) {
+			packet_drop(context->worker, context->frame, reason);
+			return;
+		}
 	}
 	if (context->packet->flags & PACKET_ICMP_ERROR)
 		handle_icmp_error(&miss);
@@ -718,4 +829,19 @@ void miss_handle(struct packet_context *context, uint32_t flow)
 		send_to_allowed(&miss);
 	else
 		handle_connection(&miss, flow);
+}
+
+void miss_prefetch(struct packet_context *context)
+{
+	const struct conn_table *table = context->worker->sw->connections;
+	const struct forward_entry *known = forward_find(context);
+	struct packet *packet = context->packet;
+
+	if (known == NULL)
+		return;
+	const struct conn_key mirror = conn_key_reverse(&packet->key, known->out_port);
+
+	packet->reverse_port = known->out_port;
+	packet->reverse_hash = conn_hash(table, &mirror);
+	conn_prefetch_bucket(table, packet->reverse_hash);
 }

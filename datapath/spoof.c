@@ -218,6 +218,15 @@ static enum drop_reason check_nd(const struct spoof_binding *binding, const uint
 	return DROP_NONE;
 }
 
+bool spoof_may_send(
+	const struct spoof_binding *binding, const uint8_t mac[6], const struct in6_addr *address)
+{
+	bool nobody = IN6_IS_ADDR_UNSPECIFIED(address) ||
+		      (IN6_IS_ADDR_V4MAPPED(address) && address->s6_addr32[3] == 0);
+
+	return owns_mac(binding, mac) && !nobody && owns_address(binding, address, mac);
+}
+
 /* --- All together --------------------------------------------------------------------------- */
 
 /* The IP source is the vNIC's, or nobody's where that may be. */

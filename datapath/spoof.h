@@ -39,6 +39,11 @@ struct spoof_binding {
 enum drop_reason spoof_check(const struct spoof_binding *binding, const uint8_t *frame,
 	uint32_t header_bytes, const struct packet *packet);
 
+/* True if spoof_check() passes any packet of TCP, UDP or SCTP from this MAC and address: said ahead
+ * of the packet.  Any worker; no state. */
+bool spoof_may_send(
+	const struct spoof_binding *binding, const uint8_t mac[6], const struct in6_addr *address);
+
 /* The address that an ARP packet or a neighbour advertisement claims, or is about to claim, for its
  * sender.  False if the packet makes no such claim; its IP source, which packet->key has, is
  * another matter. */

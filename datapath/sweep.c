@@ -107,9 +107,10 @@ static uint16_t only_output(const struct program *program)
 }
 
 /* The program of a flow stays in use, and the address of one that had traffic stays fresh.  A flow
- * whose destination was forgotten, and has come back at another port, is sent through the miss
- * path. */
-static void refresh(struct sweep *sweep, struct flow *flow)
+ * of which one end was forgotten, and has come back at another port, is sent through the miss path.
+ */
+static void refresh(
+	struct sweep *sweep, struct conn *conn, struct flow *flow, unsigned int direction)
 {
 	struct cordon_switch *sw = sweep->sw;
 	uint32_t number = atomic_load_explicit(&flow->program, memory_order_acquire);
@@ -118,14 +119,18 @@ static void refresh(struct sweep *sweep, struct flow *flow)
 	if (number == PROGRAM_NONE)
 		return;
 	program_mark(sw->programs, number);
-	if ((int32_t)(seen - sweep->last_pass) < 0)
+	/* An answer that is prepared, but has not come, is no traffic. */
+	bool used = atomic_load_explicit(&conn->dir[direction].packets, memory_order_relaxed) != 0;
+	if (used && (int32_t)(seen - sweep->last_pass) < 0)
 		return;
 	const struct program *program = program_get(sw->programs, number);
 	uint16_t vlan = flow->key.net & 0xfff;
-	mac_refresh(sw->macs, vlan, program->source_mac, flow->key.in_port, seen);
-	uint16_t now_at = mac_lookup(sw->macs, vlan, program->destination_mac);
+	uint16_t from =
+		used ? mac_refresh(sw->macs, vlan, program->source_mac, flow->key.in_port, seen)
+		     : mac_lookup(sw->macs, vlan, program->source_mac);
+	uint16_t to = mac_lookup(sw->macs, vlan, program->destination_mac);
 	uint16_t output = only_output(program);
-	if (now_at != 0 && output != 0 && now_at != output)
+	if ((to != 0 && output != 0 && to != output) || (from != 0 && from != flow->key.in_port))
 		atomic_store_explicit(&flow->forwarding_revision, 0, memory_order_release);
 }
 
@@ -160,8 +165,8 @@ static void look_at(struct conn_table *table, uint32_t number, void *sweep_)
 		   is_denied_now(sweep, conn, forward)) {
 		end(sweep, conn, number, END_POLICY);
 	} else {
-		refresh(sweep, forward);
-		refresh(sweep, reverse);
+		refresh(sweep, conn, forward, 0);
+		refresh(sweep, conn, reverse, 1);
 	}
 }
 

@@ -110,12 +110,15 @@ struct port_identity {
 	char *vm_id, *vm_name, *tags;
 };
 
-/* The connections that were opened by one port number.  Any worker and the sweep, relaxed.  Kept by
- * number, since connections outlive ports and processes. */
+/* The connections that were opened by one port number, how many there are and, QUOTA_HALF_OPEN
+ * each, how many are half-open: in one word, so that both are counted at once.  Any worker and the
+ * sweep, relaxed.  Kept by number, since connections outlive ports and processes. */
+#define QUOTA_CONNECTION UINT64_C(1)
+#define QUOTA_HALF_OPEN	 (UINT64_C(1) << 32)
 struct port_quota {
-	_Atomic uint32_t n_connections, n_half_open;
+	_Atomic uint64_t opened;
 	_Atomic uint64_t mac_moves; /* Bounds the MACs that move to the port; see storm.h. */
-};
+} __attribute__((aligned(64)));
 
 /* The configuration as the packet path sees it.  One per process. */
 struct cordon_switch {
@@ -185,6 +188,22 @@ struct worker_stats {
 	_Atomic bool asleep; /* Nothing came for a while: it polls now and then. */
 };
 
+/* Where a frame with these MACs goes, as the last one did, and the programs for it and its answer.
+ * Good for the second and the revision that it was found in: a MAC is then known where it was, and
+ * no program that is named here has been retired. */
+struct forward_entry {
+	uint8_t macs[12]; /* As a frame begins. */
+	uint32_t net;
+	uint32_t revision; /* forwarding_revision; 0: free. */
+	uint32_t second;   /* conn_clock(). */
+	uint16_t in_port, out_port;
+	uint32_t program;
+	uint32_t reverse; /* For what comes by out_port with the MACs exchanged; or PROGRAM_NONE:
+			   * it must be judged by itself. */
+} __attribute__((aligned(64)));
+
+enum { FORWARD_ENTRIES = 256 };
+
 struct worker {
 	/* Immutable after start. */
 	struct cordon_switch *sw;
@@ -200,6 +219,7 @@ struct worker {
 	struct log_cap *log_cap;
 	struct fragment_table *fragments;
 	struct conn_cache conn_cache;
+	struct forward_entry forwarded[FORWARD_ENTRIES];
 	uint64_t now_ns;	 /* Wall clock, read once a burst. */
 	uint64_t clock_ns;	 /* Since boot, never going back; likewise. */
 	uint32_t now;		 /* The same in seconds: conn_clock(). */
@@ -262,6 +282,10 @@ struct packet_context {
  * the connection, and carries its program out.  Consumes the frame.  The worker. */
 void miss_handle(struct packet_context *context, uint32_t flow);
 
+/* Called for the packets of a burst without a flow, ahead of miss_handle(): fetches memory that it
+ * will look at.  The worker. */
+void miss_prefetch(struct packet_context *context);
+
 /* --- connection.c: what packets do to their connection ------------------------------------------
  */
 
@@ -274,16 +298,25 @@ enum drop_reason connection_step(struct worker *worker, struct conn *conn, unsig
 /* May this packet begin a connection?  DROP_NONE or why not. */
 enum drop_reason connection_may_open(const struct packet *packet);
 
-/* Begins the connection of `flow` by the packet at hand, which it counts: the state is the
- * packet's, the verdict is `verdict`.  To begin one anew in the same place, release it first.  The
- * worker. */
+/* Begins the connection of `flow`, which conn_alloc() gave and nobody else sees yet, by the packet
+ * at hand, which it counts: the state is the packet's, the verdict is `verdict`.  If the verdict is
+ * to be logged, the flag says that it was.  The worker. */
 void connection_open(struct packet_context *context, uint32_t flow, const struct verdict *verdict);
+
+/* The same for one that is in the table: begins it anew in its place.  Release it first.  Nothing
+ * is said of the log.  The worker. */
+void connection_reopen(
+	struct packet_context *context, uint32_t flow, const struct verdict *verdict);
 
 /* Writes the verdict into the connection, whole. */
 void connection_set_verdict(struct conn *conn, const struct verdict *verdict);
 
 /* Takes the connection off its port's counts.  Whoever ends it, once. */
 void connection_release(struct cordon_switch *sw, struct conn *conn);
+
+/* The same in two steps, so that many can be taken off at once: what is to be taken off the quota
+ * of *port, which is 0 if nothing is. */
+uint64_t connection_take_quota(struct conn *conn, uint16_t *port);
 
 /* Counts the connections of an adopted table into the quotas.  Before any worker runs. */
 void connection_adopt_all(struct cordon_switch *sw);
@@ -299,7 +332,8 @@ extern const struct timeouts timeouts_default;
 
 /* Where a frame is to go, before the zones are asked. */
 struct forwarding {
-	bool flood; /* Unknown or group destination: not to be cached. */
+	bool flood;   /* Unknown or group destination: not to be cached. */
+	bool learned; /* The source is known to be behind the input port. */
 	uint16_t n_outputs;
 	uint16_t outputs[PORTS_MAX];
 };
@@ -307,6 +341,14 @@ struct forwarding {
 /* The learning VLAN switch: learns the source, looks the destination up.  Returns DROP_NONE or why
  * the frame goes nowhere. */
 enum drop_reason forward_normal(struct packet_context *context, struct forwarding *result);
+
+/* What this worker found for a frame like this one before, or NULL. */
+const struct forward_entry *forward_find(const struct packet_context *context);
+
+/* Keeps what was found: frames like this one leave by `out`, as `program` says.  Returns NULL if it
+ * cannot be kept.  `learned` is struct forwarding's. */
+const struct forward_entry *forward_keep(const struct packet_context *context,
+	const struct port *out, const struct program *program, bool learned);
 
 /* Appends the actions that send a frame of `vlan`, which came in tagged or not, out by `port`, and
  * keeps *tagged in step.  At most two. */

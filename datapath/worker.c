@@ -243,16 +243,21 @@ static void switch_burst(
 		flows[i] = conn_lookup_hinted(
 			sw->connections, &packets[i].key, packets[i].hash, flows[i]);
 	}
+	struct packet_context context = {
+		.worker = worker, .in = in, .settings = settings, .revisions = &now};
+
 	for (uint16_t i = 0; i < n; i++) {
-		struct packet_context context = {
-			.worker = worker,
-			.in = in,
-			.settings = settings,
-			.frame = frames[i],
-			.data = rte_pktmbuf_mtod(frames[i], const uint8_t *),
-			.packet = &packets[i],
-			.revisions = &now,
-		};
+		if (likely(flows[i] != CONN_FLOW_NONE))
+			continue;
+		context.frame = frames[i];
+		context.data = rte_pktmbuf_mtod(frames[i], const uint8_t *);
+		context.packet = &packets[i];
+		miss_prefetch(&context);
+	}
+	for (uint16_t i = 0; i < n; i++) {
+		context.frame = frames[i];
+		context.data = rte_pktmbuf_mtod(frames[i], const uint8_t *);
+		context.packet = &packets[i];
 		switch_packet(&context, flows[i]);
 	}
 	output_flush(worker);

@@ -84,7 +84,8 @@ static void add_one(struct bench *bench, uint32_t i, enum conn_key_kind kind)
 	make_key(&key, 2 * i, kind);
 	reverse = conn_key_reverse(&key, 2);
 	hash = conn_hash(bench->table, &key);
-	flow = conn_alloc(bench->table, &bench->cache, &key, hash, &reverse);
+	flow = conn_alloc(bench->table, &bench->cache, &key, hash, &reverse,
+		conn_hash(bench->table, &reverse));
 	if (flow == CONN_FLOW_NONE)
 		fail("table full");
 	conn_of_flow(bench->table, flow)->verdict = CONN_ALLOWED;

@@ -55,8 +55,8 @@ static struct conn_key key_of(uint32_t i)
 static uint32_t add(struct conn_table *table, struct conn_cache *cache, uint32_t i)
 {
 	struct conn_key key = key_of(i), reverse = conn_key_reverse(&key, 9);
-	uint32_t flow =
-		conn_alloc(table, cache, &key, conn_hash(table, &key), i % 4 ? &reverse : NULL);
+	uint32_t flow = conn_alloc(table, cache, &key, conn_hash(table, &key),
+		i % 4 ? &reverse : NULL, conn_hash(table, &reverse));
 	struct conn *conn;
 
 	if (flow == CONN_FLOW_NONE)

@@ -113,7 +113,8 @@ static void make(struct worker *worker, uint32_t i)
 	bool from_reverse = i % 3 && next_random(worker) & 1;
 	uint32_t flow = conn_alloc(table, &worker->cache, from_reverse ? &reverse : &key,
 		conn_hash(table, from_reverse ? &reverse : &key),
-		i % 3 ? (from_reverse ? &key : &reverse) : NULL);
+		i % 3 ? (from_reverse ? &key : &reverse) : NULL,
+		conn_hash(table, from_reverse ? &key : &reverse));
 	uint32_t entered;
 
 	expect(worker, flow != CONN_FLOW_NONE);
@@ -270,7 +271,7 @@ static void *make_the_same(void *race_)
 
 		pthread_barrier_wait(&race->barrier);
 		flow = conn_alloc(race->table, &cache, mine, conn_hash(race->table, mine),
-			odd ? &key : &reverse);
+			odd ? &key : &reverse, conn_hash(race->table, odd ? &key : &reverse));
 		if (conn_publish(race->table, &cache, flow) == flow)
 			atomic_fetch_add(&race->winners[odd], 1);
 	}

@@ -125,9 +125,9 @@ static void test_a_closed_table_is_adopted(void **state)
 	assert_in_range(conn_clock() - flow[0].last_seen, 10, 20);
 	assert_in_range(conn_clock() - flow[1].last_seen, 0, 10);
 
-	/* The holes are filled first. */
+	/* The holes are filled first, and little more is taken ahead. */
 	add_many(fixture, 10000, 100);
-	assert_int_equal(conn_high_water(fixture->table), 700);
+	assert_in_range(conn_high_water(fixture->table), 700, 732);
 	add_many(fixture, 20000, CAPACITY - 700);
 	assert_int_equal(conn_count(fixture->table), CAPACITY);
 }

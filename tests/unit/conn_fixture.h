@@ -60,8 +60,8 @@ static inline uint32_t add_to(struct conn_table *table, struct conn_cache *cache
 	const struct conn_key *key, uint16_t out_port)
 {
 	struct conn_key reverse = conn_key_reverse(key, out_port);
-	uint32_t flow =
-		conn_alloc(table, cache, key, conn_hash(table, key), out_port ? &reverse : NULL);
+	uint32_t flow = conn_alloc(table, cache, key, conn_hash(table, key),
+		out_port ? &reverse : NULL, conn_hash(table, &reverse));
 
 	if (flow == CONN_FLOW_NONE)
 		return flow;

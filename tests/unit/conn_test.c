@@ -109,7 +109,7 @@ static void test_a_new_connection_is_zero(void **state)
 	/* The cache's numbers are used first; empty it so that the freed one comes back. */
 	conn_cache_flush(fixture->table, &fixture->cache);
 	for (size_t i = 0; i < CAPACITY; i++) {
-		uint32_t next = conn_alloc(fixture->table, &fixture->cache, &key, 5, NULL);
+		uint32_t next = conn_alloc(fixture->table, &fixture->cache, &key, 5, NULL, 0);
 
 		assert_int_equal(conn_flow(fixture->table, next)->program, 0);
 		assert_memory_equal(conn_of_flow(fixture->table, next), &zero, sizeof(zero));
@@ -124,7 +124,7 @@ static void test_not_found_until_published(void **state)
 	struct fixture *fixture = *state;
 	struct conn_key key = key_ipv4(1);
 	uint32_t hash = conn_hash(fixture->table, &key);
-	uint32_t flow = conn_alloc(fixture->table, &fixture->cache, &key, hash, NULL);
+	uint32_t flow = conn_alloc(fixture->table, &fixture->cache, &key, hash, NULL, 0);
 
 	assert_int_equal(find(fixture, &key), CONN_FLOW_NONE);
 	assert_int_equal(conn_count(fixture->table), 0);
@@ -323,7 +323,7 @@ static void test_a_cache_gives_back(void **state)
 
 	add(fixture, &key, 2);
 	for (uint32_t i = 0; i < 200; i++)
-		flows[i] = conn_alloc(fixture->table, &mine, &key, hash, NULL);
+		flows[i] = conn_alloc(fixture->table, &mine, &key, hash, NULL, 0);
 	for (uint32_t i = 0; i < 200; i++)
 		assert_int_not_equal(conn_publish(fixture->table, &mine, flows[i]), flows[i]);
 	assert_in_range(mine.n, 1, sizeof(mine.free) / sizeof(mine.free[0]));
@@ -331,10 +331,10 @@ static void test_a_cache_gives_back(void **state)
 	assert_int_equal(mine.n, 0);
 	conn_cache_flush(fixture->table, &fixture->cache);
 	for (uint32_t i = 1; i < CAPACITY; i++) {
-		flows[i] = conn_alloc(fixture->table, &mine, &key, hash, NULL);
+		flows[i] = conn_alloc(fixture->table, &mine, &key, hash, NULL, 0);
 		assert_int_not_equal(flows[i], CONN_FLOW_NONE);
 	}
-	assert_int_equal(conn_alloc(fixture->table, &mine, &key, hash, NULL), CONN_FLOW_NONE);
+	assert_int_equal(conn_alloc(fixture->table, &mine, &key, hash, NULL, 0), CONN_FLOW_NONE);
 }
 
 struct visited {
