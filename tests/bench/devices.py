@@ -129,12 +129,12 @@ class Cordon:
 
 
 class OvsPlain:
-    """Open vSwitch with DPDK, as it is without a controller: one flow, NORMAL, a MAC-learning switch."""
+    """Open vSwitch with DPDK at its quickest: two flows, from the one port to the other and back.  Between more than
+    two ports it is a MAC-learning switch (NORMAL), as it is without a controller."""
 
     name = OVS_PLAIN
     VSWITCHD = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk"
     SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
-    FLOWS = ("priority=0,actions=NORMAL",)
 
     # All else is Open vSwitch's default: the exact-match cache on, one queue, batching as it comes.
     SETTINGS = {
@@ -198,16 +198,24 @@ class OvsPlain:
 
     def _configure(self, sockets, needs):
         self._vsctl("add-br", "bench", "--", "set", "bridge", "bench", "datapath_type=netdev", "fail_mode=secure")
-        self._run("ovs-ofctl", "add-flows", f"unix:{self._path('bench.mgmt')}", self._write_flows())
+        self._run("ovs-ofctl", "add-flows", f"unix:{self._path('bench.mgmt')}", self._write_flows(len(sockets)))
         self.appctl("dpctl/ct-set-maxconns", "netdev@ovs-netdev", needs.connections)
         for number, (side, path) in enumerate(sockets.items(), 1):
             self._vsctl("add-port", "bench", side, "--", "set", "interface", side, "type=dpdkvhostuserclient",
                         f"options:vhost-server-path={path}", f"ofport_request={number}")
 
-    def _write_flows(self):
+    def flows(self, ports):
+        """Of ports 1 to `ports`."""
+        return [f"in_port={port},actions={self.output(port, ports)}" for port in range(1, ports + 1)]
+
+    @staticmethod
+    def output(port, ports):
+        return f"output:{3 - port}" if ports == 2 else "NORMAL"
+
+    def _write_flows(self, ports):
         path = self._path("flows")
         with open(path, "w", encoding="ascii") as file:
-            file.write("".join(flow + "\n" for flow in self.FLOWS))
+            file.write("".join(flow + "\n" for flow in self.flows(ports)))
         return path
 
     def close(self):
@@ -232,16 +240,20 @@ class OvsStateful(OvsPlain):
     is dropped."""
 
     name = OVS_STATEFUL
-    FLOWS = (
-        "table=0,priority=20,arp,actions=NORMAL",
-        "table=0,priority=10,ip,ct_state=-trk,actions=ct(table=1)",
-        "table=0,priority=10,ipv6,ct_state=-trk,actions=ct(table=1)",
-        "table=0,priority=0,actions=drop",
-        *(f"table=1,priority=10,{ip},ct_state=+trk+new,in_port={port},actions=ct(commit),NORMAL"
-          for ip in ("ip", "ipv6") for port in (1, 3)),
-        *(f"table=1,priority=10,{ip},ct_state=+trk+est,actions=NORMAL" for ip in ("ip", "ipv6")),
-        "table=1,priority=0,actions=drop",
-    )
+    OPENERS = (1, 3)
+
+    def flows(self, ports):
+        found = ["table=0,priority=20,arp,actions=NORMAL",
+                 "table=0,priority=10,ip,ct_state=-trk,actions=ct(table=1)",
+                 "table=0,priority=10,ipv6,ct_state=-trk,actions=ct(table=1)",
+                 "table=0,priority=0,actions=drop", "table=1,priority=0,actions=drop"]
+        for port in range(1, ports + 1):
+            for ip in ("ip", "ipv6"):
+                match = f"table=1,priority=10,{ip},in_port={port}"
+                found.append(f"{match},ct_state=+trk+est,actions={self.output(port, ports)}")
+                if port in self.OPENERS:
+                    found.append(f"{match},ct_state=+trk+new,actions=ct(commit),{self.output(port, ports)}")
+        return found
 
 
 class LinuxBridge:
