@@ -8,6 +8,7 @@
 #ifndef DATAPATH_GUEST_MEMORY_H
 #define DATAPATH_GUEST_MEMORY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -40,6 +41,20 @@ static inline uint8_t *guest_memory_at(
 		return region->host + offset;
 	}
 	return NULL;
+}
+
+/* True if `bytes` bytes from `at` on, an address here, are all of one region. */
+static inline bool guest_memory_holds(
+	const struct guest_memory *memory, const void *at, uint64_t bytes)
+{
+	for (size_t i = 0; i < memory->n; i++) {
+		const struct guest_region *region = &memory->at[i];
+		uint64_t offset = (uintptr_t)at - (uintptr_t)region->host;
+
+		if (offset < region->bytes && bytes <= region->bytes - offset)
+			return true;
+	}
+	return false;
 }
 
 #endif

@@ -493,6 +493,7 @@ static const char *fault_text(enum ring_fault fault)
 	switch (fault) {
 	case RING_FAULT_INDEX:
 	case RING_FAULT_HEAD:
+	case RING_FAULT_PLACE:
 		return "; a ring of the guest is broken, and stopped until the guest resets its "
 		       "device";
 	default: return "";

@@ -31,8 +31,21 @@ static int take_memory(struct vhost_device *device)
 	return 0;
 }
 
-/* Takes ring `number` over, if the guest has set it up: the library has checked that its parts are
- * mapped, and that its size is a power of two. */
+/* True if all parts of a ring are in memory, aligned as they must be (virtio 1.2, 2.7).  The
+ * library checks that too, but when it is told the addresses, for the size that it knows then; and
+ * shows us parts that it has found to be wrong. */
+static bool ring_is_mapped(const struct vhost_device *device, const struct rte_vhost_vring *ring)
+{
+	uint64_t places = ring->size;
+
+	return places != 0 && (places & (places - 1)) == 0 && (uintptr_t)ring->desc % 16 == 0 &&
+	       (uintptr_t)ring->avail % 2 == 0 && (uintptr_t)ring->used % 4 == 0 &&
+	       guest_memory_holds(&device->memory, ring->desc, 16 * places) &&
+	       guest_memory_holds(&device->memory, ring->avail, 6 + 2 * places) &&
+	       guest_memory_holds(&device->memory, ring->used, 6 + 8 * places);
+}
+
+/* Takes ring `number` over, if the guest has set it up. */
 static void take_ring(
 	struct vhost_device *device, struct vhost_queue *queue, uint16_t number, uint64_t features)
 {
@@ -42,9 +55,13 @@ static void take_ring(
 
 	queue->usable = false;
 	if (rte_vhost_get_vhost_vring(device->vid, number, &shared) != 0 || shared.desc == NULL ||
-		shared.avail == NULL || shared.used == NULL || shared.size == 0 ||
+		shared.avail == NULL || shared.used == NULL ||
 		rte_vhost_get_vring_base(device->vid, number, &next_available, &next_used) != 0)
 		return;
+	if (!ring_is_mapped(device, &shared)) {
+		atomic_store_explicit(&queue->ring.fault, RING_FAULT_PLACE, memory_order_relaxed);
+		return;
+	}
 	addresses = (struct vring){
 		.num = shared.size,
 		.desc = shared.desc,
