@@ -62,7 +62,8 @@ DATAPATH := $(addprefix datapath/,$(addsuffix .c, \
 	offload offload_shape offload_cut drop \
 	miss spoof fragment forward mac_table verdict reject \
 	event log_thread sweep conn_file conn_adopt \
-	config config_zones config_port status control control_conn telemetry options))
+	config config_zones config_port status control control_conn telemetry \
+	dpdk buffers options))
 DATAPATH_MAIN := datapath/main.c
 
 # Those of them that need neither DPDK nor Open vSwitch: tested and fuzzed without.

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "cordon-idl.h"
+#include "datapath/buffers.h"
 #include "openvswitch/poll-loop.h"
 #include "openvswitch/vlog.h"
 #include "ovs-rcu.h"
@@ -126,6 +127,7 @@ static void reconfigure(struct config *config)
 	config_zones(config, host); /* Before the first port is polled: nothing passes unjudged. */
 	if (config_ports(config, host))
 		config->status_changed = true;
+	buffers_fill(config->sw->environment.buffers);
 }
 
 /* A port that is open and whose new settings are at fault goes on as it was, until they change. */

@@ -21,6 +21,7 @@
 
 #include "datapath/conn_key.h"
 #include "datapath/keyed_hash.h"
+#include "datapath/zeroed.h"
 
 enum { BUCKET_SLOTS = 3 };
 
@@ -83,14 +84,12 @@ struct mac_table *mac_table_create(size_t capacity)
 		return NULL;
 	table->capacity = capacity;
 	table->n_buckets = n_buckets;
-	table->buckets =
-		aligned_alloc(sizeof(struct mac_bucket), n_buckets * sizeof(struct mac_bucket));
+	table->buckets = zeroed_alloc(n_buckets * sizeof(struct mac_bucket));
 	if (!table->buckets ||
 		getrandom(table->secrets, sizeof(table->secrets), 0) != sizeof(table->secrets)) {
 		mac_table_destroy(table);
 		return NULL;
 	}
-	memset(table->buckets, 0, n_buckets * sizeof(struct mac_bucket));
 	return table;
 }
 
@@ -98,7 +97,7 @@ void mac_table_destroy(struct mac_table *table)
 {
 	if (!table)
 		return;
-	free(table->buckets);
+	zeroed_free(table->buckets, table->n_buckets * sizeof(struct mac_bucket));
 	free(table);
 }
 

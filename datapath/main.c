@@ -16,7 +16,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,16 +30,17 @@
 
 #include <rte_eal.h>
 #include <rte_errno.h>
-#include <rte_log.h>
 #include <rte_mempool.h>
 
 #include "command-line.h"
 #include "daemon.h"
+#include "datapath/buffers.h"
+#include "datapath/dpdk.h"
 #include "fatal-signal.h"
-#include "openvswitch/dynamic-string.h"
 #include "openvswitch/poll-loop.h"
 #include "openvswitch/vlog.h"
 #include "ovs-rcu.h"
+#include "ovs-thread.h"
 #include "unixctl.h"
 #include "util.h"
 
@@ -50,8 +50,8 @@ enum {
 	PROGRAMS_MAX = 1 << 16,
 	MACS_MAX = 1 << 16,
 	SWEEP_EVENTS = 1 << 16,
-	BUFFER_CACHE = 512,
 	INDIRECT_BUFFERS = 8192,
+	INDIRECT_CACHE = 512,
 	HUGEPAGE_MAGIC = 0x958458f6,
 	LOCK_RETRY_MS = 5,
 	LOCK_TRIES = 400,
@@ -113,77 +113,7 @@ static void run_signals(struct cordon_switch *sw, int fd)
 	}
 }
 
-/* --- DPDK ----------------------------------------------------------------------------------- */
-
-/* What DPDK calls information is about its own insides, and much: one level down. */
-static ssize_t write_dpdk_log(void *cookie OVS_UNUSED, const char *text, size_t size)
-{
-	static const enum vlog_level levels[] = {[RTE_LOG_EMERG] = VLL_EMER,
-		[RTE_LOG_ALERT] = VLL_ERR,
-		[RTE_LOG_CRIT] = VLL_ERR,
-		[RTE_LOG_ERR] = VLL_ERR,
-		[RTE_LOG_WARNING] = VLL_WARN,
-		[RTE_LOG_NOTICE] = VLL_INFO,
-		[RTE_LOG_INFO] = VLL_DBG,
-		[RTE_LOG_DEBUG] = VLL_DBG};
-	int level = rte_log_cur_msg_loglevel();
-	size_t length = size;
-
-	while (length > 0 && text[length - 1] == '\n')
-		length--;
-	if (level < 0 || (size_t)level >= ARRAY_SIZE(levels))
-		level = RTE_LOG_INFO;
-	vlog(&this_module, levels[level], "DPDK: %.*s", (int)length, text);
-	return (ssize_t)size;
-}
-
-static void redirect_dpdk_log(void)
-{
-	static const cookie_io_functions_t functions = {.write = write_dpdk_log};
-	FILE *stream = fopencookie(NULL, "w", functions);
-
-	if (stream != NULL)
-		rte_openlog_stream(stream);
-}
-
-/* The main thread keeps the CPUs that it has: DPDK would pin it to the first. */
-static char *main_lcore(void)
-{
-	struct ds text = DS_EMPTY_INITIALIZER;
-	cpu_set_t cpus;
-
-	ds_put_cstr(&text, "0@(");
-	CPU_ZERO(&cpus);
-	sched_getaffinity(0, sizeof(cpus), &cpus);
-	for (int cpu = 0, n = 0; cpu < CPU_SETSIZE; cpu++) {
-		if (CPU_ISSET(cpu, &cpus))
-			ds_put_format(&text, "%s%d", n++ ? "," : "", cpu);
-	}
-	ds_put_char(&text, ')');
-	return ds_steal_cstr(&text);
-}
-
-static bool start_dpdk(const struct switch_options *options, bool huge_pages)
-{
-	/* Without huge pages all memory is mapped at the start, so its size must be said.  Pages
-	 * that nothing touches cost nothing. */
-	char *megabytes = xasprintf("%u", 1024 + options->buffers / 1024 * 8);
-	char *lcores = main_lcore();
-	const char *arguments[16] = {"cordon-switchd", "--file-prefix", "cordon", "--lcores",
-		lcores, "-a", "0000:00:00.0"}; /* No device but those that ports name. */
-	const char *const huge[] = {"--in-memory"};
-	const char *const ordinary[] = {"--no-shconf", "--no-huge", "-m", megabytes};
-	const char *const *more = huge_pages ? huge : ordinary;
-	int n = 7, n_more = huge_pages ? ARRAY_SIZE(huge) : ARRAY_SIZE(ordinary);
-
-	for (int i = 0; i < n_more; i++)
-		arguments[n++] = more[i];
-	setenv("RUNTIME_DIRECTORY", options->run_directory, 1);
-	bool started = rte_eal_init(n, (char **)arguments) >= 0;
-	free(megabytes);
-	free(lcores);
-	return started;
-}
+/* --- memory ---------------------------------------------------------------------------------- */
 
 static unsigned long int free_huge_pages(void)
 {
@@ -200,31 +130,39 @@ static unsigned long int free_huge_pages(void)
 
 /* Huge pages if they are wanted and there are enough of them; else ordinary ones, and says what
  * that costs. */
-static void start_memory(struct cordon_switch *sw, const struct switch_options *options)
+static bool choose_huge_pages(const struct switch_options *options)
 {
 	unsigned long int need = 32 + options->buffers / 1024 * 3 / 2, have = free_huge_pages();
-	bool huge_pages = options->huge_pages && have >= need;
 
-	if (options->huge_pages && !huge_pages)
-		VLOG_WARN("running without huge pages: %lu of 2 MiB are free and %lu are needed; "
-			  "forwarding is slower by up to a third.  Reserve them with `sysctl "
-			  "vm.nr_hugepages=%lu` and restart",
-			have, need, need + 128);
-	if (!start_dpdk(options, huge_pages))
+	if (!options->huge_pages || have >= need)
+		return options->huge_pages;
+	VLOG_WARN("running without huge pages: %lu of 2 MiB are free and %lu are needed; "
+		  "forwarding is slower by up to a third.  Reserve them with `sysctl "
+		  "vm.nr_hugepages=%lu` and restart",
+		have, need, need + 128);
+	return false;
+}
+
+static void start_memory(
+	struct cordon_switch *sw, const struct switch_options *options, bool huge_pages)
+{
+	if (!dpdk_start(options, huge_pages))
 		ovs_fatal(0, "DPDK could not be started: %s; its messages are above",
 			rte_strerror(rte_errno));
+	struct buffers *buffers = buffers_create(options->buffers);
+	if (buffers == NULL)
+		ovs_fatal(0, "no memory for packet buffers: %s", rte_strerror(rte_errno));
 	sw->environment = (struct port_environment){
 		.huge_pages = huge_pages,
 		.run_directory = options->run_directory,
 		.n_workers = (uint16_t)options->n_workers,
-		.pool = rte_pktmbuf_pool_create("buffers", options->buffers, BUFFER_CACHE, 0,
-			RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY),
+		.buffers = buffers,
+		.pool = buffers_pool(buffers),
 		.indirect = rte_pktmbuf_pool_create(
-			"indirect", INDIRECT_BUFFERS, BUFFER_CACHE, 0, 0, SOCKET_ID_ANY),
+			"indirect", INDIRECT_BUFFERS, INDIRECT_CACHE, 0, 0, SOCKET_ID_ANY),
 	};
-	if (sw->environment.pool == NULL || sw->environment.indirect == NULL)
-		ovs_fatal(0, "no memory for %u packet buffers (%s); use fewer with --buffers",
-			options->buffers, rte_strerror(rte_errno));
+	if (sw->environment.indirect == NULL)
+		ovs_fatal(0, "no memory for packet headers: %s", rte_strerror(rte_errno));
 }
 
 /* --- the connection table ------------------------------------------------------------------- */
@@ -267,32 +205,57 @@ static char *connection_file(const struct switch_options *options, bool huge_pag
 	return xasprintf("%s/connections", options->run_directory);
 }
 
-static void start_connections(struct cordon_switch *sw, const struct switch_options *options)
+/* The opening of the connection table, which goes on beside the start of DPDK: with a million
+ * connections to adopt it takes as long. */
+struct opening {
+	struct cordon_switch *sw;
+	const struct switch_options *options;
+	bool huge_pages;
+	pthread_t thread;
+};
+
+static void *open_connections(void *opening_)
 {
-	struct conn_open_report *report = &sw->connections_opened;
-	char *path = connection_file(options, sw->environment.huge_pages);
+	struct opening *opening = opening_;
+	struct cordon_switch *sw = opening->sw;
+	char *path = connection_file(opening->options, opening->huge_pages);
+	uint32_t capacity = opening->options->max_connections;
 	uint8_t boot_id[16];
 
 	read_boot_id(boot_id);
-	sw->connections = conn_table_open(path, options->max_connections, boot_id, report);
-	if (sw->connections == NULL && sw->environment.huge_pages) {
-		VLOG_WARN("%s; trying small pages", report->why);
+	sw->connections = conn_table_open(path, capacity, boot_id, &sw->connections_opened);
+	if (sw->connections == NULL && opening->huge_pages) {
+		VLOG_WARN("%s; trying small pages", sw->connections_opened.why);
 		free(path);
-		path = connection_file(options, false);
-		sw->connections = conn_table_open(path, options->max_connections, boot_id, report);
+		path = connection_file(opening->options, false);
+		sw->connections = conn_table_open(path, capacity, boot_id, &sw->connections_opened);
 	}
-	if (sw->connections == NULL)
+	free(path);
+	if (sw->connections != NULL)
+		connection_adopt_all(sw);
+	return NULL;
+}
+
+static void begin_connections(struct opening *opening)
+{
+	opening->thread = ovs_thread_create("connections", open_connections, opening);
+}
+
+static void finish_connections(const struct opening *opening)
+{
+	const struct conn_open_report *report = &opening->sw->connections_opened;
+
+	pthread_join(opening->thread, NULL);
+	if (opening->sw->connections == NULL)
 		ovs_fatal(0, "no connection table: %s", report->why);
 	if (report->result == CONN_OPEN_REFUSED)
 		VLOG_WARN("the connection file is not usable and was begun anew: %s", report->why);
 	else if (report->result == CONN_OPEN_ADOPTED)
 		VLOG_INFO("%u connections of the last run go on", report->adopted);
 	if (report->dropped != 0)
-		VLOG_WARN("%u connections of the last run were left out, since their entries in "
-			  "%s were damaged",
-			report->dropped, path);
-	connection_adopt_all(sw);
-	free(path);
+		VLOG_WARN("%u connections of the last run were left out, since their entries were "
+			  "damaged",
+			report->dropped);
 }
 
 /* --- start ---------------------------------------------------------------------------------- */
@@ -342,13 +305,16 @@ static void start(struct cordon_switch *sw, const struct switch_options *options
 	clock_gettime(CLOCK_REALTIME, &now);
 	sw->options = options;
 	sw->started_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-	start_memory(sw, options);
-	start_connections(sw, options);
+	bool huge_pages = choose_huge_pages(options);
+	struct opening opening = {.sw = sw, .options = options, .huge_pages = huge_pages};
+	begin_connections(&opening);
+	start_memory(sw, options, huge_pages);
 	sw->programs = program_table_create(PROGRAMS_MAX);
 	sw->macs = mac_table_create(MACS_MAX);
 	if (sw->programs == NULL || sw->macs == NULL)
 		out_of_memory();
 	start_policy(sw);
+	finish_connections(&opening);
 	start_threads(sw, options);
 	telemetry_register(sw);
 }
@@ -386,6 +352,7 @@ static void stop(struct cordon_switch *sw, struct config *config)
 	conn_table_close(sw->connections);
 	program_table_destroy(sw->programs);
 	mac_table_destroy(sw->macs);
+	buffers_destroy(sw->environment.buffers);
 	rte_eal_cleanup();
 	free(sw);
 }
@@ -415,7 +382,6 @@ int main(int argc, char *argv[])
 	prctl(PR_SET_TIMERSLACK, 1000UL); /* Threads inherit it: a worker's naps are short. */
 	set_pidfile(NULL);
 	daemonize_start(true);
-	redirect_dpdk_log();
 	int error = unixctl_server_create(NULL, &unixctl);
 	if (error != 0)
 		exit(EXIT_FAILURE);

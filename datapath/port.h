@@ -134,6 +134,7 @@ extern const struct port_backend port_vhost, port_kernel, port_internal, port_dp
 
 /* What all ports need that is made once: the buffer pools. */
 struct port_environment {
+	struct buffers *buffers;      /* What `pool` is filled by. */
 	struct rte_mempool *pool;     /* Frames of up to 2 KiB a segment. */
 	struct rte_mempool *indirect; /* Headers without data, for segmentation. */
 	bool huge_pages;

@@ -12,6 +12,7 @@
 
 #include <rte_ethdev.h>
 
+#include "datapath/dpdk.h"
 #include "datapath/offload.h"
 #include "datapath/port_ethdev.h"
 #include "smap.h"
@@ -44,6 +45,7 @@ static int start(struct port *port, struct port_ethdev *ethdev, const char *deva
 	const struct port_ethdev_settings *settings, unsigned int mtu, char *error,
 	size_t error_size)
 {
+	dpdk_load_drivers(); /* Which of them the device needs, they tell themselves. */
 	int id = port_ethdev_attach(devargs, error, error_size);
 
 	if (id < 0)

@@ -13,6 +13,8 @@
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 
+#include "datapath/buffers.h"
+
 /* Marks the devices that are in use by a port. */
 static const char owner_name[] = "cordon-port";
 
@@ -171,6 +173,7 @@ int port_ethdev_start(struct port *port, uint16_t id, const struct port_ethdev_s
 	if (result != 0)
 		goto fail;
 	step = "given its queues";
+	buffers_wait(port->environment->buffers);
 	result = set_up_queues(port, id, &info);
 	if (result != 0)
 		goto fail;

@@ -20,6 +20,7 @@
 
 #include <rte_ethdev.h>
 
+#include "datapath/dpdk.h"
 #include "datapath/kernel_device.h"
 #include "datapath/port_ethdev.h"
 #include "smap.h"
@@ -115,6 +116,8 @@ static int internal_open(struct port *port, char *error, size_t error_size)
 		return result;
 	(void)signal(SIGIO, SIG_IGN);
 	result = make_devargs(port, devargs, sizeof(devargs), error, error_size);
+	if (result == 0)
+		result = dpdk_load_driver("net_tap", error, error_size);
 	if (result != 0)
 		goto free_internal;
 	int id = port_ethdev_attach(devargs, error, error_size);

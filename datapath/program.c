@@ -17,6 +17,7 @@
 #include <sys/random.h>
 
 #include "datapath/keyed_hash.h"
+#include "datapath/zeroed.h"
 
 enum { PROGRAM_WORDS = sizeof(struct program) / sizeof(uint32_t) };
 
@@ -54,11 +55,17 @@ static void store_unlock(struct program_store *store)
 	atomic_store_explicit(&store->lock, 0, memory_order_release);
 }
 
+/* Number 0 is no program. */
+static size_t programs_bytes(uint32_t capacity)
+{
+	return ((size_t)capacity + 1) * sizeof(struct program);
+}
+
 static void store_destroy(struct program_store *store)
 {
 	if (!store)
 		return;
-	free(store->programs);
+	zeroed_free(store->programs, programs_bytes(store->capacity));
 	free(store->slots);
 	free(store->chains);
 	free(store->free);
@@ -68,19 +75,17 @@ static void store_destroy(struct program_store *store)
 static struct program_store *store_create(uint32_t capacity)
 {
 	struct program_store *store = calloc(1, sizeof(*store));
-	size_t bytes = ((size_t)capacity + 1) * sizeof(store->programs[0]);
 
 	if (!store)
 		return NULL;
 	store->capacity = capacity;
 	store->n_chains = capacity + capacity / 2 + 1;
-	store->programs = aligned_alloc(sizeof(struct program), bytes);
+	store->programs = zeroed_alloc(programs_bytes(capacity));
 	store->slots = calloc((size_t)capacity + 1, sizeof(store->slots[0]));
 	store->chains = calloc(store->n_chains, sizeof(store->chains[0]));
 	store->free = calloc(capacity, sizeof(store->free[0]));
 	if (!store->programs || !store->slots || !store->chains || !store->free)
 		goto destroy;
-	memset(store->programs, 0, bytes);
 	if (getrandom(store->secrets, sizeof(store->secrets), 0) != sizeof(store->secrets))
 		goto destroy;
 	store->n_free = capacity;
