@@ -299,8 +299,8 @@ uint32_t conn_alloc(struct conn_table *table, struct conn_cache *cache, const st
 		conn_prefetch_all(table, cache->free[cache->n - CACHE_AHEAD]);
 
 	flow = conn_flow(table, 2 * conn);
-	memset(&table->conns[conn], 0, sizeof(table->conns[conn]));
-	memset(flow, 0, 2 * sizeof(*flow));
+	conn_zero(&table->conns[conn], sizeof(table->conns[conn]));
+	conn_zero(flow, 2 * sizeof(*flow));
 	flow[0].key = *key;
 	flow[0].hash = hash;
 	if (reverse) {

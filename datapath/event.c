@@ -9,6 +9,7 @@
 #include "datapath/switch.h"
 
 #include <arpa/inet.h>
+#include <emmintrin.h>
 #include <errno.h>
 #include <string.h>
 
@@ -41,8 +42,21 @@ static void fetch_ahead(const struct log_event *event)
 		__asm__ volatile("prefetchw %0" : : "m"(line[i]));
 }
 
-/* Reserves the place of the next event, to be filled and then pushed.  NULL: the ring is full, and
- * the event is lost and counted. */
+/* For so little, what the compiler makes of memset() takes longer to begin than to do. */
+static inline void clear(struct log_event *event)
+{
+	__m128i *to = (__m128i *)event;
+
+	for (size_t i = 0; i < sizeof(*event) / sizeof(*to); i += 2) {
+		_mm_storeu_si128(to + i, _mm_setzero_si128());
+		_mm_storeu_si128(to + i + 1, _mm_setzero_si128());
+	}
+}
+
+_Static_assert(sizeof(struct log_event) % 32 == 0, "cleared by two vectors at a time");
+
+/* Reserves the place of the next event, all zero, to be filled and then pushed.  NULL: the ring is
+ * full, and the event is lost and counted. */
 static struct log_event *reserve(struct log_ring *ring)
 {
 	struct rte_ring_zc_data place;
@@ -50,6 +64,7 @@ static struct log_event *reserve(struct log_ring *ring)
 	if (rte_ring_enqueue_zc_burst_elem_start(
 		    ring->ring, sizeof(struct log_event), 1, &place, NULL) == 1) {
 		fetch_ahead(place.ptr1);
+		clear(place.ptr1);
 		return place.ptr1;
 	}
 	atomic_store_explicit(&ring->lost,
@@ -75,23 +90,21 @@ void event_connection(struct log_ring *ring, struct cordon_switch *sw, uint32_t 
 	if (event == NULL)
 		return;
 	conn_lock(conn);
-	*event = (struct log_event){
-		.time_ns = now_ns,
-		.start_ns = conn->start_ns,
-		.key = flow->key,
-		.rule = atomic_load(&conn->rule),
-		.policy_revision = atomic_load(&conn->policy_revision),
-		.out_port = atomic_load(&conn->out_port),
-		.source_zone = atomic_load(&conn->source_zone),
-		.destination_zone = atomic_load(&conn->destination_zone),
-		.kind = kind,
-		.verdict = atomic_load(&conn->verdict) == CONN_ALLOWED ? ZONE_ALLOW : ZONE_DENY,
-		.reason = (uint8_t)reason,
-		.reason_is_end = kind == LOG_END,
-		.icmp_type = conn->icmp_type,
-		.icmp_code = conn->icmp_code,
-		.ethertype = flow->key.kind == CONN_KEY_ETHERNET ? ntohs(flow->key.source_port) : 0,
-	};
+	event->time_ns = now_ns;
+	event->start_ns = conn->start_ns;
+	event->key = flow->key;
+	event->rule = atomic_load(&conn->rule);
+	event->policy_revision = atomic_load(&conn->policy_revision);
+	event->out_port = atomic_load(&conn->out_port);
+	event->source_zone = atomic_load(&conn->source_zone);
+	event->destination_zone = atomic_load(&conn->destination_zone);
+	event->kind = kind;
+	event->verdict = atomic_load(&conn->verdict) == CONN_ALLOWED ? ZONE_ALLOW : ZONE_DENY;
+	event->reason = (uint8_t)reason;
+	event->reason_is_end = kind == LOG_END;
+	event->icmp_type = conn->icmp_type;
+	event->icmp_code = conn->icmp_code;
+	event->ethertype = flow->key.kind == CONN_KEY_ETHERNET ? ntohs(flow->key.source_port) : 0;
 	conn_unlock(conn);
 	for (unsigned int i = 0; i < 2; i++) {
 		event->packets[i] = atomic_load(&conn->dir[i].packets);
@@ -121,17 +134,15 @@ static void push_held_back(struct worker *worker, const struct log_cap_overdue *
 
 	if (event == NULL)
 		return;
-	*event = (struct log_event){
-		.time_ns = worker->now_ns,
-		.start_ns = worker->now_ns,
-		.key = {.source = overdue->source, .kind = CONN_KEY_IPV6},
-		.rule = overdue->rule & ((1u << CAP_KIND_SHIFT) - 1),
-		.policy_revision = worker->cap_revision,
-		.suppressed = overdue->suppressed < UINT32_MAX ? (uint32_t)overdue->suppressed
-							       : UINT32_MAX,
-		.kind = kind != 0 ? (uint8_t)kind : LOG_DENIED,
-		.verdict = ZONE_DENY,
-	};
+	event->time_ns = worker->now_ns;
+	event->start_ns = worker->now_ns;
+	event->key = (struct conn_key){.source = overdue->source, .kind = CONN_KEY_IPV6};
+	event->rule = overdue->rule & ((1u << CAP_KIND_SHIFT) - 1);
+	event->policy_revision = worker->cap_revision;
+	event->suppressed =
+		overdue->suppressed < UINT32_MAX ? (uint32_t)overdue->suppressed : UINT32_MAX;
+	event->kind = kind != 0 ? (uint8_t)kind : LOG_DENIED;
+	event->verdict = ZONE_DENY;
 	push(&worker->events);
 }
 
@@ -168,23 +179,21 @@ void event_packet(struct packet_context *context, enum log_kind kind, enum drop_
 	struct log_event *event = reserve(&worker->events);
 	if (event == NULL)
 		return;
-	*event = (struct log_event){
-		.time_ns = worker->now_ns,
-		.start_ns = worker->now_ns,
-		.key = packet->key,
-		.rule = rule,
-		.suppressed = suppressed,
-		.out_port = out_port,
-		.ethertype = packet->protocol == 0 ? packet->ethertype : 0,
-		.kind = kind,
-		.verdict = kind == LOG_START ? ZONE_ALLOW : ZONE_DENY,
-		.reason = reason,
-		.icmp_type = packet->icmp_type,
-		.icmp_code = packet->icmp_code,
-		.tcp_flags = packet->tcp_flags,
-		.packets = {1, 0},
-		.bytes = {rte_pktmbuf_pkt_len(context->frame), 0},
-	};
+	event->time_ns = worker->now_ns;
+	event->start_ns = worker->now_ns;
+	event->key = packet->key;
+	event->rule = rule;
+	event->suppressed = suppressed;
+	event->out_port = out_port;
+	event->ethertype = packet->protocol == 0 ? packet->ethertype : 0;
+	event->kind = kind;
+	event->verdict = kind == LOG_START ? ZONE_ALLOW : ZONE_DENY;
+	event->reason = reason;
+	event->icmp_type = packet->icmp_type;
+	event->icmp_code = packet->icmp_code;
+	event->tcp_flags = packet->tcp_flags;
+	event->packets[0] = 1;
+	event->bytes[0] = rte_pktmbuf_pkt_len(context->frame);
 
 	if (verdict != NULL) {
 		event->policy_revision = verdict->policy_revision;

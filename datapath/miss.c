@@ -369,16 +369,15 @@ unrelated:
 /* --- finding the connection ------------------------------------------------------------------- */
 
 /* Finds the key of the answer, which comes in where this packet goes. */
-static void make_mirror(struct miss *miss)
+static void make_mirror(struct miss *miss, bool hinted)
 {
-	const struct packet *packet = miss->context->packet;
+	const struct packet_context *context = miss->context;
 	uint16_t out = miss->forwarding.outputs[0];
 
-	miss->mirror = conn_key_reverse(&packet->key, out);
-	miss->mirror_hash =
-		packet->reverse_port == out
-			? packet->reverse_hash
-			: conn_hash(miss->context->worker->sw->connections, &miss->mirror);
+	miss->mirror = conn_key_reverse(&context->packet->key, out);
+	miss->mirror_hash = hinted && context->hint->in_port == out
+				    ? context->hint->hash
+				    : conn_hash(context->worker->sw->connections, &miss->mirror);
 }
 
 /* The flow, in either direction, that this packet belongs to though its own key was not found: the
@@ -771,7 +770,7 @@ static void handle_connection(struct miss *miss, uint32_t flow)
 	if (found.flow != CONN_FLOW_NONE && is_given_up(table, found.flow))
 		found.flow = CONN_FLOW_NONE;
 	if (found.flow == CONN_FLOW_NONE && !miss->forwarding.flood) {
-		make_mirror(miss);
+		make_mirror(miss, flow == CONN_FLOW_NONE);
 		found = find_by_mirror(miss);
 	}
 	if (found.flow != CONN_FLOW_NONE && miss->forwarding.flood)
@@ -835,13 +834,13 @@ void miss_prefetch(struct packet_context *context)
 {
 	const struct conn_table *table = context->worker->sw->connections;
 	const struct forward_entry *known = forward_find(context);
-	struct packet *packet = context->packet;
 
+	context->hint->in_port = 0;
 	if (known == NULL)
 		return;
-	const struct conn_key mirror = conn_key_reverse(&packet->key, known->out_port);
+	const struct conn_key mirror = conn_key_reverse(&context->packet->key, known->out_port);
 
-	packet->reverse_port = known->out_port;
-	packet->reverse_hash = conn_hash(table, &mirror);
-	conn_prefetch_bucket(table, packet->reverse_hash);
+	context->hint->in_port = known->out_port;
+	context->hint->hash = conn_hash(table, &mirror);
+	conn_prefetch_bucket(table, context->hint->hash);
 }

@@ -46,9 +46,6 @@ struct packet {
 	uint8_t icmp_type, icmp_code;
 	uint8_t protocol;   /* IANA protocol number; 0 if not IP. */
 	uint16_t inner_tci; /* Inner tag's, host byte order; 0 without PACKET_DOUBLE_TAGGED. */
-	/* For a packet without a flow, miss_prefetch()'s to fill; 0 until then. */
-	uint16_t reverse_port; /* By which its answer would come in, if that is known... */
-	uint32_t reverse_hash; /* ...and the hash of that answer's key. */
 };
 
 /* Parses a frame of `frame_bytes`, of which `header_bytes` (<= frame_bytes) lie contiguous at

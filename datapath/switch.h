@@ -60,7 +60,7 @@ struct log_event {
 	uint8_t icmp_type, icmp_code, tcp_flags;
 	uint8_t source_mac[6], destination_mac[6];
 	uint64_t packets[2], bytes[2];
-};
+} __attribute__((aligned(32)));
 
 /* Why a connection ended. */
 #define END_REASONS(X)                                                                             \
@@ -267,6 +267,12 @@ struct revisions {
 	uint32_t forwarding, policy;
 };
 
+/* What was found out ahead about the answer to a packet without a flow. */
+struct answer_hint {
+	uint16_t in_port; /* By which it will come in; 0: not known. */
+	uint32_t hash;	  /* Of its key, if it does. */
+};
+
 /* Everything about one packet on its way through the switch. */
 struct packet_context {
 	struct worker *worker;
@@ -276,6 +282,7 @@ struct packet_context {
 	const uint8_t *data; /* The frame's first segment. */
 	struct packet *packet;
 	const struct revisions *revisions; /* Read before `settings`. */
+	struct answer_hint *hint;	   /* Filled if the packet was found to have no flow. */
 };
 
 /* Handles a packet without a flow (CONN_FLOW_NONE) or with a stale one: decides, makes or renews
@@ -283,7 +290,7 @@ struct packet_context {
 void miss_handle(struct packet_context *context, uint32_t flow);
 
 /* Called for the packets of a burst without a flow, ahead of miss_handle(): fetches memory that it
- * will look at.  The worker. */
+ * will look at, and fills the hint.  The worker. */
 void miss_prefetch(struct packet_context *context);
 
 /* --- connection.c: what packets do to their connection ------------------------------------------

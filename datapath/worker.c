@@ -245,6 +245,7 @@ static void switch_burst(
 	}
 	struct packet_context context = {
 		.worker = worker, .in = in, .settings = settings, .revisions = &now};
+	struct answer_hint hints[BURST_MAX];
 
 	for (uint16_t i = 0; i < n; i++) {
 		if (likely(flows[i] != CONN_FLOW_NONE))
@@ -252,12 +253,14 @@ static void switch_burst(
 		context.frame = frames[i];
 		context.data = rte_pktmbuf_mtod(frames[i], const uint8_t *);
 		context.packet = &packets[i];
+		context.hint = &hints[i];
 		miss_prefetch(&context);
 	}
 	for (uint16_t i = 0; i < n; i++) {
 		context.frame = frames[i];
 		context.data = rte_pktmbuf_mtod(frames[i], const uint8_t *);
 		context.packet = &packets[i];
+		context.hint = &hints[i];
 		switch_packet(&context, flows[i]);
 	}
 	output_flush(worker);

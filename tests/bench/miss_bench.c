@@ -42,7 +42,7 @@
 #include "ovs-thread.h"
 
 enum { ROUNDS = 5, TABLE = 1 << 22, SMALL_TABLE = 1 << 14, IN_STEP = 1024, FRAME_BYTES = 64 };
-enum { PORT_A = 1, PORT_B = 2, QUOTA = 1000 };
+enum { PORT_A = 1, PORT_B = 2, QUOTA = 1000, DRAIN_US = 2000 };
 
 /* One frame of a TCP life cycle: who sends it and what it says. */
 struct segment {
@@ -434,15 +434,21 @@ static void start_worker(struct bench *bench)
 	atomic_store(&bench->sw->workers[0]->polls, list);
 }
 
-/* Takes events until the round is over. */
+/* Takes events until the round is over; now and then, as the log thread does. */
 static uint64_t wait_for_round(struct bench *bench, int round)
 {
 	static struct log_event events[64];
+	struct rte_ring *ring = bench->sw->workers[0]->events.ring;
 	uint64_t n = 0;
+	unsigned int taken;
 
 	while (atomic_load(&bench->round) == round) {
-		n += rte_ring_sc_dequeue_burst_elem(bench->sw->workers[0]->events.ring, events,
-			sizeof(events[0]), RTE_DIM(events), NULL);
+		usleep(DRAIN_US);
+		do {
+			taken = rte_ring_sc_dequeue_burst_elem(
+				ring, events, sizeof(events[0]), RTE_DIM(events), NULL);
+			n += taken;
+		} while (taken != 0);
 	}
 	return n;
 }
