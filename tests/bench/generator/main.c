@@ -18,10 +18,27 @@
 
 #include "tests/bench/generator/mode.h"
 
+enum { FLOWS_DEFAULT = 1024 };
+
 const struct mode modes[] = {
 	{.name = "forward",
 		.run = mode_forward,
 		.help = "frames of all flows in both directions; the rate received"},
+	{.name = "latency",
+		.run = mode_latency,
+		.help = "the rate without loss, and one-way latencies at shares of it",
+		.stamped = true,
+		.udp = true},
+	{.name = "setup",
+		.run = mode_setup,
+		.help = "UDP flows from nothing, each a frame and its reply",
+		.udp = true},
+	{.name = "cps",
+		.run = mode_cps,
+		.help = "whole TCP connections: open, one request, close",
+		.tcp = true,
+		.n_flows = FRAME_FLOWS_MAX},
+	{.name = "full", .run = mode_full, .help = "established flows beside ever new ones"},
 	{.name = NULL},
 };
 
@@ -105,8 +122,14 @@ int main(int argc, char **argv)
 			generator.options.mode);
 		return 2;
 	}
+	if (mode->udp && generator.options.traffic.tcp) {
+		fprintf(stderr, "generator: --mode %s is for UDP; leave out --tcp\n", mode->name);
+		return 2;
+	}
 	generator.options.traffic.stamped = mode->stamped;
 	generator.options.traffic.tcp |= mode->tcp;
+	if (!generator.options.traffic.n_flows)
+		generator.options.traffic.n_flows = mode->n_flows ? mode->n_flows : FLOWS_DEFAULT;
 	options_finish(&generator.options);
 	error = run(&generator, mode);
 	for (unsigned int i = 0; i < N_SIDES; i++)

@@ -29,7 +29,8 @@ struct mode {
 	const char *help;
 	/* What its traffic and its cards are like, if not as usual. */
 	bool stamped;
-	bool tcp;		     /* Whatever the options say. */
+	bool tcp, udp;		     /* Only this. */
+	uint32_t n_flows;	     /* If the options do not say; 0 means 1024. */
 	uint64_t features;	     /* Virtio features beside those of --device. */
 	uint32_t tx_frame_bytes_max; /* See struct side_setup. */
 	uint16_t tx_chain;
@@ -39,6 +40,10 @@ struct mode {
 extern const struct mode modes[];
 
 int mode_forward(struct generator *generator);
+int mode_latency(struct generator *generator);
+int mode_setup(struct generator *generator);
+int mode_cps(struct generator *generator);
+int mode_full(struct generator *generator);
 
 /* --- What modes share, in traffic.c ---------------------------------------------------------- */
 
@@ -58,6 +63,9 @@ int sides_check(struct generator *generator);
  * opened[side] counts the frames of that side which arrived.  Returns 0, or -ENOTCONN after saying
  * so if nothing arrived from one of them. */
 int open_flows(struct generator *generator, uint32_t n_flows, uint64_t opened[N_SIDES]);
+
+/* The same for this UDP flow only, which may be beyond those of the traffic. */
+int open_flow(struct generator *generator, uint32_t flow);
 
 /* Takes in what arrives at both sides for so long, so that nothing is on its way any more. */
 void drain(struct generator *generator, unsigned int milliseconds);

@@ -34,7 +34,7 @@ static const struct option_entry entries[] = {
 	{"socket-a", OPTION_TEXT, FIELD(socket[SIDE_A]), 0, "PATH", "side A's vhost-user socket"},
 	{"socket-b", OPTION_TEXT, FIELD(socket[SIDE_B]), 0, "PATH", "side B's"},
 	{"flows", OPTION_NUMBER32, FIELD(traffic.n_flows), FRAME_FLOWS_MAX, "N",
-		"connections (default 1024)"},
+		"connections (default 1024; cps: 10 million)"},
 	{"size", OPTION_TEXT, FIELD(size), 0, "BYTES",
 		"frame size without FCS, or \"imix\" (default 64, or the least possible)"},
 	{"tcp", OPTION_YES, FIELD(traffic.tcp), 0, NULL, "TCP connections instead of UDP"},
@@ -48,6 +48,17 @@ static const struct option_entry entries[] = {
 	{"device", OPTION_TEXT, FIELD(device), 0, "TEXT",
 		"virtio features, as \"mrg_rxbuf=0\" (default mrg_rxbuf=1)"},
 	{"core", OPTION_NUMBER, FIELD(core), 1023, "N", "the core to run on (default 1)"},
+	{"window", OPTION_NUMBER, FIELD(window), 65536, "N",
+		"setup, cps: flows or connections in flight (default 1024)"},
+	{"loads", OPTION_TEXT, FIELD(loads), 0, "LIST",
+		"latency: percents of the no-drop rate (default 10,50,90)"},
+	{"loss", OPTION_NUMBER, FIELD(loss_ppm), 1000000, "PPM",
+		"latency: frames lost per million that count as no drop (default none)"},
+	{"established", OPTION_NUMBER32, FIELD(established), FRAME_FLOWS_MAX, "N",
+		"full: flows that are opened first (default 1024)"},
+	{"new-rate", OPTION_RATE, FIELD(new_rate_mpps), 10000, "MPPS",
+		"full: frames of new flows, from A (default 0: none)"},
+	{"fill", OPTION_YES, FIELD(fill), 0, NULL, "full: first send a frame of every new flow"},
 	{"no-huge", OPTION_YES, FIELD(no_huge), 0, NULL, "run without hugepages"},
 };
 
@@ -212,7 +223,9 @@ void options_parse(struct options *options, int argc, char **argv)
 		.rounds = 3,
 		.core = 1,
 		.queue_frames = 1024,
-		.traffic = {.n_flows = 1024}};
+		.window = 1024,
+		.loads = "10,50,90",
+		.established = 1024};
 	for (unsigned int i = 0; i < N_ENTRIES; i++)
 		table[i] =
 			(struct option){entries[i].name, entries[i].kind != OPTION_YES, NULL, 'o'};

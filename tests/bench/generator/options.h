@@ -22,6 +22,13 @@ struct options {
 	uint64_t seconds, rounds, core, queue_frames;
 	double rate_mpps; /* 0: as fast as the rings take it. */
 	bool no_huge;
+	uint64_t window;      /* setup, cps: flows or connections in flight. */
+	const char *loads;    /* latency: percents, with commas. */
+	uint64_t loss_ppm;    /* latency: frames lost per million that are not yet a loss. */
+	uint32_t established; /* full: flows opened first. */
+	double new_rate_mpps; /* full: frames of new flows; 0: none. */
+	bool fill;	      /* full: first a frame of every new flow. */
+
 	struct traffic traffic;
 };
 

@@ -87,15 +87,20 @@ uint32_t side_send(
 	return n;
 }
 
+static uint16_t room_for(struct side *side, unsigned int n)
+{
+	unsigned int room = ring_room(&side->front_end.tx, (uint16_t)n);
+
+	return (uint16_t)(room < n ? room : n);
+}
+
 unsigned int side_send_step(struct side *side, struct frame_maker *maker, enum tcp_step step,
 	uint32_t first, unsigned int n)
 {
 	struct ring *ring = &side->front_end.tx;
 	uint16_t bytes = frame_bytes_min(&maker->traffic);
-	uint16_t room = ring_room(ring, (uint16_t)n);
+	uint16_t room = room_for(side, n);
 
-	if (room > n)
-		room = (uint16_t)n;
 	for (uint16_t i = 0; i < room; i++) {
 		uint8_t *data = ring_frame(ring, i);
 
@@ -104,6 +109,37 @@ unsigned int side_send_step(struct side *side, struct frame_maker *maker, enum t
 		else
 			frame_write(maker, side->name, first + i, bytes, data);
 		ring_put(ring, i, bytes);
+	}
+	ring_publish(ring, room);
+	side->sent += room;
+	return room;
+}
+
+unsigned int side_send_flows(
+	struct side *side, const struct frame_maker *maker, const uint32_t flows[], unsigned int n)
+{
+	struct ring *ring = &side->front_end.tx;
+	uint16_t bytes = maker->traffic.sizes[0], room = room_for(side, n);
+
+	for (uint16_t i = 0; i < room; i++) {
+		frame_write(maker, side->name, flows[i], bytes, ring_frame(ring, i));
+		ring_put(ring, i, bytes);
+	}
+	ring_publish(ring, room);
+	side->sent += room;
+	return room;
+}
+
+unsigned int side_send_segments(struct side *side, const struct frame_maker *maker,
+	const struct tcp_segment segments[], unsigned int n)
+{
+	struct ring *ring = &side->front_end.tx;
+	uint16_t room = room_for(side, n);
+
+	for (uint16_t i = 0; i < room; i++) {
+		uint8_t *data = ring_frame(ring, i);
+
+		ring_put(ring, i, frame_write_segment(maker, side->name, &segments[i], data));
 	}
 	ring_publish(ring, room);
 	side->sent += room;

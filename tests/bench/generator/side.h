@@ -58,6 +58,20 @@ uint32_t side_send(
 unsigned int side_send_step(struct side *side, struct frame_maker *maker, enum tcp_step step,
 	uint32_t first, unsigned int n);
 
+/* Sends a frame in each of these n flows.  Returns how many the ring took: the first ones. */
+unsigned int side_send_flows(
+	struct side *side, const struct frame_maker *maker, const uint32_t flows[], unsigned int n);
+
+/* Sends these n TCP segments.  Returns how many the ring took: the first ones. */
+unsigned int side_send_segments(struct side *side, const struct frame_maker *maker,
+	const struct tcp_segment segments[], unsigned int n);
+
+/* How many frames the ring takes now, counted to at least a burst if there is room for it. */
+static inline unsigned int side_room(struct side *side)
+{
+	return ring_room(&side->front_end.tx, SIDE_BURST);
+}
+
 /* Takes in what is there, at most one burst.  Returns how many frames it was. */
 unsigned int side_receive(struct side *side, struct frame_maker *maker);
 

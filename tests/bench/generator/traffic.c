@@ -92,11 +92,10 @@ static unsigned int try_exchange(struct generator *generator, enum side_name fro
 	return before < n ? (unsigned int)before : n;
 }
 
-/* The first flows are tried for some seconds: a switch that has connected may not forward yet. */
-static unsigned int exchange(struct generator *generator, enum side_name from, enum tcp_step step,
-	uint32_t first, unsigned int n)
+static unsigned int exchange_step(struct generator *generator, enum side_name from,
+	enum tcp_step step, uint32_t first, unsigned int n, unsigned int tries)
 {
-	unsigned int tries = first == 0 ? FIRST_TRIES : LATER_TRIES, arrived = 0;
+	unsigned int arrived = 0;
 
 	for (unsigned int i = 0; i < tries && arrived < n; i++)
 		arrived = try_exchange(generator, from, step, first, n);
@@ -106,28 +105,42 @@ static unsigned int exchange(struct generator *generator, enum side_name from, e
 	return arrived;
 }
 
-int open_flows(struct generator *generator, uint32_t n_flows, uint64_t opened[N_SIDES])
+/* The first flows are tried for some seconds: a switch that has connected may not forward yet. */
+static int open_range(
+	struct generator *generator, uint32_t first, uint32_t n, uint64_t opened[N_SIDES])
 {
 	static const struct {
 		enum side_name from;
 		enum tcp_step step;
 	} steps[] = {
 		{SIDE_A, TCP_SYN_FRAME}, {SIDE_B, TCP_SYN_ACK_FRAME}, {SIDE_A, TCP_DATA_FRAME}};
-	unsigned int n_steps = generator->maker.tcp ? 3 : 2;
+	unsigned int n_steps = generator->maker.tcp ? 3 : 2, tries = FIRST_TRIES;
 
 	opened[SIDE_A] = opened[SIDE_B] = 0;
-	for (uint32_t first = 0; first < n_flows; first += SIDE_BURST) {
-		uint32_t left = n_flows - first, n = left < SIDE_BURST ? left : SIDE_BURST;
+	for (uint32_t done = 0; done < n; done += SIDE_BURST, tries = LATER_TRIES) {
+		uint32_t left = n - done, burst = left < SIDE_BURST ? left : SIDE_BURST;
 
 		for (unsigned int i = 0; i < n_steps; i++)
-			opened[steps[i].from] +=
-				exchange(generator, steps[i].from, steps[i].step, first, n);
+			opened[steps[i].from] += exchange_step(generator, steps[i].from,
+				steps[i].step, first + done, burst, tries);
 	}
 	if (opened[SIDE_A] && opened[SIDE_B])
 		return 0;
 	fprintf(stderr, "generator: %s arrived; is there a policy that allows the traffic?\n",
 		opened[SIDE_A] ? "nothing from B" : "nothing from A");
 	return -ENOTCONN;
+}
+
+int open_flows(struct generator *generator, uint32_t n_flows, uint64_t opened[N_SIDES])
+{
+	return open_range(generator, 0, n_flows, opened);
+}
+
+int open_flow(struct generator *generator, uint32_t flow)
+{
+	uint64_t opened[N_SIDES];
+
+	return open_range(generator, flow, 1, opened);
 }
 
 void drain(struct generator *generator, unsigned int milliseconds)
