@@ -316,6 +316,16 @@ uint32_t frame_flow(const struct frame_maker *maker, enum side_name receiver, co
 	return (port_b - SERVICE_PORT) * PORT_SPAN + port_a - FIRST_PORT;
 }
 
+uint32_t frame_flow_of_next_service(uint32_t n_flows)
+{
+	return (n_flows + PORT_SPAN - 1) / PORT_SPAN * PORT_SPAN;
+}
+
+uint16_t frame_service_port(uint32_t flow)
+{
+	return (uint16_t)(SERVICE_PORT + flow / PORT_SPAN);
+}
+
 struct tcp_segment frame_read_segment(
 	const struct frame_maker *maker, enum side_name receiver, const uint8_t *data)
 {

@@ -116,6 +116,12 @@ static inline bool frame_is_ours(const struct frame_maker *maker, enum side_name
 /* The flow that a frame of ours is of; n_flows or more if its ports are of none. */
 uint32_t frame_flow(const struct frame_maker *maker, enum side_name receiver, const uint8_t *data);
 
+/* Of all flows that n_flows or more precede, the first with a port of its own on B's side. */
+uint32_t frame_flow_of_next_service(uint32_t n_flows);
+
+/* The port that a flow has on B's side. */
+uint16_t frame_service_port(uint32_t flow);
+
 /* The stamp in a frame of ours. */
 static inline uint64_t frame_stamp(const struct frame_maker *maker, const uint8_t *data)
 {

@@ -39,6 +39,22 @@ const struct mode modes[] = {
 		.tcp = true,
 		.n_flows = FRAME_FLOWS_MAX},
 	{.name = "full", .run = mode_full, .help = "established flows beside ever new ones"},
+	{.name = "attack",
+		.run = mode_attack,
+		.help = "a steady rate, and new flows, while a third guest attacks",
+		.udp = true},
+	{.name = "keep",
+		.run = mode_keep,
+		.help = "a steady rate while the switch is killed or changed: gap, loss, "
+			"survivors"},
+	{.name = "bulk",
+		.run = mode_bulk,
+		.help = "TCP in frames of 64 KiB from A to B, by segmentation offload",
+		.tcp = true,
+		.features = 1u << VIRTIO_NET_F_CSUM | 1u << VIRTIO_NET_F_GUEST_CSUM |
+			    1u << VIRTIO_NET_F_HOST_TSO4 | 1u << VIRTIO_NET_F_HOST_TSO6 |
+			    1u << VIRTIO_NET_F_GUEST_TSO4 | 1u << VIRTIO_NET_F_GUEST_TSO6,
+		.tx_frame_bytes_max = UINT16_MAX},
 	{.name = NULL},
 };
 

@@ -40,6 +40,9 @@ struct mode {
 extern const struct mode modes[];
 
 int mode_forward(struct generator *generator);
+int mode_attack(struct generator *generator);
+int mode_keep(struct generator *generator);
+int mode_bulk(struct generator *generator);
 int mode_latency(struct generator *generator);
 int mode_setup(struct generator *generator);
 int mode_cps(struct generator *generator);

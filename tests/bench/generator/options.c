@@ -47,6 +47,14 @@ static const struct option_entry entries[] = {
 		"frames in each ring, a power of two (default 1024)"},
 	{"device", OPTION_TEXT, FIELD(device), 0, "TEXT",
 		"virtio features, as \"mrg_rxbuf=0\" (default mrg_rxbuf=1)"},
+	{"watch", OPTION_YES, FIELD(watch), 0, NULL, "keep: one flow more, with a port of its own"},
+	{"socket-c", OPTION_TEXT, FIELD(socket_c), 0, "PATH", "attack: the third guest's socket"},
+	{"attack", OPTION_TEXT, FIELD(attack), 0, "NAME",
+		"attack: none (the default), random, syn or mac"},
+	{"attack-rate", OPTION_RATE, FIELD(attack_rate_mpps), 10000, "MPPS",
+		"attack: frames of the third guest (default 0: as its ring takes them)"},
+	{"new-flows", OPTION_NUMBER, FIELD(new_flows), 10000000, "N",
+		"attack: flows opened per second meanwhile (default none)"},
 	{"core", OPTION_NUMBER, FIELD(core), 1023, "N", "the core to run on (default 1)"},
 	{"window", OPTION_NUMBER, FIELD(window), 65536, "N",
 		"setup, cps: flows or connections in flight (default 1024)"},
@@ -218,6 +226,7 @@ void options_parse(struct options *options, int argc, char **argv)
 	int which, at;
 
 	*options = (struct options){.mode = "forward",
+		.attack = "none",
 		.device = "mrg_rxbuf=1",
 		.seconds = 2,
 		.rounds = 3,

@@ -22,6 +22,12 @@ struct options {
 	uint64_t seconds, rounds, core, queue_frames;
 	double rate_mpps; /* 0: as fast as the rings take it. */
 	bool no_huge;
+	bool watch;		 /* Mode keep: a flow more, see there. */
+	const char *socket_c;	 /* Mode attack: the hostile guest's. */
+	const char *attack;	 /* What it does: none, random, syn, mac. */
+	double attack_rate_mpps; /* 0: as fast as its ring takes it. */
+	uint64_t new_flows;	 /* That A opens per second meanwhile. */
+
 	uint64_t window;      /* setup, cps: flows or connections in flight. */
 	const char *loads;    /* latency: percents, with commas. */
 	uint64_t loss_ppm;    /* latency: frames lost per million that are not yet a loss. */
