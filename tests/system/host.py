@@ -206,10 +206,10 @@ class Packets:
 
     def drain(self):
         """Forgets what has come in so far."""
-        for _ in self._pending():
+        for _ in self.pending():
             pass
 
-    def _pending(self):
+    def pending(self):
         """What other hosts have sent (a raw socket sees its own frames as well)."""
         while True:
             try:
@@ -237,7 +237,7 @@ class Packets:
         limit = time.monotonic() + seconds
         while len(found) < count and (left := limit - time.monotonic()) > 0:
             select.select([self.socket], [], [], left)
-            for raw in self._pending():
+            for raw in self.pending():
                 frame = Ether(raw)
                 if condition(frame):
                     found.append(frame)
