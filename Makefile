@@ -61,14 +61,14 @@ DATAPATH := $(addprefix datapath/,$(addsuffix .c, \
 	worker packet packet_extension packet_quoted storm conn connection program actions \
 	offload offload_shape offload_cut drop \
 	miss spoof fragment forward mac_table verdict reject \
-	event log_thread sweep conn_file conn_adopt \
+	event log_account log_thread sweep conn_file conn_adopt \
 	config config_zones config_port status control control_conn telemetry \
 	dpdk buffers options))
 DATAPATH_MAIN := datapath/main.c
 
 # Those of them that need neither DPDK nor Open vSwitch: tested and fuzzed without.
 CORE := $(addprefix datapath/,$(addsuffix .c, \
-	vhost_ring packet packet_extension packet_quoted storm conn program drop spoof fragment mac_table conn_file conn_adopt))
+	vhost_ring packet packet_extension packet_quoted storm conn program drop spoof fragment mac_table conn_file conn_adopt log_account))
 
 # The rest of them.
 DRIVEN := $(filter-out $(CORE),$(DATAPATH)) $(DATAPATH_MAIN)
@@ -374,7 +374,7 @@ distclean: ## Remove build/ altogether
 help: ## List what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
-.PHONY: all lib check check-run unit fuzz system bench bench-quick bench-run bench-parts lint demo setup install uninstall clean distclean help FORCE
+.PHONY: all lib check check-run unit fuzz system soak bench bench-quick bench-run bench-parts lint demo setup install uninstall clean distclean help FORCE
 .SECONDARY:
 
 -include $(shell [ ! -d $(OUT)/obj ] || find $(OUT)/obj -name '*.d') $(shell [ ! -d $(BUILD)/fuzz/obj ] || find $(BUILD)/fuzz/obj -name '*.d')

@@ -55,12 +55,24 @@ static inline void clear(struct log_event *event)
 
 _Static_assert(sizeof(struct log_event) % 32 == 0, "cleared by two vectors at a time");
 
+/* Counts an event where the next process will see it, should this one be killed. */
+static inline void count_produced(struct log_ring *ring)
+{
+	_Atomic uint64_t *produced = atomic_load_explicit(&ring->produced, memory_order_acquire);
+
+	if (produced != NULL)
+		atomic_store_explicit(produced,
+			atomic_load_explicit(produced, memory_order_relaxed) + 1,
+			memory_order_relaxed);
+}
+
 /* Reserves the place of the next event, all zero, to be filled and then pushed.  NULL: the ring is
  * full, and the event is lost and counted. */
 static struct log_event *reserve(struct log_ring *ring)
 {
 	struct rte_ring_zc_data place;
 
+	count_produced(ring);
 	if (rte_ring_enqueue_zc_burst_elem_start(
 		    ring->ring, sizeof(struct log_event), 1, &place, NULL) == 1) {
 		fetch_ahead(place.ptr1);

@@ -13,17 +13,20 @@
  *
  * What could not be stored is never silent.  Events lost to a full ring are counted by their
  * producer, records that the store refused are counted here, and as soon as a record can be written
- * again a gap record with the number comes first.
+ * again a gap record with the number comes first.  Those that die with a process are told by the
+ * next one, which reads their number in the account (log_account.h).
  */
 #include <config.h>
 
 #include "datapath/switch.h"
 
 #include <arpa/inet.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "datapath/log_account.h"
 #include "openvswitch/vlog.h"
 #include "ovs-rcu.h"
 #include "ovs-thread.h"
@@ -38,6 +41,8 @@ enum {
 	BURST = 64,
 	RETRY_MS = 2000, /* Between two attempts to open a store that failed. */
 };
+
+_Static_assert(LOG_ACCOUNT_PRODUCERS == WORKERS_MAX + 1, "workers and the sweep");
 
 /* A record whose strings are its own. */
 struct named_record {
@@ -55,10 +60,11 @@ struct log_thread {
 	struct log_thread_stats stats;
 
 	/* The thread's own. */
+	struct log_account *account; /* NULL if there can be none. */
 	struct log_store *store;
 	char error[256];
 	uint64_t sequence, retry_ns;
-	uint64_t lost;	       /* Not stored, in all. */
+	uint64_t lost;	       /* Not stored, in all: what died with the last process, too. */
 	uint64_t lost_told;    /* Of those, named by a gap record that is stored for good... */
 	uint64_t lost_telling; /* ...or by one in the transaction in progress. */
 	uint64_t ring_lost;    /* Of those, lost by the rings. */
@@ -313,6 +319,9 @@ static void commit(struct log_thread *log, uint64_t now_ns)
 		give_up_store(log, now_ns);
 		return;
 	}
+	if (log->account != NULL)
+		log_account_settle(
+			log->account, log->pending - log->pending_gaps + log->lost_telling);
 	log->stored += log->pending;
 	log->lost_told += log->lost_telling;
 	log->pending = log->pending_gaps = log->lost_telling = 0;
@@ -423,6 +432,37 @@ static void copy_settings(struct log_thread *log, const struct log_settings *set
 	log->settings.directory = xstrdup(settings->directory);
 }
 
+static void count_in_account(struct log_thread *log)
+{
+	struct cordon_switch *sw = log->sw;
+
+	atomic_store(&sw->sweep_events.produced, log_account_producer(log->account, 0));
+	for (unsigned int i = 0; i < sw->n_workers; i++)
+		atomic_store(&sw->workers[i]->events.produced,
+			log_account_producer(log->account, i + 1));
+}
+
+/* What died with the last process is this one's to tell. */
+static void open_account(struct log_thread *log)
+{
+	uint64_t missing;
+	int error;
+
+	log->account = log_account_open(log->sw->options->run_directory, &missing, &error);
+	if (log->account == NULL) {
+		VLOG_WARN("%s/log-account: %s; should this process be killed, the log will not "
+			  "say how many records were lost with it",
+			log->sw->options->run_directory, ovs_strerror(-error));
+		return;
+	}
+	if (missing != 0)
+		VLOG_WARN("traffic log: %" PRIu64 " records were lost with the last process, "
+			  "which did not end in order",
+			missing);
+	log->lost = missing;
+	count_in_account(log);
+}
+
 struct log_thread *log_thread_start(struct cordon_switch *sw, const struct log_settings *settings)
 {
 	struct log_thread *log = calloc(1, sizeof(*log));
@@ -432,6 +472,7 @@ struct log_thread *log_thread_start(struct cordon_switch *sw, const struct log_s
 	log->sw = sw;
 	ovs_mutex_init(&log->mutex);
 	copy_settings(log, settings);
+	open_account(log);
 	log->thread = ovs_thread_create("log", log_main, log);
 	return log;
 }
@@ -446,6 +487,7 @@ void log_thread_join(struct log_thread *log)
 	while (run_once(log))
 		continue;
 	log_store_close(log->store);
+	log_account_close(log->account);
 	free(log->settings.directory);
 	ovs_mutex_destroy(&log->mutex);
 	free(log);

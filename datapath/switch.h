@@ -89,6 +89,8 @@ struct switch_options;
 struct log_ring {
 	struct rte_ring *ring; /* Elements are struct log_event. */
 	_Atomic uint64_t lost; /* The producer counts, the log thread reads. */
+	/* In the log's account: all events, lost ones too.  NULL until the log thread starts. */
+	_Atomic(_Atomic uint64_t *) produced;
 };
 
 /* A receive queue in a worker's poll list. */
