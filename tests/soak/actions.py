@@ -135,6 +135,15 @@ class Actions:
         newest = max((row["revision"] for row in self.switch.json("policy", "history")), default=0)
         wait_for(lambda: self.switch.status()["policy_revision"] == newest, WAIT_SECONDS, f"policy revision {newest}")
 
+    def everything_once(self):
+        """What a process needs for an action it gets when it is first done, and keeps."""
+        self.journal.write("everything once")
+        for name in ("k0", "g0"):
+            self.world.unplug(name)
+            self.world.plug(name)
+        for action in (self.reboot_guest, self.kill_database, self.apply_policy, self.flush):
+            action()
+
     def check_alive(self):
         pid = self.switch.pid()
         assert pid and process_is_alive(pid), "the switch has ended by itself"

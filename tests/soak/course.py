@@ -43,6 +43,7 @@ class Course:
         self._churn(restarts_end, restarts=True)
         if self.journal.counts.get("kill-switch", 0) == 0:
             self.actions.kill_switch()
+        self.actions.everything_once()
         self._audit()
         life = leaks.Life(self)
         self._go()

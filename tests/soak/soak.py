@@ -28,7 +28,7 @@ def parse_arguments():
     parser.add_argument("--seed", type=int, default=None, help="of an earlier run, to repeat what it did")
     parser.add_argument("--build", default=os.path.join(ROOT, "build"), help="where the programs are")
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--rate", type=int, default=2000, help="frames/s that are begun")
+    parser.add_argument("--rate", type=int, default=2000, help="frames/s, answers too")
     parser.add_argument("--no-huge", action="store_true", help="without hugepages, even if there are some")
     parser.add_argument("--keep", help="copies journal, violations and the programs' logs to this directory in any case")
     return parser.parse_args()

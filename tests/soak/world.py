@@ -212,6 +212,10 @@ class World:
         self.stations.tell("endpoint", endpoint.number, endpoint.wire.name if plugged else "-", endpoint.vlan, endpoint.mac,
                            endpoint.ipv4, endpoint.ipv6)
 
+    def unsettle(self, endpoint):
+        """Until it is placed again, it may be where it was or where it will be."""
+        self.stations.tell("unsettled", endpoint.number)
+
     def endpoint_of(self, wire):
         return next((one for one in self.vnics() if one.wire is wire), None)
 
@@ -238,6 +242,9 @@ class World:
         with self.changing() as commit:
             wire.plugged = True
             commit()
+            if endpoint:
+                self.place(endpoint)
+                self.unsettle(endpoint)
             self.switch.add_port(name, **options)
             if endpoint:
                 self.wait_port(endpoint)
@@ -250,9 +257,11 @@ class World:
             wire.plugged = False
             commit()
             if endpoint:
-                self.place(endpoint, plugged=False)
+                self.unsettle(endpoint)
             self.switch.cordon("port", "del", name)
             wait_for(lambda: self.switch.try_cordon("drops", name).returncode != 0, WAIT_SECONDS, f"the end of {name}")
+            if endpoint:
+                self.place(endpoint, plugged=False)
 
     def move_zone(self, endpoint, zone):
         with self.changing() as commit:
@@ -265,7 +274,7 @@ class World:
         with self.changing() as commit:
             endpoint.network = network
             commit()
-            self.stations.tell("unsettled", endpoint.number)
+            self.unsettle(endpoint)
             self.switch.cordon("port", "set", endpoint.name, "--network", network)
             self.wait_port(endpoint)
             self.place(endpoint)

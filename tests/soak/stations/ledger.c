@@ -116,12 +116,13 @@ static void receive_broadcast(struct soak *soak, struct wire *wire, const struct
 
 /* What an uplink gets though nobody behind it is meant: what is for outside, wherever that is by
  * now, what is for an unplugged vNIC, and for one that is not in the sender's VLAN. */
-static bool is_flooded(const struct soak *soak, const struct wire *wire, const struct label *label)
+static bool is_flooded(
+	const struct soak *soak, const struct wire *wire, const struct frame_seen *seen)
 {
-	const struct endpoint *to = &soak->endpoints[label->destination];
+	const struct endpoint *to = &soak->endpoints[seen->label.destination];
 
 	return wire->trunk && (to->wire == NULL || (to->wire->trunk && to->wire != wire) ||
-				      label->vlan != to->vlan || to->since_ns == UINT64_MAX);
+				      seen->vlan != to->vlan || to->since_ns == UINT64_MAX);
 }
 
 /* A frame that was sent before its sender's port moved may be in the new VLAN. */
@@ -151,11 +152,11 @@ void ledger_receive(struct wire *wire, const uint8_t *frame, size_t bytes)
 			&seen);
 	} else if (seen.label.kind == FRAME_BROADCAST) {
 		receive_broadcast(soak, wire, &seen);
-	} else if (is_flooded(soak, wire, &seen.label)) {
+	} else if (is_flooded(soak, wire, &seen)) {
 		soak->flooded++;
 	} else if (soak->endpoints[seen.label.destination].wire == wire) {
 		receive_own(soak, wire, &seen);
-	} else {
+	} else if (seen.label.sent_ns > soak->endpoints[seen.label.destination].since_ns) {
 		tell(soak, wire, "delivered to another", &soak->wrong, &seen);
 	}
 }

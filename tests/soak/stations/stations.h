@@ -116,7 +116,7 @@ struct soak {
 	struct cell cells[ENDPOINTS_MAX][ENDPOINTS_MAX][SERVICES];
 	struct slot slots[ENDPOINTS_MAX][ENDPOINTS_MAX][SERVICES][VERSIONS];
 
-	uint32_t rate; /* Frames per second that are begun; 0: none. */
+	uint32_t rate; /* Frames per second, answers too; 0: none. */
 	double owed;
 	uint64_t last_tick_ns;
 

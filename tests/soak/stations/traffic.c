@@ -12,9 +12,11 @@ enum {
 	FLOW_FRAMES_MAX = 30, /* Frames of one connection. */
 	BROADCAST_PERCENT = 3,
 	SPOOFED_PERCENT = 2,
+	PASSED_OVER_PERCENT = 60,
 	PADDING_MAX = 1400, /* Of a few frames. */
 	PADDING_SMALL = 60,
-	BURST_MAX = 64, /* Frames of one tick, so that receivers get their turn. */
+	TRIES_MAX = 256, /* Of which many find that they may not, or cannot. */
+	BURST_MAX = 64,	 /* Frames of one tick, so that receivers get their turn. */
 };
 
 /* xorshift128+ (Vigna, 2014). */
@@ -59,6 +61,7 @@ static bool send_plan(struct soak *soak, struct frame_plan *plan)
 		return false;
 	}
 	wire->sent++;
+	soak->owed--;
 	soak->sent[plan->label.kind]++;
 	return true;
 }
@@ -158,6 +161,11 @@ static void send_spoofed(struct soak *soak, unsigned int from, unsigned int to, 
 		send_plan(soak, &plan);
 }
 
+static bool is_outside(const struct endpoint *endpoint)
+{
+	return endpoint->wire != NULL && endpoint->wire->trunk;
+}
+
 static unsigned int choose_endpoint(struct soak *soak)
 {
 	unsigned int chosen;
@@ -168,14 +176,18 @@ static unsigned int choose_endpoint(struct soak *soak)
 	return chosen;
 }
 
-static bool is_outside(const struct endpoint *endpoint)
+/* Most pairs may not talk: some of those give their turn to others. */
+static bool is_passed_over(
+	struct soak *soak, unsigned int from, unsigned int to, unsigned int service)
 {
-	return endpoint->wire != NULL && endpoint->wire->trunk;
+	return soak->cells[from][to][service].state == CELL_DENIED &&
+	       random_below(soak, 100) < PASSED_OVER_PERCENT;
 }
 
 static void send_one(struct soak *soak)
 {
 	unsigned int from = choose_endpoint(soak), to = choose_endpoint(soak);
+	unsigned int service = random_below(soak, SERVICES);
 	uint32_t dice = random_below(soak, 100);
 
 	if (soak->endpoints[from].wire == NULL)
@@ -187,9 +199,8 @@ static void send_one(struct soak *soak)
 		return;
 	else if (dice < BROADCAST_PERCENT + SPOOFED_PERCENT)
 		send_spoofed(soak, from, to, choose_endpoint(soak));
-	else
-		traffic_send(soak, FRAME_REQUEST, from, to, random_below(soak, SERVICES),
-			random_below(soak, VERSIONS));
+	else if (!is_passed_over(soak, from, to, service))
+		traffic_send(soak, FRAME_REQUEST, from, to, service, random_below(soak, VERSIONS));
 }
 
 void traffic_tick(struct soak *soak, uint64_t now_ns)
@@ -198,7 +209,7 @@ void traffic_tick(struct soak *soak, uint64_t now_ns)
 	soak->last_tick_ns = now_ns;
 	if (soak->owed > BURST_MAX)
 		soak->owed = BURST_MAX;
-	for (; soak->owed >= 1; soak->owed--)
+	for (unsigned int tries = 0; soak->owed >= 1 && tries < TRIES_MAX; tries++)
 		send_one(soak);
 }
 
