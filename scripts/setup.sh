@@ -6,7 +6,8 @@
 #	scripts/setup.sh GROUP...		installs what is missing
 #	scripts/setup.sh --check GROUP...	only says what is missing, and fails if something is
 #
-# Groups: build (make), run (cordon up, make demo), check (make check), bench (make bench), lint (make lint).
+# Groups: build (make), run (cordon up, make demo), check (make check), bench (make bench),
+# instructions (make bench-instructions), lint (make lint).
 # Called by the Makefile.  Nothing is changed on the host but packages.
 set -eu
 
@@ -14,7 +15,8 @@ packages_build="gcc libc6-dev make pkgconf python3 libdpdk-dev libyaml-dev libsq
 	libxdp-dev libbpf-dev libnuma-dev openvswitch-source"
 packages_run="python3 openvswitch-common iproute2 iputils-ping curl procps"
 packages_check="libcmocka-dev clang libclang-rt-dev llvm python3-pytest python3-scapy dpdk-dev iperf3 tcpdump ethtool"
-packages_bench="python3 dpdk-dev openvswitch-switch openvswitch-switch-dpdk openvswitch-common iproute2 nftables util-linux"
+packages_bench="python3 dpdk-dev iperf3 openvswitch-switch openvswitch-switch-dpdk openvswitch-common iproute2 nftables util-linux"
+packages_instructions="valgrind python3"
 packages_lint="clang-format cppcheck shellcheck python3"
 
 here=$(cd "$(dirname "$0")/.." && pwd)
@@ -36,8 +38,9 @@ packages_of() {
 		run) echo "$packages_run" ;;
 		check) echo "$packages_check" ;;
 		bench) echo "$packages_bench" ;;
+		instructions) echo "$packages_instructions" ;;
 		lint) echo "$packages_lint" ;;
-		*) fail "there is no group '$group'; groups are build, run, check, bench, lint" ;;
+		*) fail "there is no group '$group'; groups are build, run, check, bench, instructions, lint" ;;
 		esac
 	done
 }
@@ -92,7 +95,7 @@ if [ "${1:-}" = --check ]; then
 	only_check=yes
 	shift
 fi
-[ $# -gt 0 ] || fail "usage: scripts/setup.sh [--check] build|run|check|bench|lint ..."
+[ $# -gt 0 ] || fail "usage: scripts/setup.sh [--check] build|run|check|bench|instructions|lint ..."
 
 # shellcheck disable=SC2046 # A list of words is what is wanted.
 set -- $(packages_of "$@")

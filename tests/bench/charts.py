@@ -14,6 +14,7 @@
 The thin line at a bar's end reaches from the least round to the most.  The dashed line is the target.
 """
 
+import glob
 import os
 from xml.sax.saxutils import escape
 
@@ -106,8 +107,10 @@ def chart(figure, measured, medians, rounds):
 
 
 def write_charts(directory, figures, bench):
-    """DIRECTORY/<key>.svg for every figure that was measured."""
+    """DIRECTORY/<key>.svg for every figure that was measured; those of earlier runs go."""
     os.makedirs(directory, exist_ok=True)
+    for path in glob.glob(os.path.join(directory, "*.svg")):
+        os.unlink(path)
     medians = bench.medians()
     for figure in figures:
         if figure.key in bench.measured:

@@ -12,10 +12,12 @@ A session is one life of both programs:
 
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass, field
 
@@ -27,7 +29,7 @@ GENERATOR = os.path.join(BUILD, "bench", "generator")
 WAITED_MAX = 0.08  # Of a round's time, that others may have of a core (the kernel keeps 5 % from real-time threads).
 PAUSE_SECONDS = 3  # Before a disturbed round is repeated.
 SOCKET_SECONDS = 20
-OPEN_SECONDS = 120
+SESSION_SECONDS = 240  # Then the generator is stopped, and the measurement has failed.
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,11 @@ class Settings:
 
 
 class Failed(Exception):
-    """A measurement that did not come about, and why."""
+    """A measurement that did not come about: why, and what its programs say of themselves."""
+
+    def __init__(self, why, report=""):
+        super().__init__(why)
+        self.report = report
 
 
 def say(text):
@@ -58,6 +64,7 @@ class Session:
         self.needs = needs
         self.device = None
         self.generator = None
+        self.limit = None
         self.heading = ""
         self.waited = 0.0
         self.watches = []
@@ -79,24 +86,34 @@ class Session:
             command += [f"--socket-{side}", path]
         self.generator = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                           stderr=self.errors, text=True, start_new_session=True)
+        self.limit = threading.Timer(SESSION_SECONDS, self.generator.kill)
+        self.limit.daemon = True
+        self.limit.start()
         first = self.sockets[self.sides[0]]
         try:
             wait_for(lambda: os.path.exists(first) or self.generator.poll() is not None, SOCKET_SECONDS, "the socket")
+            self._check_generator()
             self.device = DEVICES[self.device_name](self.sockets, self.needs)
-        except (AssertionError, RuntimeError) as error:
-            raise Failed(f"{error}\n{self._generator_errors()}") from error
+        except (AssertionError, RuntimeError, subprocess.TimeoutExpired) as error:
+            why, _, report = str(error).partition("\n")
+            raise Failed(why, report) from error
         self.heading = self.generator.stdout.readline()  # It comes when the generator begins to measure.
         if not self.heading:
             self.generator.wait()
-            raise Failed(f"{self._generator_errors()}\n{self.device.report()}")
+            self._check_generator()
+            raise Failed("the generator ended without a word", self.device.report())
         self.watches = [Watch(self.generator.pid, 0.02), Watch(self.device.pid())]
         if self.settings.realtime:
             for watch in self.watches:
                 watch.make_realtime()
 
-    def _generator_errors(self):
-        self.errors.seek(0)
-        return self.errors.read().strip()
+    def _check_generator(self):
+        if self.generator.poll():
+            self.errors.seek(0)
+            why = self.errors.read().strip() or f"the generator ended with status {self.generator.returncode}"
+            if self.generator.returncode == -signal.SIGKILL:
+                why = f"nothing came of it within {SESSION_SECONDS} s"
+            raise Failed(why, self.device.report() if self.device else "")
 
     def device_restarted(self):
         """To be called by who has replaced the device's process: another one is watched from now on."""
@@ -108,14 +125,15 @@ class Session:
         output = self.generator.stdout.read()
         # Who has ended, but is not waited for yet, can still be looked at.
         self.waited = max([self.waited] + [watch.look() for watch in self.watches])
-        if self.generator.wait() != 0:
-            raise Failed(f"{self._generator_errors()}\n{self.device.report()}")
+        self.generator.wait()
+        self._check_generator()
         return json.loads(self.heading + output)
 
     def close(self):
         if self.device:
             self.device.close()
         if self.generator:
+            self.limit.cancel()
             end(self.generator)
             self.generator.stdout.close()
         self.errors.close()
@@ -134,6 +152,12 @@ class Measured:
 
     def median(self):
         return statistics.median(self.values)
+
+
+@dataclass(frozen=True)
+class Failure:
+    why: str
+    report: str
 
 
 class Bench:
@@ -164,7 +188,7 @@ class Bench:
             result, disturbed = self._measure_undisturbed(case, turn, label)
         except Failed as error:
             say(f"{label}  FAILED: {error}")
-            self.failures.append(f"{case.name} {turn.label()}: {str(error).splitlines()[0] if str(error) else error}")
+            self.failures.append(Failure(f"{case.name} {turn.label()}, round {number}: {error}", error.report))
             return False
         for key, value in result.values.items():
             measured = self.measured.setdefault(key, {}).setdefault(turn.device, Measured())

@@ -52,6 +52,8 @@ def table_lines(figures, measured, medians, devices):
 def print_table(figures, bench):
     measured, medians = bench.measured, bench.medians()
     figures = [figure for figure in figures if figure.key in measured]
+    for failure in bench.failures:
+        print(f"failed: {failure.why}")
     if not figures:
         print("nothing was measured")
         return
@@ -64,8 +66,6 @@ def print_table(figures, bench):
     if any(one.disturbed for row in measured.values() for one in row.values()):
         print("\n! Other work on this machine disturbed some of these rounds, and went on doing so when they were "
               "repeated.\n  Their figures are too low; --realtime helps.")
-    for failure in bench.failures:
-        print(f"\nfailed: {failure}")
 
 
 def machine():
@@ -84,7 +84,7 @@ def write_json(path, content):
 
 
 def write_files(directory, figures, bench):
-    """results.json and rounds.json."""
+    """results.json, rounds.json, and failures.log with what the programs of failed measurements said."""
     os.makedirs(directory, exist_ok=True)
     medians = bench.medians()
     units = {figure.key: figure.unit for figure in figures}
@@ -92,4 +92,6 @@ def write_files(directory, figures, bench):
                {key: {"unit": units[key], **{name: row[name] for name in DEVICE_NAMES if name in row}}
                 for key, row in medians.items()})
     write_json(os.path.join(directory, "rounds.json"),
-               {"machine": machine(), "rounds": bench.rounds, "failures": bench.failures})
+               {"machine": machine(), "rounds": bench.rounds, "failures": [failure.why for failure in bench.failures]})
+    with open(os.path.join(directory, "failures.log"), "w", encoding="utf-8") as file:
+        file.write("".join(f"=== {failure.why}\n{failure.report}\n" for failure in bench.failures))
