@@ -238,6 +238,8 @@ $(OUT)/tests/%_test: $(OUT)/obj/tests/unit/%_test.o
 	$(call say,LD,$@) $(LINK) $^ $(UNIT_LIBS) -lyaml -lsqlite3 -lcmocka -lm -lpthread $(LINKED)
 
 # The order matters to the linker: who calls comes before who is called.
+$(call unit_programs,tests/unit/generator_test.c): \
+	$(call objects,$(addprefix tests/bench/generator/,frame.c histogram.c ring.c))
 $(call unit_programs,$(UNIT_CLI)): $(OUT)/libcli.a
 $(call unit_programs,$(UNIT_DPDK)): $(OUT)/libdatapath.a
 $(call unit_programs,$(UNIT_CLI) $(UNIT_MODEL) $(UNIT_DPDK)): $(OUT)/libmodel.a
@@ -264,10 +266,9 @@ $(BUILD)/fuzz/%_fuzz: $(BUILD)/fuzz/obj/tests/fuzz/%_fuzz.o $(BUILD)/fuzz/libroo
 
 GENERATOR_OBJECTS := $(call objects,$(sort $(wildcard tests/bench/generator/*.c)))
 
-$(GENERATOR_OBJECTS): ROOM_CFLAGS = $(DPDK_CFLAGS)
 $(OUT)/bench/generator: $(GENERATOR_OBJECTS)
 	@mkdir -p $(@D)
-	$(call say,LD,$@) $(LINK) $^ $(DPDK_LIBS) $(LINKED)
+	$(call say,LD,$@) $(LINK) $^ $(LINKED)
 
 # What the parts cost by themselves: $(OUT)/bench/*_bench, each of which says at its top how it is run.
 BENCHES := $(patsubst tests/bench/%.c,$(OUT)/bench/%,$(sort $(wildcard tests/bench/*_bench.c)))

@@ -18,7 +18,7 @@
 
 #include "tests/bench/generator/mode.h"
 
-enum { FLOWS_DEFAULT = 1024 };
+enum { FLOWS_DEFAULT = 1024, WINDOW_DEFAULT = 1024 };
 
 const struct mode modes[] = {
 	{.name = "forward",
@@ -37,7 +37,8 @@ const struct mode modes[] = {
 		.run = mode_cps,
 		.help = "whole TCP connections: open, one request, close",
 		.tcp = true,
-		.n_flows = FRAME_FLOWS_MAX},
+		.n_flows = FRAME_FLOWS_MAX,
+		.window = 512},
 	{.name = "full", .run = mode_full, .help = "established flows beside ever new ones"},
 	{.name = "attack",
 		.run = mode_attack,
@@ -146,6 +147,8 @@ int main(int argc, char **argv)
 	generator.options.traffic.tcp |= mode->tcp;
 	if (!generator.options.traffic.n_flows)
 		generator.options.traffic.n_flows = mode->n_flows ? mode->n_flows : FLOWS_DEFAULT;
+	if (!generator.options.window)
+		generator.options.window = mode->window ? mode->window : WINDOW_DEFAULT;
 	options_finish(&generator.options);
 	error = run(&generator, mode);
 	for (unsigned int i = 0; i < N_SIDES; i++)

@@ -30,7 +30,7 @@ struct mode {
 	/* What its traffic and its cards are like, if not as usual. */
 	bool stamped;
 	bool tcp, udp;		     /* Only this. */
-	uint32_t n_flows;	     /* If the options do not say; 0 means 1024. */
+	uint32_t n_flows, window;    /* If the options do not say; 0 means 1024. */
 	uint64_t features;	     /* Virtio features beside those of --device. */
 	uint32_t tx_frame_bytes_max; /* See struct side_setup. */
 	uint16_t tx_chain;

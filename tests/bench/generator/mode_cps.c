@@ -16,6 +16,9 @@
  * A connection is complete when B has A's last ACK.  B keeps no state: all that it answers follows
  * from what came.  What is lost is sent again by the side that would notice: A, but for B's FIN.
  *
+ * A connection has at most two frames on their way to one side, so a window of half a ring never
+ * asks for more than the ring has room for.
+ *
  * Memory: 8 bytes per flow (a connection's ports), and 6 MiB for what is in flight.
  */
 #include <errno.h>

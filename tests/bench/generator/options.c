@@ -57,7 +57,7 @@ static const struct option_entry entries[] = {
 		"attack: flows opened per second meanwhile (default none)"},
 	{"core", OPTION_NUMBER, FIELD(core), 1023, "N", "the core to run on (default 1)"},
 	{"window", OPTION_NUMBER, FIELD(window), 65536, "N",
-		"setup, cps: flows or connections in flight (default 1024)"},
+		"flows or connections in flight (default setup: 1024, cps: 512)"},
 	{"loads", OPTION_TEXT, FIELD(loads), 0, "LIST",
 		"latency: percents of the no-drop rate (default 10,50,90)"},
 	{"loss", OPTION_NUMBER, FIELD(loss_ppm), 1000000, "PPM",
@@ -232,7 +232,6 @@ void options_parse(struct options *options, int argc, char **argv)
 		.rounds = 3,
 		.core = 1,
 		.queue_frames = 1024,
-		.window = 1024,
 		.loads = "10,50,90",
 		.established = 1024};
 	for (unsigned int i = 0; i < N_ENTRIES; i++)
