@@ -107,7 +107,7 @@ WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wer
 DPDK_CFLAGS := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags libdpdk 2>/dev/null))
 DPDK_LIBS := $(shell pkg-config --libs libdpdk 2>/dev/null)
 # The same instruction set in all rooms of the packet path as in DPDK's inline functions.
-MACHINE := $(filter -m%,$(DPDK_CFLAGS))
+MACHINE := $(filter -m%,$(DPDK_CFLAGS)) -mprfchw
 # Where Open vSwitch's macros are used, clang blames us for their comparisons; gcc looks after ours.
 OVS_CFLAGS := -isystem $(OVS)/include -isystem $(OVS)/lib -isystem $(OVS) \
 	$(if $(findstring clang,$(CC)),-Wno-sign-compare)

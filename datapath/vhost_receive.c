@@ -168,6 +168,7 @@ uint16_t vhost_receive(struct vhost_device *device, uint16_t queue, struct rte_m
 		struct rte_mbuf *frame = frames[i];
 		enum outcome outcome = RECEIVED;
 
+		vhost_ring_fetch_ahead(ring, &device->memory);
 		if (unlikely(!receive_plain(device, &burst, &burst.chains[i], frame))) {
 			begin_frame(frame, 0);
 			outcome =

@@ -62,6 +62,7 @@ void vhost_ring_start(struct vhost_ring *ring, enum ring_direction direction,
 	ring->direction = direction;
 	ring->event_index = event_index;
 	ring->next_available = next_available;
+	ring->seen = next_available;
 	ring->next_used = next_used;
 	ring->published = next_used;
 	atomic_store_explicit(&ring->fault, RING_SOUND, memory_order_relaxed);
@@ -211,18 +212,6 @@ static inline unsigned int read_heads(
 	return n;
 }
 
-/* Headers and the first bytes of a frame lie within two cache lines. */
-static inline void fetch(const struct guest_piece *piece, enum ring_direction direction)
-{
-	if (direction == RING_TO_GUEST) {
-		__builtin_prefetch(piece->data, 1);
-		__builtin_prefetch(piece->data + 64, 1);
-	} else {
-		__builtin_prefetch(piece->data);
-		__builtin_prefetch(piece->data + 64);
-	}
-}
-
 unsigned int vhost_ring_look(struct vhost_ring *ring, const struct guest_memory *memory,
 	struct ring_burst *burst, unsigned int n)
 {
@@ -243,7 +232,7 @@ unsigned int vhost_ring_look(struct vhost_ring *ring, const struct guest_memory 
 		if (likely(descriptor.flags == plain && piece.data != NULL &&
 			    piece.bytes == descriptor.len && piece.bytes > 0 &&
 			    walk.pieces < RING_BURST_PIECES)) {
-			fetch(&piece, ring->direction);
+			vhost_ring_fetch(piece.data, ring->direction);
 			chain->pieces = (uint16_t)walk.pieces;
 			chain->n = 1;
 			chain->bytes = piece.bytes;

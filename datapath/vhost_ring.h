@@ -121,22 +121,22 @@ void vhost_ring_start(struct vhost_ring *ring, enum ring_direction direction,
 unsigned int vhost_ring_look(struct vhost_ring *ring, const struct guest_memory *memory,
 	struct ring_burst *burst, unsigned int n);
 
-/* Fetches the memory of a chain that will be looked at soon: the one RING_FETCH_AHEAD places behind
- * place `i` of those not taken, if the guest is known to have made it available, and the descriptor
- * of the one twice as far.  Called once for each frame that is copied, so that the other CPU's
- * cache lines come in meanwhile.  What it reads is used for nothing else. */
+/* Fetches the memory of the chain that is RING_FETCH_AHEAD places behind the next, if the guest is
+ * known to have made it available, and the descriptor of the one twice as far.  Called for each
+ * frame that is copied, so that the other CPU's cache lines come in meanwhile.  What it reads is
+ * used for nothing else. */
 static inline void vhost_ring_fetch_ahead(
-	const struct vhost_ring *ring, const struct guest_memory *memory, unsigned int i)
+	const struct vhost_ring *ring, const struct guest_memory *memory)
 {
 	const uint16_t mask = ring->size - 1;
 	const unsigned int waiting = (uint16_t)(ring->seen - ring->next_available);
+	const unsigned int place = ring->next_available + RING_FETCH_AHEAD;
 	const __virtio16 *heads = ring->available->ring;
-	unsigned int place = ring->next_available + i + RING_FETCH_AHEAD;
 
-	if (i + 2 * RING_FETCH_AHEAD < waiting)
+	if (2 * RING_FETCH_AHEAD < waiting)
 		__builtin_prefetch(
 			&ring->descriptors[heads[(place + RING_FETCH_AHEAD) & mask] & mask]);
-	if (i + RING_FETCH_AHEAD >= waiting)
+	if (RING_FETCH_AHEAD >= waiting)
 		return;
 	const struct vring_desc *descriptor = &ring->descriptors[heads[place & mask] & mask];
 	uint32_t bytes = 1;

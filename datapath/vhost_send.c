@@ -245,6 +245,7 @@ static bool send_burst(
 	while (progress->sent < progress->end && at < burst.n) {
 		struct rte_mbuf *frame = progress->frames[progress->sent];
 
+		vhost_ring_fetch_ahead(ring, &device->memory);
 		if (likely(send_plain(device, ring, &burst, at, frame))) {
 			at++;
 			progress->sent++;
