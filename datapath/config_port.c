@@ -284,6 +284,7 @@ static void keep_counts(struct cordon_switch *sw, const struct port *port)
 	closed->tx_packets += stats.tx_packets;
 	closed->tx_bytes += stats.tx_bytes;
 	closed->tx_dropped += stats.tx_dropped;
+	closed->tx_cut += stats.tx_cut;
 }
 
 /* Takes the port out of everybody's sight, and closes it when nobody can hold it any more. */

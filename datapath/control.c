@@ -137,8 +137,7 @@ static struct json *status_log(const struct cordon_switch *sw)
 	return object;
 }
 
-/* received + copied + answered = sent + dropped, but for frames on their way and segments of large
- * ones. */
+/* received + copied + answered + cut = sent + dropped, but for frames on their way. */
 static struct json *status_frames(struct cordon_switch *sw)
 {
 	struct port_queue_stats sum = sw->closed_stats;
@@ -153,6 +152,7 @@ static struct json *status_frames(struct cordon_switch *sw)
 			stats = port_stats(port);
 		sum.rx_packets += stats.rx_packets;
 		sum.tx_packets += stats.tx_packets;
+		sum.tx_cut += stats.tx_cut;
 	}
 	for (unsigned int i = 0; i < sw->n_workers; i++) {
 		copied += atomic_load(&sw->workers[i]->stats.copied);
@@ -164,6 +164,7 @@ static struct json *status_frames(struct cordon_switch *sw)
 	put_integer(object, "received", sum.rx_packets);
 	put_integer(object, "copied", copied);
 	put_integer(object, "answered", answered);
+	put_integer(object, "cut", sum.tx_cut);
 	put_integer(object, "sent", sum.tx_packets);
 	put_integer(object, "dropped", dropped);
 	return object;

@@ -256,6 +256,7 @@ struct port_queue_stats port_stats(const struct port *port)
 		sum.tx_packets += counted(&queue->tx_packets);
 		sum.tx_bytes += counted(&queue->tx_bytes);
 		sum.tx_dropped += counted(&queue->tx_dropped);
+		sum.tx_cut += counted(&queue->tx_cut);
 	}
 	return sum;
 }
@@ -363,9 +364,11 @@ static __attribute__((noinline)) void shape_and_send(struct port *port,
 		uint16_t made = offload_shape(environment, offloads, port->mtu, frames + at, n - at,
 			shaped, SHAPED_MAX, &taken, drops);
 
-		count(&port->queues[queue].tx_dropped, drops[DROP_OUTPUT_MTU] +
-							       drops[DROP_SEGMENTATION] +
-							       drops[DROP_NO_BUFFER] - before);
+		uint64_t dropped = drops[DROP_OUTPUT_MTU] + drops[DROP_SEGMENTATION] +
+				   drops[DROP_NO_BUFFER] - before;
+
+		count(&port->queues[queue].tx_dropped, dropped);
+		count(&port->queues[queue].tx_cut, made + dropped - taken);
 		for (uint16_t i = 0; i < made; i++)
 			bytes += rte_pktmbuf_pkt_len(shaped[i]);
 		if (made > 0)

@@ -68,6 +68,7 @@ enum port_offload {
  * lock; read by anyone. */
 struct port_queue_stats {
 	uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes, tx_dropped;
+	uint64_t tx_cut; /* Frames that cutting large ones has made more of them. */
 } __attribute__((aligned(64)));
 
 /* How a back end keeps workers out while it changes what rx and tx use: see port_suspend(). */

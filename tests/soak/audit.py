@@ -50,7 +50,7 @@ def check_allowed(course):
 
 def surplus(frames):
     """What came in or was made, less what went out or was dropped."""
-    return (frames["received"] + frames["copied"] + frames["answered"]
+    return (frames["received"] + frames["copied"] + frames["answered"] + frames["cut"]
             - frames["sent"] - frames["dropped"])
 
 
