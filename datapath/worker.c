@@ -20,6 +20,7 @@
 
 #include <sched.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include <rte_cycles.h>
@@ -44,6 +45,7 @@ enum {
 	SLEEP_SHARE = 200,   /* each time for this part of the silence so far, */
 	SLEEP_MAX_US = 2000, /* which bounds the delay of the first frame after it. */
 	EVENTS_PER_WORKER = 1 << 15,
+	WORKER_NICE = -10,
 };
 
 /* Counters with one writer: a plain add that other threads may read at any time. */
@@ -364,6 +366,9 @@ static void *worker_main(void *worker_)
 				  "CPUs that this host has with --cores",
 				worker->id, worker->cpu);
 	}
+	/* Before the log and the sweep, where they must share its CPU.  It is well if that is not
+	 * permitted. */
+	(void)setpriority(PRIO_PROCESS, 0, WORKER_NICE);
 	if (rte_thread_register() != 0)
 		VLOG_WARN("worker %u has no place in DPDK's thread table: its buffers are "
 			  "allocated without a cache, and slower",
