@@ -38,6 +38,8 @@ const struct timeouts timeouts_default = {
 	.denied = 10,
 };
 
+enum { OVER_SECONDS = 2 };
+
 static struct tcp_segment read_segment(const struct packet *packet, const uint8_t *data)
 {
 	const uint8_t *tcp = data + packet->l4_offset;
@@ -263,17 +265,23 @@ void connection_adopt_all(struct cordon_switch *sw)
 	conn_for_each(sw->connections, 0, conn_high_water(sw->connections), adopt_one, sw);
 }
 
-/* A table that fills up first lets go of what is over: from 60 % full to 90 %, the time-outs of
- * ended and unanswered connections shrink to a tenth. */
-static uint32_t under_pressure(const struct conn_table *table, uint32_t seconds)
+/* A table that fills up first lets go of what is over: from 60 % full to 90 %, the time-outs shrink
+ * to `least`. */
+static uint32_t under_pressure(const struct conn_table *table, uint32_t seconds, uint32_t least)
 {
 	uint64_t percent = 100ull * conn_count(table) / conn_capacity(table);
 
-	if (percent <= 60)
+	if (percent <= 60 || seconds <= least)
 		return seconds;
 	if (percent >= 90)
-		return seconds / 10 + 1;
-	return (uint32_t)(seconds - seconds * (percent - 60) * 3 / 100);
+		return least;
+	return (uint32_t)(seconds - (seconds - least) * (percent - 60) / 30);
+}
+
+/* Of what is unanswered: a slow answer may still come. */
+static uint32_t tenth(uint32_t seconds)
+{
+	return seconds / 10 + 1;
 }
 
 uint32_t connection_timeout(const struct timeouts *timeouts, const struct conn_table *table,
@@ -283,16 +291,22 @@ uint32_t connection_timeout(const struct timeouts *timeouts, const struct conn_t
 	bool answered = flags & CONN_CONFIRMED;
 
 	if (atomic_load(&conn->verdict) != CONN_ALLOWED)
-		return under_pressure(table, timeouts->denied);
+		return under_pressure(table, timeouts->denied, 1);
 	if (flags & CONN_TCP) {
 		enum tcp_state state = tcp_state(&conn->dir[0].tcp, &conn->dir[1].tcp);
 		uint32_t seconds = timeouts->tcp[state];
 
-		return state == TCP_ESTABLISHED ? seconds : under_pressure(table, seconds);
+		/* What both sides have ended waits for nothing but late segments. */
+		if (state == TCP_TIME_WAIT || state == TCP_CLOSED)
+			return under_pressure(table, seconds, OVER_SECONDS);
+		return state == TCP_ESTABLISHED ? seconds
+						: under_pressure(table, seconds, tenth(seconds));
 	}
 	switch (protocol) {
 	case IPPROTO_UDP:
-		return answered ? timeouts->udp : under_pressure(table, timeouts->udp_unanswered);
+		return answered ? timeouts->udp
+				: under_pressure(table, timeouts->udp_unanswered,
+					  tenth(timeouts->udp_unanswered));
 	case IPPROTO_ICMP:
 	case IPPROTO_ICMPV6: return timeouts->icmp;
 	default: return answered ? timeouts->other : timeouts->udp_unanswered;

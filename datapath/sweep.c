@@ -13,6 +13,7 @@
 #include "datapath/switch.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "openvswitch/vlog.h"
@@ -24,9 +25,18 @@ VLOG_DEFINE_THIS_MODULE(sweep);
 
 enum {
 	STEP_MS = 200,
-	STEP_CONNECTIONS = 1 << 17, /* Looked at in one step at most. */
-	PASS_MS = 1000,		    /* A pass takes at least so long. */
+	STEP_CONNECTIONS = 1 << 17, /* Looked at in one step at most, unless the table fills up. */
+	PASS_MS = 1000,		    /* A pass takes at least so long... */
+	BUSY_PERCENT = 50,	    /* ...and no longer, when the table is so full. */
 	BATCH = 8192,		    /* Connections freed by one grace period. */
+	RECENT = 256,
+};
+
+/* What was done for the MACs of the flows with one program, in this step. */
+struct refreshed {
+	uint32_t program, net, seen;
+	uint16_t in_port;
+	bool used, elsewhere; /* See refresh(). */
 };
 
 struct sweep {
@@ -42,10 +52,24 @@ struct sweep {
 	const struct timeouts *timeouts;
 	uint32_t n_ended;
 	uint32_t ended[BATCH]; /* Unlinked, waiting for a grace period. */
+	uint16_t quota_port;   /* Whose quota they counted in last... */
+	uint64_t quota_taken;  /* ...and what is to be taken off it. */
+	struct refreshed recent[RECENT];
 };
+
+/* The workers count in the same words all the time: many are taken off at once. */
+static void give_back_quota(struct sweep *sweep)
+{
+	if (sweep->quota_port != 0)
+		atomic_fetch_sub_explicit(&sweep->sw->quotas[sweep->quota_port].opened,
+			sweep->quota_taken, memory_order_relaxed);
+	sweep->quota_port = 0;
+	sweep->quota_taken = 0;
+}
 
 static void free_ended(struct sweep *sweep)
 {
+	give_back_quota(sweep);
 	if (sweep->n_ended == 0)
 		return;
 	ovsrcu_synchronize();
@@ -55,12 +79,20 @@ static void free_ended(struct sweep *sweep)
 
 static void end(struct sweep *sweep, struct conn *conn, uint32_t number, enum end_reason reason)
 {
+	uint16_t port;
+
 	if (!conn_unlink(sweep->sw->connections, number))
 		return;
 	if (atomic_fetch_and(&conn->flags, (uint8_t)~CONN_LOGGED) & CONN_LOGGED)
 		event_connection(&sweep->sw->sweep_events, sweep->sw, number, LOG_END, reason,
 			sweep->now_ns);
-	connection_release(sweep->sw, conn);
+	uint64_t taken = connection_take_quota(conn, &port);
+	if (port != sweep->quota_port)
+		give_back_quota(sweep);
+	if (port != 0) {
+		sweep->quota_port = port;
+		sweep->quota_taken += taken;
+	}
 	sweep->ended[sweep->n_ended++] = number;
 }
 
@@ -106,6 +138,30 @@ static uint16_t only_output(const struct program *program)
 	return last->type == ACTION_OUTPUT ? last->argument : 0;
 }
 
+/* Keeps the source of flows with this program fresh, if they were used.  True if one end has come
+ * back at another port.  Most flows share a few programs: what was just found is not looked up
+ * again. */
+static bool refresh_macs(struct sweep *sweep, const struct refreshed *asked)
+{
+	struct mac_table *macs = sweep->sw->macs;
+	struct refreshed *last = &sweep->recent[asked->program % RECENT];
+	const struct program *program = program_get(sweep->sw->programs, asked->program);
+	uint16_t vlan = asked->net & 0xfff, from, to, output = only_output(program);
+
+	if (last->program == asked->program && last->net == asked->net &&
+		last->seen == asked->seen && last->in_port == asked->in_port &&
+		last->used == asked->used)
+		return last->elsewhere;
+	from = asked->used
+		       ? mac_refresh(macs, vlan, program->source_mac, asked->in_port, asked->seen)
+		       : mac_lookup(macs, vlan, program->source_mac);
+	to = mac_lookup(macs, vlan, program->destination_mac);
+	*last = *asked;
+	last->elsewhere =
+		(to != 0 && output != 0 && to != output) || (from != 0 && from != asked->in_port);
+	return last->elsewhere;
+}
+
 /* The program of a flow stays in use, and the address of one that had traffic stays fresh.  A flow
  * of which one end was forgotten, and has come back at another port, is sent through the miss path.
  */
@@ -123,14 +179,14 @@ static void refresh(
 	bool used = atomic_load_explicit(&conn->dir[direction].packets, memory_order_relaxed) != 0;
 	if (used && (int32_t)(seen - sweep->last_pass) < 0)
 		return;
-	const struct program *program = program_get(sw->programs, number);
-	uint16_t vlan = flow->key.net & 0xfff;
-	uint16_t from =
-		used ? mac_refresh(sw->macs, vlan, program->source_mac, flow->key.in_port, seen)
-		     : mac_lookup(sw->macs, vlan, program->source_mac);
-	uint16_t to = mac_lookup(sw->macs, vlan, program->destination_mac);
-	uint16_t output = only_output(program);
-	if ((to != 0 && output != 0 && to != output) || (from != 0 && from != flow->key.in_port))
+	const struct refreshed asked = {
+		.program = number,
+		.net = flow->key.net,
+		.seen = seen,
+		.in_port = flow->key.in_port,
+		.used = used,
+	};
+	if (refresh_macs(sweep, &asked))
 		atomic_store_explicit(&flow->forwarding_revision, 0, memory_order_release);
 }
 
@@ -179,15 +235,25 @@ static void read_clocks(struct sweep *sweep)
 	sweep->now = conn_clock();
 }
 
+/* A table that fills up needs what is over back soon, so it is gone through once in PASS_MS. */
+static uint32_t step_size(const struct conn_table *table)
+{
+	uint32_t high = conn_high_water(table), quick = high / (PASS_MS / STEP_MS) + 1;
+	bool busy = conn_count(table) > conn_capacity(table) / 100 * BUSY_PERCENT;
+
+	return busy && quick > STEP_CONNECTIONS ? quick : STEP_CONNECTIONS;
+}
+
 /* Looks at the connections from `first` on.  Returns where to go on. */
 static uint32_t step(struct sweep *sweep, uint32_t first)
 {
 	struct cordon_switch *sw = sweep->sw;
-	uint32_t limit = conn_high_water(sw->connections);
+	uint32_t limit = conn_high_water(sw->connections), size = step_size(sw->connections);
 
-	if (limit - first > STEP_CONNECTIONS && limit > first)
-		limit = first + STEP_CONNECTIONS;
+	if (limit - first > size && limit > first)
+		limit = first + size;
 	read_clocks(sweep);
+	memset(sweep->recent, 0, sizeof(sweep->recent));
 	sweep->policy_epoch = atomic_load_explicit(&sw->policy_epoch, memory_order_acquire);
 	sweep->timeouts = atomic_load_explicit(&sw->timeouts, memory_order_acquire);
 	for (uint32_t at = first; at < limit; at += BATCH) {
