@@ -295,6 +295,22 @@ bench-quick: ## The same in three minutes: one short round of what matters most
 bench-run: all $(OUT)/bench/generator
 	@CORDON_BUILD=$(abspath $(OUT)) $(PYTHON) tests/bench/bench.py $(BENCH)
 
+# Instructions per packet, which do not depend on what else the machine is doing.
+INSTRUCTIONS_OBJECTS := $(call objects,$(sort $(wildcard tests/bench/instructions/*.c)))
+
+$(INSTRUCTIONS_OBJECTS): ROOM_CFLAGS = $(DPDK_CFLAGS) $(OVS_CFLAGS) -DALLOW_EXPERIMENTAL_API
+$(INSTRUCTIONS_OBJECTS): | $(IDL).h
+$(OUT)/bench/instructions: $(INSTRUCTIONS_OBJECTS) $(OUT)/libdatapath.a $(OUT)/libcore.a $(OUT)/libmodel.a $(OUT)/libzones.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@) $(LINK) $^ $(OVS_LIBS) $(DPDK_LIBS) -lyaml -lsqlite3 -lm -lpthread $(LINKED)
+
+bench-instructions: ## Count the packet path's instructions and hold them to their bounds (RECORD=1 writes new bounds)
+	@scripts/setup.sh build instructions
+	@$(MAKE) --no-print-directory bench-instructions-run
+
+bench-instructions-run: $(OUT)/bench/instructions
+	@$(PYTHON) tests/bench/instructions.py --build $(OUT) $(if $(RECORD),--record)
+
 # --- Soak: everything is churned under traffic, and judged at the end ---------------------------------------------------
 
 MINUTES ?= 10
@@ -375,7 +391,7 @@ distclean: ## Remove build/ altogether
 help: ## List what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
-.PHONY: all lib check check-run unit fuzz system soak bench bench-quick bench-run bench-parts lint demo setup install uninstall clean distclean help FORCE
+.PHONY: all lib check check-run unit fuzz system soak bench bench-quick bench-run bench-instructions bench-instructions-run bench-parts lint demo setup install uninstall clean distclean help FORCE
 .SECONDARY:
 
 -include $(shell [ ! -d $(OUT)/obj ] || find $(OUT)/obj -name '*.d') $(shell [ ! -d $(BUILD)/fuzz/obj ] || find $(BUILD)/fuzz/obj -name '*.d')
