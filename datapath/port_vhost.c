@@ -36,6 +36,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -50,6 +51,7 @@
 
 #include "datapath/port.h"
 #include "datapath/vhost_device.h"
+#include "datapath/vhost_message.h"
 #include "openvswitch/vlog.h"
 #include "smap.h"
 
@@ -229,35 +231,18 @@ static void connection_gone(int vid)
 /* --- Messages ----------------------------------------------------------------------------------
  */
 
-/* A message of the vhost-user protocol, as the library shows it: header, then payload. */
-struct message {
-	uint32_t request, flags, bytes;
-	uint64_t value;
-} __attribute__((packed));
-
-/* Requests of the protocol that change nothing a worker uses. */
-enum {
-	GET_FEATURES = 1,
-	GET_PROTOCOL_FEATURES = 15,
-	SET_PROTOCOL_FEATURES = 16,
-	GET_QUEUE_NUM = 17,
-	SEND_RARP = 19,
-	NET_SET_MTU = 20,
-	SET_STATUS = 39,
-	GET_STATUS = 40,
-};
-
+/* False for requests that change nothing a worker uses. */
 static bool changes_the_device(uint32_t request)
 {
 	switch (request) {
-	case GET_FEATURES:
-	case GET_PROTOCOL_FEATURES:
-	case SET_PROTOCOL_FEATURES:
-	case GET_QUEUE_NUM:
-	case SEND_RARP:
-	case NET_SET_MTU:
-	case SET_STATUS:
-	case GET_STATUS: return false;
+	case VHOST_MESSAGE_GET_FEATURES:
+	case VHOST_MESSAGE_GET_PROTOCOL_FEATURES:
+	case VHOST_MESSAGE_SET_PROTOCOL_FEATURES:
+	case VHOST_MESSAGE_GET_QUEUE_NUM:
+	case VHOST_MESSAGE_SEND_RARP:
+	case VHOST_MESSAGE_NET_SET_MTU:
+	case VHOST_MESSAGE_SET_STATUS:
+	case VHOST_MESSAGE_GET_STATUS: return false;
 	default: return true;
 	}
 }
@@ -270,26 +255,41 @@ static struct port_vhost *used_device(int vid)
 	return vhost != NULL && atomic_load(&vhost->vid) == vid ? vhost : NULL;
 }
 
-/* Before the library obeys a message: keeps the workers out of memory and rings that it may unmap
- * or move. */
+/* The MAC that SEND_RARP names. */
+static uint64_t rarp_value(const struct vhost_message *message)
+{
+	uint64_t value;
+
+	memcpy(&value, message->payload, sizeof(value));
+	return value;
+}
+
+/* Before the library obeys a message: refuses it, or keeps the workers out of memory and rings that
+ * it may unmap or move. */
 static enum rte_vhost_msg_result before_message(int vid, void *message_)
 {
-	const struct message *message = message_;
+	const struct vhost_message *message = message_;
+	const char *refusal = vhost_message_refusal(message);
 
 	pthread_mutex_lock(&registry.lock);
-	struct port_vhost *vhost = used_device(vid);
-	if (vhost != NULL && message->request == SEND_RARP)
-		atomic_store(&vhost->announced, message->value);
-	if (vhost != NULL && changes_the_device(message->request))
+	struct port_vhost *vhost = registry_find(vid);
+	if (refusal != NULL)
+		VLOG_WARN_RL(&rate_limit, "port %s: refused message %" PRIu32 " at %s: %s",
+			vhost != NULL ? vhost->port->name : "?", message->request,
+			vhost != NULL ? vhost->socket : "?", refusal);
+	vhost = used_device(vid);
+	if (refusal == NULL && vhost != NULL && message->request == VHOST_MESSAGE_SEND_RARP)
+		atomic_store(&vhost->announced, rarp_value(message));
+	if (refusal == NULL && vhost != NULL && changes_the_device(message->request))
 		leave(vhost);
 	pthread_mutex_unlock(&registry.lock);
-	return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
+	return refusal != NULL ? RTE_VHOST_MSG_RESULT_ERR : RTE_VHOST_MSG_RESULT_NOT_HANDLED;
 }
 
 /* And after it, unless that was the end of the device. */
 static enum rte_vhost_msg_result after_message(int vid, void *message_)
 {
-	const struct message *message = message_;
+	const struct vhost_message *message = message_;
 	uint64_t features = 0;
 
 	(void)rte_vhost_get_negotiated_features(vid, &features);
@@ -310,6 +310,9 @@ static const struct rte_vhost_user_extern_ops message_callbacks = {
 
 static int connection_made(int vid)
 {
+	if (vhost_message_bound_waits() != 0)
+		VLOG_WARN_RL(
+			&rate_limit, "a guest's VMM that stops in mid-message can hold up others");
 	return rte_vhost_extern_callback_register(vid, &message_callbacks, NULL);
 }
 
@@ -459,6 +462,7 @@ static void try_to_connect(struct port_vhost *vhost)
 static int start_driver(struct port_vhost *vhost, char *error, size_t error_size)
 {
 	const uint64_t flags = RTE_VHOST_USER_CLIENT | RTE_VHOST_USER_NO_RECONNECT;
+	uint64_t protocol;
 
 	if (rte_vhost_driver_register(vhost->socket, flags) != 0) {
 		snprintf(error, error_size,
@@ -468,6 +472,9 @@ static int start_driver(struct port_vhost *vhost, char *error, size_t error_size
 	}
 	vhost->registered = true;
 	if (rte_vhost_driver_disable_features(vhost->socket, UNWANTED_FEATURES) != 0 ||
+		rte_vhost_driver_get_protocol_features(vhost->socket, &protocol) != 0 ||
+		rte_vhost_driver_set_protocol_features(
+			vhost->socket, vhost_message_features(protocol)) != 0 ||
 		rte_vhost_driver_callback_register(vhost->socket, &vhost_callbacks) != 0) {
 		snprintf(error, error_size, "vhost cannot be started on %s; the log says why",
 			vhost->socket);

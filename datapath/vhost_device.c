@@ -9,6 +9,8 @@
 
 #include <rte_vhost.h>
 
+#include "datapath/vhost_message.h"
+
 #define FEATURE(number) (UINT64_C(1) << (number))
 
 static int take_memory(struct vhost_device *device)
@@ -70,7 +72,7 @@ static void take_ring(
 	};
 	vhost_ring_start(&queue->ring, number % 2 != 0 ? RING_FROM_GUEST : RING_TO_GUEST,
 		&addresses, features & FEATURE(VIRTIO_RING_F_EVENT_IDX), next_available, next_used);
-	queue->call = shared.callfd;
+	queue->call = vhost_message_call(shared.callfd);
 	queue->usable = true;
 	/* What was used before may not have been told. */
 	vhost_interrupt(queue);
