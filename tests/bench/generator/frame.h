@@ -20,8 +20,8 @@
 
 enum side_name { SIDE_A, SIDE_B, N_SIDES };
 
-/* Frame sizes are without the frame check sequence, as DPDK counts. */
-enum { FRAME_BYTES_MIN = 64, FRAME_BYTES_MAX = 1518 };
+/* Frame sizes are without the frame check sequence: the largest is what an MTU of 1500 allows. */
+enum { FRAME_BYTES_MIN = 64, FRAME_BYTES_MAX = 1514 };
 enum { FRAME_FLOWS_MAX = 10000000, FRAME_SIZES_MAX = 12 };
 enum { FRAME_STAMP_BYTES = 8 };
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Mode full: established flows keep their rate in both directions, while A sends frames of ever new
- * flows beside them: more flows than the device has room for.  Called by main().
+ * Mode full: established UDP flows keep their rate in both directions, while A sends frames of ever
+ * new flows beside them: more flows than the device has room for.  Called by main().
  *
  * The flows from 0 to --established - 1 are opened first; those from there to --flows - 1 are the
- * new ones, in turn, each time with the least possible frame, for TCP a SYN.  B does not answer
- * those.
+ * new ones, in turn, each time with the least possible frame.  B answers them, so that they are
+ * whole flows to the device, not half-open ones.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -17,7 +17,8 @@ enum { POLL_MS = 10, WARM_UP_MS = 300, DRAIN_MS = 20 };
 enum kind { ESTABLISHED, NEW, N_KINDS };
 
 struct counters {
-	uint64_t offered, sent, received;
+	uint64_t offered, sent, received; /* Of new flows: from A to B. */
+	uint64_t answered;		  /* Of new flows: replies that A received. */
 };
 
 struct full {
@@ -77,17 +78,24 @@ static void take(struct full *full, enum side_name at)
 	struct generator *generator = full->generator;
 	struct side *side = &generator->sides[at];
 	struct ring_frame frames[SIDE_BURST];
-	unsigned int n = side_take(side, &generator->maker, frames, SIDE_BURST);
+	unsigned int n = side_take(side, &generator->maker, frames, SIDE_BURST), n_new = 0;
+	uint32_t new[SIDE_BURST];
 
 	for (unsigned int i = 0; i < n; i++) {
 		uint32_t flow = frame_flow(&generator->maker, at, frames[i].data);
-		bool established = flow < full->n_established;
 
-		full->counters[established ? ESTABLISHED : NEW].received++;
-		if (established && generator->maker.tcp)
-			frame_heard(&generator->maker, at, frames[i].data);
+		if (flow < full->n_established)
+			full->counters[ESTABLISHED].received++;
+		else if (flow < full->n_established + full->n_new)
+			new[n_new++] = flow;
 	}
 	side_give_back(side);
+	if (at == SIDE_A) {
+		full->counters[NEW].answered += n_new;
+	} else {
+		full->counters[NEW].received += n_new;
+		side_send_flows(side, &generator->maker, new, n_new);
+	}
 }
 
 /* For so long, with new flows or without.  With `fill`, until each new flow has had its frame. */
@@ -163,7 +171,7 @@ static int measure_round(struct full *full)
 	print_counters("established", &full->counters[ESTABLISHED], seconds);
 	printf(", ");
 	print_counters("new", &full->counters[NEW], seconds);
-	printf("}");
+	printf(", \"new_answered\": %" PRIu64 "}", full->counters[NEW].answered);
 	fflush(stdout);
 	return 0;
 }
