@@ -103,9 +103,10 @@ def run(cases, arguments):
         status = 130
     print_table(figures, bench)
     directory = os.path.join(BUILD, "bench")
-    write_files(directory, figures, bench)
-    write_charts(os.path.join(directory, "charts"), figures, bench)
-    print(f"\nwritten: results.json, rounds.json, failures.log and charts/ in {os.path.relpath(directory)}")
+    if bench.measured or bench.failures:
+        write_files(directory, figures, bench)
+        write_charts(os.path.join(directory, "charts"), figures, bench)
+        print(f"\nwritten: results.json, rounds.json, failures.log and charts/ in {os.path.relpath(directory)}")
     return status or (1 if bench.failures else 0)
 
 
