@@ -32,6 +32,8 @@ SLACK = 1.05
 SECONDS = 300
 
 BOUNDS_HEAD = """\
+# SPDX-License-Identifier: Apache-2.0
+#
 # Instructions per packet that a case may take: those of the run that recorded them, and 5 % more.
 # Written by `make bench-instructions RECORD=1`.
 """
