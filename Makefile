@@ -270,6 +270,10 @@ $(OUT)/bench/generator: $(GENERATOR_OBJECTS)
 	@mkdir -p $(@D)
 	$(call say,LD,$@) $(LINK) $^ $(LINKED)
 
+$(OUT)/bench/frame_sender: $(OUT)/obj/tests/bench/frame_sender.o
+	@mkdir -p $(@D)
+	$(call say,LD,$@) $(LINK) $^ $(LINKED)
+
 # What the parts cost by themselves: $(OUT)/bench/*_bench, each of which says at its top how it is run.
 BENCHES := $(patsubst tests/bench/%.c,$(OUT)/bench/%,$(sort $(wildcard tests/bench/*_bench.c)))
 
@@ -292,7 +296,7 @@ bench-quick: ## The same in three minutes: one short round of what matters most
 	@scripts/setup.sh build run bench
 	@$(MAKE) --no-print-directory bench-run BENCH="--quick $(BENCH)"
 
-bench-run: all $(OUT)/bench/generator
+bench-run: all $(OUT)/bench/generator $(OUT)/bench/frame_sender
 	@CORDON_BUILD=$(abspath $(OUT)) $(PYTHON) tests/bench/bench.py $(BENCH)
 
 # Instructions per packet, which do not depend on what else the machine is doing.

@@ -26,6 +26,9 @@ sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "system")]
 
 import cases_connections  # noqa: E402
 import cases_forwarding  # noqa: E402
+import cases_kernel  # noqa: E402
+import cases_survival  # noqa: E402
+import cases_upkeep  # noqa: E402
 from case import DEVICE_NAMES  # noqa: E402
 from charts import write_charts  # noqa: E402
 from cordon import BUILD, CORDON, SWITCHD  # noqa: E402
@@ -33,7 +36,8 @@ from machine import reserved_hugepages, what_is_missing  # noqa: E402
 from measure import GENERATOR, Bench, Settings, say  # noqa: E402
 from results import print_table, write_files  # noqa: E402
 
-CASES = [*cases_forwarding.CASES, *cases_connections.CASES]
+CASES = [*cases_forwarding.CASES, *cases_connections.CASES, *cases_survival.CASES, *cases_kernel.CASES,
+         *cases_upkeep.CASES]
 
 
 def parse_arguments():

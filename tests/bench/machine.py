@@ -19,6 +19,8 @@ COMMANDS = {
     "unshare": "util-linux",
     "ip": "iproute2",
     "nft": "nftables",
+    "iperf3": "iperf3",
+    "taskset": "util-linux",
 }
 FILES = {"/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk": "openvswitch-switch-dpdk"}
 
