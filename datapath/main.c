@@ -41,6 +41,7 @@
 #include "openvswitch/vlog.h"
 #include "ovs-rcu.h"
 #include "ovs-thread.h"
+#include "seq.h"
 #include "unixctl.h"
 #include "util.h"
 
@@ -157,6 +158,7 @@ static void start_memory(
 		.run_directory = options->run_directory,
 		.n_workers = (uint16_t)options->n_workers,
 		.buffers = buffers,
+		.news = seq_create(),
 		.pool = buffers_pool(buffers),
 		.indirect = rte_pktmbuf_pool_create(
 			"indirect", INDIRECT_BUFFERS, INDIRECT_CACHE, 0, 0, SOCKET_ID_ANY),
@@ -353,6 +355,7 @@ static void stop(struct cordon_switch *sw, struct config *config)
 	program_table_destroy(sw->programs);
 	mac_table_destroy(sw->macs);
 	buffers_destroy(sw->environment.buffers);
+	seq_destroy(sw->environment.news);
 	rte_eal_cleanup();
 	free(sw);
 }
@@ -382,6 +385,7 @@ int main(int argc, char *argv[])
 	prctl(PR_SET_TIMERSLACK, 1000UL); /* Threads inherit it: a worker's naps are short. */
 	set_pidfile(NULL);
 	daemonize_start(true);
+	port_prepare_process();
 	int error = unixctl_server_create(NULL, &unixctl);
 	if (error != 0)
 		exit(EXIT_FAILURE);

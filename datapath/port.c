@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <rte_branch_prediction.h>
@@ -26,6 +27,9 @@
 /* Pieces that a burst is shaped into before they are sent: two frames cut as small as allowed. */
 enum { SHAPED_MAX = 2 * OFFLOAD_PIECES_MAX };
 
+/* How often a thread that waits for a worker looks before it sleeps. */
+enum { SPINS_MAX = 1000 };
+
 /* --- The gate ------------------------------------------------------------------------------- */
 /*
  * A worker says that it is within a queue, then looks whether the port is running; a thread that
@@ -36,10 +40,15 @@ enum { SHAPED_MAX = 2 * OFFLOAD_PIECES_MAX };
  * own: all four accesses are sequentially consistent then.
  */
 
-/* Prepares the process for such barriers.  False if the kernel does not have them. */
+/* False if the kernel does not have such barriers.  Repeating it costs nothing. */
 static bool barrier_is_ours(void)
 {
 	return syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
+}
+
+void port_prepare_process(void)
+{
+	(void)barrier_is_ours();
 }
 
 static inline bool gate_enter(struct port *port, _Atomic uint32_t *within)
@@ -60,8 +69,12 @@ static inline void gate_leave(_Atomic uint32_t *within)
 
 static void wait_until_left(_Atomic uint32_t *within)
 {
-	while (atomic_load_explicit(within, memory_order_seq_cst) != 0)
-		rte_pause();
+	for (unsigned int i = 0; atomic_load_explicit(within, memory_order_seq_cst) != 0; i++) {
+		if (i < SPINS_MAX)
+			rte_pause();
+		else
+			nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
+	}
 }
 
 void port_resume(struct port *port)

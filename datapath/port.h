@@ -125,7 +125,8 @@ struct port {
 
 	/* Main thread only. */
 	char name[PORT_NAME_MAX];
-	struct smap *options; /* As in the database; owned. */
+	struct smap *options;	     /* As in the database; owned. */
+	unsigned int poll_within_ms; /* Status is to be polled again so soon; 0: at leisure. */
 	char status[240]; /* One line for a person: "AF_XDP, driver mode", "waiting for guest". */
 };
 
@@ -136,12 +137,17 @@ extern const struct port_backend port_vhost, port_kernel, port_internal, port_dp
 /* What all ports need that is made once: the buffer pools. */
 struct port_environment {
 	struct buffers *buffers;      /* What `pool` is filled by. */
+	struct seq *news;	      /* Changes when a port's status has; any thread. */
 	struct rte_mempool *pool;     /* Frames of up to 2 KiB a segment. */
 	struct rte_mempool *indirect; /* Headers without data, for segmentation. */
 	bool huge_pages;
 	const char *run_directory;
 	uint16_t n_workers;
 };
+
+/* Best called while there is one thread only: later the kernel waits for a grace period of its own,
+ * tens of milliseconds on a busy machine, and the first port that is opened with it. */
+void port_prepare_process(void);
 
 /* Opens a port.  `settings` and `options` are taken over in any case.  Returns NULL with a sentence
  * in error[] that names the port, what failed, and what to do. */

@@ -16,7 +16,9 @@
  * there then.  device_gone() suspends it until device_ready(); it does not wait for the main
  * thread, which may be waiting for the callback in rte_vhost_driver_unregister().
  *
- * Reconnecting is done here, by the main thread, once a second while nobody is connected.  The
+ * Reconnecting is done here, by the main thread: at once when the guest has made a new socket,
+ * which is looked for every LOOK_MS during the first minute without a guest and once a second
+ * later; and ever less often, down to once a second, where the one that is there refuses us.  The
  * library's own reconnection is off: when a guest goes at the very moment at which its port is
  * closed, rte_vhost_driver_unregister() frees the socket that the reading thread then queues to be
  * connected again.
@@ -53,13 +55,17 @@
 #include "datapath/vhost_device.h"
 #include "datapath/vhost_message.h"
 #include "openvswitch/vlog.h"
+#include "seq.h"
 #include "smap.h"
+#include "timeval.h"
+#include "util.h"
 
 VLOG_DEFINE_THIS_MODULE(port_vhost);
 
 static struct vlog_rate_limit rate_limit = VLOG_RATE_LIMIT_INIT(1, 5);
 
 enum { MTU_DEFAULT = 1500, MTU_MAX = 9216 };
+enum { LOOK_MS = 25, LOOK_FOR_MS = 60000, RETRY_MS = 1000 };
 
 #define FEATURE(name) (UINT64_C(1) << VIRTIO_NET_F_##name)
 
@@ -82,7 +88,12 @@ struct port_vhost {
 
 	_Atomic uint64_t announced; /* A MAC that has moved here, to be told of; or 0. */
 
-	bool registered;	    /* With librte_vhost.  Main thread. */
+	bool registered;	/* With librte_vhost.  This and what follows: main thread. */
+	struct stat tried;	/* The socket that we tried to connect to last, */
+	long long int tried_ms; /* when, */
+	unsigned int retry_ms;	/* and how long after that to try it again. */
+	long long int alone_ms; /* Since when there has been no guest. */
+
 	struct vhost_device device; /* While the port is running; see load_device(). */
 };
 
@@ -164,6 +175,7 @@ static void leave(struct port_vhost *vhost)
 
 static int device_ready(int vid)
 {
+	struct seq *news = NULL;
 	uint64_t features = 0;
 	int result = -1;
 
@@ -179,9 +191,12 @@ static int device_ready(int vid)
 		atomic_store(&vhost->vid, vid);
 		atomic_fetch_add(&vhost->connections, 1);
 		atomic_store(&vhost->port->link_up, true);
+		news = vhost->port->environment->news;
 		VLOG_INFO("port %s: guest connected at %s", vhost->port->name, vhost->socket);
 	}
 	pthread_mutex_unlock(&registry.lock);
+	if (news != NULL)
+		seq_change(news);
 	return result;
 }
 
@@ -218,14 +233,19 @@ static int ring_changed(int vid, uint16_t ring, int enable)
 
 static void connection_gone(int vid)
 {
+	struct seq *news = NULL;
+
 	pthread_mutex_lock(&registry.lock);
 	struct port_vhost *vhost = registry_find(vid);
 	if (vhost != NULL) {
+		news = vhost->port->environment->news;
 		atomic_store(&vhost->from_guest, 0);
 		atomic_store(&vhost->to_guest, 0);
 		atomic_store(&vhost->connected, false);
 	}
 	pthread_mutex_unlock(&registry.lock);
+	if (news != NULL)
+		seq_change(news);
 }
 
 /* --- Messages ----------------------------------------------------------------------------------
@@ -490,9 +510,39 @@ static void reconnect(struct port_vhost *vhost)
 {
 	char error[256];
 
+	vhost->tried_ms = time_msec();
 	stop_driver(vhost);
 	if (start_driver(vhost, error, sizeof(error)) != 0)
 		VLOG_WARN_RL(&rate_limit, "port %s: %s", vhost->port->name, error);
+}
+
+static bool same_socket(const struct stat *a, const struct stat *b)
+{
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino &&
+	       a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
+}
+
+/* Connects again if it is worth trying, and says when to look again. */
+static void keep_connected(struct port_vhost *vhost)
+{
+	long long int now = time_msec();
+	struct stat found;
+
+	vhost->port->poll_within_ms = 0;
+	if (atomic_load(&vhost->connected)) {
+		vhost->alone_ms = now;
+		return;
+	}
+	if (now - vhost->alone_ms < LOOK_FOR_MS)
+		vhost->port->poll_within_ms = LOOK_MS;
+	if (stat(vhost->socket, &found) != 0)
+		return;
+	bool known = same_socket(&found, &vhost->tried);
+	if (known && now - vhost->tried_ms < vhost->retry_ms)
+		return;
+	vhost->retry_ms = known ? MIN(2 * vhost->retry_ms, RETRY_MS) : LOOK_MS;
+	vhost->tried = found;
+	reconnect(vhost);
 }
 
 static const char *fault_text(enum ring_fault fault)
@@ -513,8 +563,7 @@ static void vhost_poll_status(struct port *port)
 	uint64_t features = atomic_load(&vhost->features);
 	unsigned int queues = count_bits(atomic_load(&vhost->from_guest));
 
-	if (!atomic_load(&vhost->connected))
-		reconnect(vhost);
+	keep_connected(vhost);
 	if (atomic_load(&vhost->vid) < 0) {
 		snprintf(port->status, sizeof(port->status), "waiting for a guest at %s",
 			vhost->socket);
@@ -570,6 +619,9 @@ static int vhost_open(struct port *port, char *error, size_t error_size)
 	port->mtu = mtu;
 	port->n_rx_queues = queues;
 	port->n_tx_queues = queues;
+	vhost->alone_ms = vhost->tried_ms = time_msec();
+	vhost->retry_ms = LOOK_MS;
+	(void)stat(vhost->socket, &vhost->tried); /* If there is none, it equals no other. */
 	registry_add(vhost);
 	result = start_driver(vhost, error, error_size);
 	if (result == 0)

@@ -17,6 +17,7 @@
 #include "openvswitch/poll-loop.h"
 #include "openvswitch/vlog.h"
 #include "ovsdb-idl.h"
+#include "seq.h"
 #include "timeval.h"
 #include "util.h"
 
@@ -161,16 +162,30 @@ static bool finish(struct config *config)
 	return true;
 }
 
-static void poll_ports(struct config *config)
+/* Polls all ports, or those that are in a hurry, and sets when to do so again. */
+static void poll_ports(struct config *config, bool all)
 {
+	unsigned int within_ms = STATUS_MS;
 	const struct shash_node *node;
 
 	SHASH_FOR_EACH (node, &config->ports) {
-		const struct config_port *config_port = node->data;
+		struct port *port = ((const struct config_port *)node->data)->port;
 
-		if (config_port->port != NULL)
-			port_poll_status(config_port->port);
+		if (port == NULL)
+			continue;
+		if (all || port->poll_within_ms != 0)
+			port_poll_status(port);
+		if (port->poll_within_ms != 0)
+			within_ms = MIN(within_ms, port->poll_within_ms);
 	}
+	config->next_poll = time_msec() + within_ms;
+}
+
+/* True if all ports are to be polled, and what was found written. */
+static bool is_due(const struct config *config, bool may_write)
+{
+	return time_msec() >= config->next_status || (may_write && config->status_changed) ||
+	       seq_read(config->sw->environment.news) != config->news;
 }
 
 /* Ports are polled whether or not the database takes what is found. */
@@ -178,10 +193,14 @@ void status_run(struct config *config)
 {
 	bool may_write = finish(config);
 
-	if (time_msec() < config->next_status && !(may_write && config->status_changed))
+	if (!is_due(config, may_write)) {
+		if (time_msec() >= config->next_poll)
+			poll_ports(config, false);
 		return;
+	}
+	config->news = seq_read(config->sw->environment.news);
 	config->next_status = time_msec() + STATUS_MS;
-	poll_ports(config);
+	poll_ports(config, true);
 	if (!may_write)
 		return;
 	config->status_changed = false;
@@ -201,5 +220,6 @@ void status_wait(struct config *config)
 		ovsdb_idl_txn_wait(config->txn);
 	else if (config->status_changed)
 		poll_immediate_wake();
-	poll_timer_wait_until(config->next_status);
+	seq_wait(config->sw->environment.news, config->news);
+	poll_timer_wait_until(MIN(config->next_status, config->next_poll));
 }

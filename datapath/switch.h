@@ -447,8 +447,9 @@ struct config {
 	int64_t policy_failed;	   /* That revision. */
 	bool policy_missing;	   /* It was not there, rather than wrong. */
 	struct ovsdb_idl_txn *txn; /* In progress, or NULL. */
-	long long int next_status, next_statistics, next_retry;
+	long long int next_status, next_poll, next_statistics, next_retry;
 	bool status_changed;
+	uint64_t news; /* Of the ports, as far as status.c has seen them. */
 };
 
 struct config *config_create(struct cordon_switch *sw, const char *remote);
