@@ -719,6 +719,18 @@ static void count_packet(const struct miss *miss, uint32_t flow)
 		memory_order_relaxed);
 }
 
+/* A connection that did not have to be logged so far, and now has: one from outside that began
+ * before the vNIC was there, or one whose rule is another now. */
+static void log_late_start(const struct miss *miss, uint32_t flow, const struct verdict *verdict)
+{
+	struct conn *conn = conn_of_flow(miss->context->worker->sw->connections, flow);
+
+	if (flow & 1 || verdict->log < ZONE_LOG_SESSION ||
+		atomic_fetch_or(&conn->flags, CONN_LOGGED) & CONN_LOGGED)
+		return;
+	log_start(miss, verdict);
+}
+
 /* A packet of a connection that exists: its flow is stale, or not its own. */
 static void renew(struct miss *miss, struct found found, const struct program *program)
 {
@@ -752,6 +764,7 @@ static void renew(struct miss *miss, struct found found, const struct program *p
 	}
 	if (found.flow & 1)
 		atomic_store(&conn->out_port, context->in->number);
+	log_late_start(miss, found.flow, &verdict);
 	count_packet(miss, found.flow);
 	if (program != NULL && found.owns_key && !miss->forwarding.flood)
 		cache_program(miss, found.flow, program);

@@ -85,6 +85,24 @@ def test_session_has_a_start_and_an_end_with_all_fields(site, version):
     assert end["sequence"] > start["sequence"]
 
 
+def test_connection_is_logged_from_when_its_rule_says_so(switch):
+    """A policy that begins to log a rule writes a start for connections that it finds, and so an end."""
+    web, app, _ = prepare(switch)
+    with TcpServer(app, 81):
+        connection = web.connect(app.ipv4, 81)
+        port = connection.getsockname()[1]
+        assert not switch.log(source_transport_port=port)
+        switch.policy(POLICY.replace("log: none", "log: session", 1))
+        connection.sendall(b"x")
+        assert connection.recv(1) == b"x"
+        start = switch.wait_log(kind="start", source_transport_port=port)[0]
+        assert (start["source_port"], start["destination_port"], start["rule"]) == ("web", "app", "silent")
+        switch.cordon("conn", "flush", "--port", "web")
+        switch.wait_log(kind="end", reason="flushed", source_transport_port=port)
+        assert len(switch.log(kind="start", source_transport_port=port)) == 1
+        connection.close()
+
+
 def test_denial_is_written_with_its_rule(site, version):
     switch, web, _, db = site
     assert not web.can_connect(db.address(version), 1111 + version, 0.3)
