@@ -6,7 +6,7 @@ import ipaddress
 
 from world import SERVICE_PORT
 
-KILL_SECONDS = 3.0  # Before a kill: records that were not yet committed die with the process, and a gap tells.
+JOURNAL_LINES = 200
 
 
 def expected(course):
@@ -42,6 +42,10 @@ def judge(course):
     silent = [key for key in flows if starts[key] == 0]
     endless = [key for key, count in starts.items() if ends[key] < count]
     beginless = [key for key, count in ends.items() if starts[key] < count]
+    for key in silent[:JOURNAL_LINES]:
+        course.journal.write(f"no beginning of {key}, whose first frame arrived at {flows[key]:.3f}")
+    for key in (endless + beginless)[:JOURNAL_LINES]:
+        course.journal.write(f"{starts[key]} beginnings, {ends[key]} ends of {key}")
     missing = len(silent) + len(endless) + len(beginless)
     promises.check("the log is complete, or says what it lost", missing <= lost,
                    f"{sum(starts.values())} beginnings, {sum(ends.values())} ends of {len(flows)} connections; "

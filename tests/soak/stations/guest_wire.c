@@ -241,6 +241,8 @@ static void guest_close(struct wire *wire)
 	close(wire->socket);
 	unlink(guest->path);
 	for (unsigned int i = 0; i < guest->n_rings; i++) {
+		/* The switch has it too, so closing does not end the watch. */
+		watch_remove(wire->soak, guest->rings[i].call);
 		close(guest->rings[i].kick);
 		close(guest->rings[i].call);
 	}

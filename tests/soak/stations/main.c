@@ -35,6 +35,11 @@ void watch_add(struct soak *soak, int fd, struct watch *watch)
 	}
 }
 
+void watch_remove(struct soak *soak, int fd)
+{
+	(void)epoll_ctl(soak->epoll, EPOLL_CTL_DEL, fd, NULL);
+}
+
 /* --- answers -------------------------------------------------------------------------------- */
 
 static void answer(const char *text)

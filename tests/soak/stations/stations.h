@@ -136,6 +136,7 @@ struct soak {
 uint64_t clock_ns(void); /* Monotonic. */
 
 void watch_add(struct soak *soak, int fd, struct watch *watch);
+void watch_remove(struct soak *soak, int fd);
 
 /* --- traffic.c ------------------------------------------------------------------------------ */
 
