@@ -138,18 +138,38 @@ static uint32_t cap_key(enum log_kind kind, uint32_t rule)
 	return (uint32_t)kind << CAP_KIND_SHIFT | rule;
 }
 
+/* Who forges his address chooses it, so such records are capped by the port, which stands in the
+ * address's place, and by the reason, which stands in the rule's. */
+static struct in6_addr port_as_source(uint16_t port)
+{
+	return (struct in6_addr){.s6_addr32 = {0, 0, 0, port}};
+}
+
+static struct in6_addr cap_source(const struct packet_context *context, enum log_kind kind)
+{
+	return kind == LOG_SPOOFED ? port_as_source(context->in->number)
+				   : context->packet->key.source;
+}
+
 /* A record that stands for denials which were held back, and which no further one followed. */
 static void push_held_back(struct worker *worker, const struct log_cap_overdue *overdue)
 {
 	unsigned int kind = overdue->rule >> CAP_KIND_SHIFT;
+	uint32_t rule = overdue->rule & ((1u << CAP_KIND_SHIFT) - 1);
 	struct log_event *event = reserve(&worker->events);
 
 	if (event == NULL)
 		return;
 	event->time_ns = worker->now_ns;
 	event->start_ns = worker->now_ns;
-	event->key = (struct conn_key){.source = overdue->source, .kind = CONN_KEY_IPV6};
-	event->rule = overdue->rule & ((1u << CAP_KIND_SHIFT) - 1);
+	event->key = (struct conn_key){.kind = CONN_KEY_IPV6};
+	if (kind == LOG_SPOOFED) {
+		event->key.in_port = (uint16_t)overdue->source.s6_addr32[3];
+		event->reason = (uint8_t)rule;
+	} else {
+		event->key.source = overdue->source;
+		event->rule = rule;
+	}
 	event->policy_revision = worker->cap_revision;
 	event->suppressed =
 		overdue->suppressed < UINT32_MAX ? (uint32_t)overdue->suppressed : UINT32_MAX;
@@ -185,8 +205,10 @@ void event_packet(struct packet_context *context, enum log_kind kind, enum drop_
 		event_held_back(worker); /* Under the numbers of the revision before. */
 		worker->cap_revision = verdict->policy_revision;
 	}
-	if (kind != LOG_START && !log_cap_admit(worker->log_cap, cap_key(kind, rule),
-					 &packet->key.source, worker->clock_ns, &suppressed))
+	const struct in6_addr source = cap_source(context, kind);
+	uint32_t key = cap_key(kind, kind == LOG_SPOOFED ? reason : rule);
+	if (kind != LOG_START &&
+		!log_cap_admit(worker->log_cap, key, &source, worker->clock_ns, &suppressed))
 		return;
 	struct log_event *event = reserve(&worker->events);
 	if (event == NULL)

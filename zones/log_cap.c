@@ -31,8 +31,9 @@ struct entry {
 
 struct log_cap {
 	uint64_t secret[3];
-	uint64_t displaced; /* Held back, of keys no longer known. */
-	uint32_t sweep;	    /* The next entry to look at. */
+	uint64_t displaced;	/* Held back, of keys no longer known. */
+	uint32_t sweep;		/* The next entry to look at. */
+	uint32_t second, n_new; /* Keys taken in, in this second. */
 	struct entry entries[LOG_CAP_ENTRIES] __attribute__((aligned(64)));
 };
 
@@ -109,6 +110,16 @@ static void replace(struct log_cap *cap, struct entry *set, uint32_t rule,
 	};
 }
 
+/* May one more key be taken in? */
+static bool room_for_new(struct log_cap *cap, uint32_t second)
+{
+	if (cap->second != second) {
+		cap->second = second;
+		cap->n_new = 0;
+	}
+	return cap->n_new++ < LOG_CAP_NEW;
+}
+
 bool log_cap_admit(struct log_cap *cap, uint32_t rule, const struct in6_addr *source,
 	uint64_t now_ns, uint32_t *suppressed)
 {
@@ -119,6 +130,10 @@ bool log_cap_admit(struct log_cap *cap, uint32_t rule, const struct in6_addr *so
 	while (entry < set + WAYS && !same_key(entry, rule, source))
 		entry++;
 	if (entry == set + WAYS) {
+		if (!room_for_new(cap, second)) {
+			cap->displaced++;
+			return false;
+		}
 		replace(cap, set, rule, source, second);
 		return true;
 	}

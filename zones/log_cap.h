@@ -10,8 +10,11 @@
  *
  * The table has a fixed size and is 4-way associative: a new key displaces the key of its set that
  * costs least to lose (nothing held back, and longest quiet).  A displaced key starts anew when it
- * comes back, so under more than some thousand sources at once the cap lets more pass than it says;
- * it never lets less pass.
+ * comes back, so under more than some thousand sources at once the cap lets more pass than it says.
+ *
+ * Who sends from another address each time would be admitted each time.  So only LOG_CAP_NEW keys
+ * are taken in per second; records of further ones are held back, and counted with what can no
+ * longer be told apart.
  *
  * One per worker, used by that worker alone, no lock.  Nothing is allocated after creation.
  */
@@ -24,7 +27,7 @@
 
 struct log_cap;
 
-enum { LOG_CAP_PER_SECOND = 10, LOG_CAP_ENTRIES = 4096 };
+enum { LOG_CAP_PER_SECOND = 10, LOG_CAP_ENTRIES = 4096, LOG_CAP_NEW = 5000 };
 
 /* A cap of LOG_CAP_PER_SECOND records for each key, which keeps LOG_CAP_ENTRIES keys in mind.  NULL
  * if there is no memory. */

@@ -170,6 +170,26 @@ static void test_a_busy_source_keeps_its_place_among_many(void **state)
 	log_cap_destroy(cap);
 }
 
+/* New sources are taken in so many a second; the rest is counted. */
+static void test_a_flood_of_new_sources_is_held_back(void **state)
+{
+	struct log_cap *cap = new_cap();
+	struct log_cap_overdue overdue;
+	uint64_t suppressed = 0, counted = 0;
+	unsigned int admitted = 0;
+
+	(void)state;
+	for (uint32_t i = 0; i < 20000; i++)
+		admitted += ask(cap, 7, 1000 + i, 100, 1, &suppressed);
+	assert_int_equal(admitted, LOG_CAP_NEW);
+	assert_int_equal(suppressed, 0);
+	assert_int_equal(ask(cap, 7, 30000, 101, 1, &suppressed), 1);
+	while (log_cap_drain(cap, &overdue))
+		counted += overdue.suppressed;
+	assert_int_equal(counted, 20000 - admitted);
+	log_cap_destroy(cap);
+}
+
 static void test_destroy_accepts_null(void **state)
 {
 	(void)state;
@@ -185,6 +205,7 @@ int main(void)
 		cmocka_unit_test(test_a_count_comes_out_when_the_source_falls_silent),
 		cmocka_unit_test(test_no_count_is_lost_under_a_flood_of_sources),
 		cmocka_unit_test(test_a_busy_source_keeps_its_place_among_many),
+		cmocka_unit_test(test_a_flood_of_new_sources_is_held_back),
 		cmocka_unit_test(test_destroy_accepts_null),
 	};
 
