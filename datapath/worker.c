@@ -418,3 +418,17 @@ void worker_join(struct worker *worker)
 	pthread_join(worker->thread, NULL);
 	conn_cache_flush(worker->sw->connections, &worker->conn_cache);
 }
+
+void worker_cpus_avoid(const struct cordon_switch *sw)
+{
+	cpu_set_t cpus;
+
+	if (pthread_getaffinity_np(pthread_self(), sizeof(cpus), &cpus) != 0)
+		return;
+	for (unsigned int i = 0; i < sw->n_workers; i++) {
+		if (sw->workers[i]->cpu >= 0)
+			CPU_CLR(sw->workers[i]->cpu, &cpus);
+	}
+	if (CPU_COUNT(&cpus) != 0)
+		(void)pthread_setaffinity_np(pthread_self(), sizeof(cpus), &cpus);
+}
