@@ -103,42 +103,61 @@ def test_answers_that_are_not_read(site):
 
 # --- Descriptors that are not what they should be -------------------------------------------------------------------
 
+EVENTFD_FULL = 0xfffffffffffffffe  # One more is waited for.
+
 
 def pipe_that_is_full():
-    """(the end to hand over, what else to close)"""
+    """(the end to hand over, what else to close, what to do when the switch has it)"""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     with contextlib.suppress(BlockingIOError):
         while True:
             os.write(writing, bytes(65536))
     os.set_blocking(writing, True)
-    return writing, [reading]
+    return writing, [reading], lambda: None
 
 
 def eventfd_that_is_full():
     descriptor = os.eventfd(0)
-    os.eventfd_write(descriptor, 0xfffffffffffffffe)
-    return descriptor, []
+    os.eventfd_write(descriptor, EVENTFD_FULL)
+    return descriptor, [], lambda: None
+
+
+def eventfd_that_fills_up():
+    descriptor = os.eventfd(0)
+
+    def fill():
+        while True:
+            os.eventfd_read(descriptor)
+            with contextlib.suppress(BlockingIOError):
+                return os.eventfd_write(descriptor, EVENTFD_FULL)
+
+    return descriptor, [], fill
 
 
 def socket_that_is_closed():
     one, other = socket.socketpair()
     other.close()
-    return one.detach(), []
+    return one.detach(), [], lambda: None
 
 
-@pytest.mark.parametrize("make", [pipe_that_is_full, eventfd_that_is_full, socket_that_is_closed])
+@pytest.mark.parametrize("make", [pipe_that_is_full, eventfd_that_is_full, eventfd_that_fills_up,
+                                  socket_that_is_closed])
 def test_interrupt_that_cannot_be_delivered(site, make):
-    """A worker that interrupts this guest does not wait until somebody takes the interrupt."""
+    """Nobody who interrupts this guest waits until it takes the interrupt."""
     with site.plugged() as guest:
-        call, rest = make()
+        call, rest, when_taken = make()
         for ring in (guest.receive, guest.transmit):
             guest.send(hostile.SET_VRING_CALL, struct.pack("<Q", ring.number), [call])
-        guest.listen(64)
-        for _ in range(5):
-            guest.say(site.frame())
+        for place in range(3):
+            guest.say(site.frame(), place=place)
+        site.pester()
+        when_taken()
+        guest.receive.offer(*range(32))
+        for place in range(3):
+            guest.say(site.frame(), place=place)
             site.pester(1)
-        site.is_unharmed()
+        others_can_come_and_go(site)
         for one in [call, *rest]:
             os.close(one)
 
