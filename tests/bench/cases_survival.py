@@ -168,7 +168,8 @@ class Restart(Case):
 
     name = "restart"
     figures = (
-        Figure("restart", "ms", "Gap of a kill -9 and restart, guests", (Target(200, most=True),), lower_is_better=True),
+        Figure("restart", "ms", "Gap of a kill -9 and restart, guests", (Target(200, most=True),),
+               lower_is_better=True),
         Figure("restart.kept", "kept share", "Connections that live on after it", (Target(1),)),
         Figure("restart.kernel", "ms", "Gap of a kill -9 and restart, kernel ports", lower_is_better=True),
     )
@@ -199,7 +200,8 @@ class Restart(Case):
                 raise Failed(f"the longest gap began {late_ms:.0f} ms after the kill: it is not the restart's",
                              json.dumps(result))
         return Round({"restart": max(result["a_to_b"]["gap_ms"], result["b_to_a"]["gap_ms"]),
-                      "restart.kept": result["heard_again"] / self.FLOWS}, session.waited, dict(result, adopted=adopted))
+                      "restart.kept": result["heard_again"] / self.FLOWS},
+                     session.waited, dict(result, adopted=adopted))
 
     def _between_kernel_ports(self):
         switch = Switch("bench", ["--workers", "1"])
@@ -260,18 +262,20 @@ class Commit(Case):
         last = max(result["watched"][one]["last_monotonic_ns"] for one in directions)
         if last > begun + (self.SECONDS - self.BEFORE_SECONDS) * 0.8e9:
             raise Failed("the denied flow went on until the end", json.dumps(result))
-        values = {"commit": max(0.0, (last - begun) / 1e6), "commit.lost": sum(result[one]["lost"] for one in directions)}
+        values = {"commit": max(0.0, (last - begun) / 1e6),
+                  "commit.lost": sum(result[one]["lost"] for one in directions)}
         return Round(values, session.waited, dict(result, command_ms=command_ms, live=live))
 
 
 # --- The log ---------------------------------------------------------------------------------------------------------
 
 class Logs(Case):
-    """250,000 new connections a second beside a steady rate of frames, every one of them logged, and the same with a
+    """220,000 new connections a second beside a steady rate of frames, every one of them logged, and the same with a
     rule that does not log: records stored per second, records lost, and what is left of the rate.
 
-    The log is written by another thread than the one that forwards, here on the generator's core, as it is on a host
-    that leaves its switch more than one: what is measured is what logging takes from the worker."""
+    The log is written by another thread than the one that forwards.  Here it is on the generator's core, and goes
+    before the generator, which polls in the time that is left: as on a host that has a core for it, what is measured
+    is what logging takes from the worker.  Beside that, rounds.json has how busy the worker was."""
 
     name = "logs"
     figures = (
@@ -280,9 +284,9 @@ class Logs(Case):
         Figure("logs.kept", "kept share", "Frames forwarded while connections are logged, of those without a log",
                (Target(0.9),)),
     )
-    quick = True
     CONNECTIONS = 1 << 22
-    RATE_MPPS, NEW_FLOWS, SECONDS = 2, 250000, 4
+    RATE_MPPS, NEW_FLOWS, SECONDS = 2, 220000, 4
+    PRIORITY = -10
 
     def measure(self, bench, turn):
         without = self._measure(bench, turn.device, "none")
@@ -293,25 +297,28 @@ class Logs(Case):
 
     def _measure(self, bench, device, log):
         options = ["--mode", "attack", "--attack", "none", "--rate", self.RATE_MPPS, "--new-flows", self.NEW_FLOWS,
-                   "--seconds", self.SECONDS, "--rounds", 1]
+                   "--seconds", self.SECONDS, "--rounds", 1, "--queue", QUEUE_FRAMES]
         with bench.session(device, options, connections=self.CONNECTIONS,
                            policy=policy(allow("left-to-right", "left", "right", log))) as session:
             begun = time.monotonic()
             self._move_other_threads(session.device.pid())
             before = session.device.switch.status()["log"]
+            time.sleep(self.SECONDS / 2)
+            workers = session.device.switch.json("worker", "list")
             measured = session.finish()["rounds"][0]
+            waited = session.watches[1].share  # The worker's: the generator has to wait for the log.
             now, seconds = self._wait_written(session.device.switch, begun)
         return {"mpps": measured["mpps"], "stored": now["stored"] - before["stored"],
-                "lost": now["lost"] - before["lost"], "seconds": seconds, "waited": measured["waited"],
-                "measured": measured}
+                "lost": now["lost"] - before["lost"], "seconds": seconds, "waited": waited,
+                "workers": workers, "measured": measured}
 
-    @staticmethod
-    def _move_other_threads(pid):
+    def _move_other_threads(self, pid):
         for thread in os.listdir(f"/proc/{pid}/task"):
             with contextlib.suppress(OSError):
                 with open(f"/proc/{pid}/task/{thread}/comm", encoding="utf-8") as file:
                     if not file.read().startswith("worker"):
                         os.sched_setaffinity(int(thread), {GENERATOR_CORE})
+                        os.setpriority(os.PRIO_PROCESS, int(thread), self.PRIORITY)
 
     @staticmethod
     def _wait_written(switch, begun):
