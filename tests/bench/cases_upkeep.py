@@ -77,7 +77,7 @@ class Memory(Case):
           for name, number in SIZES.items()),
     )
     TABLE_LEAST = 1024
-    hugepages = 2400
+    hugepages = 1500
 
     def measure(self, bench, turn):
         values, details = {}, {}
