@@ -1,11 +1,49 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a new connection costs: set-up rates, whole TCP life cycles, many rules, and a table that is full."""
 
+import time
+
 from case import CORDON, OVS_STATEFUL, TESTPMD_IO, Case, Figure, Round, Target, Turn
 from measure import Failed
 from policies import many_rules
 
 MILLION = 1000000
+SETUP_OPTIONS = ("--mode", "setup", "--flows", MILLION)
+LOG_SECONDS = 10  # That the log may take, once the traffic is over.
+
+
+def log_lost(session):
+    """The share of the log's records that were lost, once all are written: the log's thread shares the worker's core,
+    and comes after it.  None for devices without a log."""
+    if session.device_name != CORDON:
+        return None
+
+    def counts():
+        log = session.device.switch.status()["log"]
+        return log["stored"], log["lost"]
+
+    until = time.monotonic() + LOG_SECONDS
+    before, now = None, counts()
+    while now != before and time.monotonic() < until:
+        time.sleep(0.5)
+        before, now = now, counts()
+    return now[1] / max(1, sum(now))
+
+
+def with_log(key, value, lost):
+    """The figure and, if there is a log, its row."""
+    return {key: value} if lost is None else {key: value, f"{key}.log_lost": lost}
+
+
+def log_figure(key, title):
+    return Figure(f"{key}.log_lost", "share", f"Log records lost meanwhile: {title}", lower_is_better=True)
+
+
+def open_flows(session, flows):
+    result = session.finish()
+    if result["failed"] > flows // 1000:
+        raise Failed(f"{result['failed']} of {flows} flows got no reply")
+    return result
 
 
 class Setup(Case):
@@ -13,22 +51,17 @@ class Setup(Case):
 
     name = "setup"
     figures = (Figure("setup", "flows/s", "New UDP flows, both directions seen, one million from nothing",
-                      (Target(1.2 * MILLION),)),)
+                      (Target(1.2 * MILLION),)),
+               log_figure("setup", "one million new UDP flows"))
     devices = (TESTPMD_IO, OVS_STATEFUL, CORDON)
     quick = True
     quick_devices = (OVS_STATEFUL, CORDON)
 
     def measure(self, bench, turn):
-        result, waited = measure_setup(bench, turn.device)
-        return Round({"setup": result["flows_per_second"]}, waited, result)
-
-
-def measure_setup(bench, device, flows=MILLION, **needs):
-    with bench.session(device, ["--mode", "setup", "--flows", flows], connections=2 * MILLION, **needs) as session:
-        result = session.finish()
-    if result["failed"] > flows // 1000:
-        raise Failed(f"{result['failed']} of {flows} flows got no reply")
-    return result, session.waited
+        with bench.session(turn.device, SETUP_OPTIONS, connections=2 * MILLION) as session:
+            result = open_flows(session, MILLION)
+            values = with_log("setup", result["flows_per_second"], log_lost(session))
+        return Round(values, session.waited, result)
 
 
 class Rules(Case):
@@ -47,8 +80,10 @@ class Rules(Case):
         return [Turn(CORDON, variant) for variant in self.RULES]
 
     def measure(self, bench, turn):
-        result, waited = measure_setup(bench, turn.device, policy=many_rules(self.RULES[turn.variant]))
-        return Round({f"rules.{turn.variant}": result["flows_per_second"]}, waited, result)
+        policy = many_rules(self.RULES[turn.variant])
+        with bench.session(turn.device, SETUP_OPTIONS, connections=2 * MILLION, policy=policy) as session:
+            result = open_flows(session, MILLION)
+        return Round({f"rules.{turn.variant}": result["flows_per_second"]}, session.waited, result)
 
 
 class LifeCycles(Case):
@@ -56,7 +91,8 @@ class LifeCycles(Case):
 
     name = "cps"
     figures = (Figure("cps", "connections/s", "Whole TCP connections: open, one request, close",
-                      (Target(MILLION // 2), Target(5, of=OVS_STATEFUL))),)
+                      (Target(MILLION // 2), Target(5, of=OVS_STATEFUL))),
+               log_figure("cps", "whole TCP connections"))
     devices = (TESTPMD_IO, OVS_STATEFUL, CORDON)
     quick = True
     quick_devices = (OVS_STATEFUL, CORDON)
@@ -64,9 +100,9 @@ class LifeCycles(Case):
     def measure(self, bench, turn):
         options = ["--mode", "cps", "--seconds", bench.settings.seconds, "--rounds", 1]
         with bench.session(turn.device, options, connections=4 * MILLION) as session:
-            result = session.finish()
-        measured = result["rounds"][0]
-        return Round({"cps": measured["connections_per_second"]}, session.waited, measured)
+            measured = session.finish()["rounds"][0]
+            values = with_log("cps", measured["connections_per_second"], log_lost(session))
+        return Round(values, session.waited, measured)
 
 
 class Full(Case):
