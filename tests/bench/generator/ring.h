@@ -169,6 +169,14 @@ static inline uint8_t *ring_frame(const struct ring *ring, uint16_t i)
 	return ring_buffer(ring, id) + RING_FRAME_AT;
 }
 
+/* Its first descriptor: for fetching it in time. */
+static inline const void *ring_descriptor(const struct ring *ring, uint16_t i)
+{
+	uint16_t id = ring->ids[(uint16_t)(ring->next + i) & (ring->frames - 1)];
+
+	return &ring->desc[(size_t)id * ring->chain];
+}
+
 /* Its virtio header: zero unless somebody wrote it. */
 static inline struct virtio_net_hdr_v1 *ring_header(uint8_t *frame)
 {
@@ -210,6 +218,11 @@ static inline struct ring_frame ring_received(struct ring *ring, uint16_t i)
 	}
 	return (struct ring_frame){
 		ring_buffer(ring, id) + RING_FRAME_AT, bytes - RING_HEADER_BYTES};
+}
+
+static inline const void *ring_received_descriptor(struct ring *ring, uint16_t i)
+{
+	return &ring->desc[(size_t)ring_used_id(ring, ring->done + i) * ring->chain];
 }
 
 static inline void ring_give_back(struct ring *ring, uint16_t n)

@@ -75,6 +75,7 @@ uint32_t side_send(
 		uint16_t bytes = range_step(maker, range);
 
 		prefetch_for_write(ring_frame(ring, i + PREFETCH_FRAMES));
+		prefetch_for_write(ring_descriptor(ring, i + PREFETCH_FRAMES));
 		if (maker->traffic.stamped)
 			frame_write_stamped(maker, side->name, flow, bytes, clock_ticks(), data);
 		else
@@ -156,12 +157,16 @@ static uint16_t buffers_of(const struct side *side, const struct ring_frame *fra
 	return ring_header(frame->data)->num_buffers;
 }
 
-/* The virtio header is in the line before, and only looked at if it may say something. */
-static void prefetch_frame(const struct side *side, uint8_t *data)
+/* The virtio header is in the line before, and only looked at if it may say something.  The
+ * descriptor will be written when the buffer is given back. */
+static void prefetch_received(struct side *side, uint16_t i)
 {
+	uint8_t *data = ring_received(&side->front_end.rx, i).data;
+
 	__builtin_prefetch(data);
 	if (front_end_has(&side->front_end, VIRTIO_NET_F_MRG_RXBUF))
 		__builtin_prefetch(ring_header(data));
+	prefetch_for_write(ring_received_descriptor(&side->front_end.rx, i));
 }
 
 unsigned int side_take(struct side *side, const struct frame_maker *maker,
@@ -175,7 +180,7 @@ unsigned int side_take(struct side *side, const struct frame_maker *maker,
 
 	side->taken = 0;
 	for (uint16_t i = 0; i < n; i++)
-		prefetch_frame(side, ring_received(ring, i).data);
+		prefetch_received(side, i);
 	while (side->taken < n) {
 		struct ring_frame frame = ring_received(ring, side->taken);
 		uint16_t buffers = buffers_of(side, &frame);
