@@ -207,10 +207,10 @@ class World:
         yield commit
         self.show_cells(self.truth())
 
-    def place(self, endpoint, plugged=True):
+    def place(self, endpoint, plugged=True, settled=True):
         """Tells the stations where the endpoint is."""
         self.stations.tell("endpoint", endpoint.number, endpoint.wire.name if plugged else "-", endpoint.vlan, endpoint.mac,
-                           endpoint.ipv4, endpoint.ipv6)
+                           endpoint.ipv4, endpoint.ipv6, "settled" if settled else "changing")
 
     def unsettle(self, endpoint):
         """Until it is placed again, it may be where it was or where it will be."""
@@ -243,8 +243,7 @@ class World:
             wire.plugged = True
             commit()
             if endpoint:
-                self.place(endpoint)
-                self.unsettle(endpoint)
+                self.place(endpoint, settled=False)
             self.switch.add_port(name, **options)
             if endpoint:
                 self.wait_port(endpoint)

@@ -130,9 +130,9 @@ static void set_endpoint(struct soak *soak, int n, char *words[])
 	struct endpoint endpoint = {.exists = true,
 		.wire = wire,
 		.vlan = (uint16_t)atoi(words[3]),
-		.since_ns = clock_ns()};
+		.since_ns = strcmp(words[7], "settled") == 0 ? clock_ns() : UINT64_MAX};
 
-	if (n != 7 || id >= ENDPOINTS_MAX || (wire == NULL && strcmp(words[2], "-") != 0) ||
+	if (n != 8 || id >= ENDPOINTS_MAX || (wire == NULL && strcmp(words[2], "-") != 0) ||
 		!read_mac(words[4], endpoint.mac) ||
 		inet_pton(AF_INET, words[5], &endpoint.ipv4) != 1 ||
 		inet_pton(AF_INET6, words[6], &endpoint.ipv6) != 1) {
@@ -265,8 +265,8 @@ static const struct command commands[] = {
 	{"guest", 4, plug},
 	/* WIRE: as a cable that is pulled, or a VMM that dies. */
 	{"unwire", 2, unplug},
-	/* ID WIRE|- VLAN MAC IPV4 IPV6: who is where. */
-	{"endpoint", 7, set_endpoint},
+	/* ID WIRE|- VLAN MAC IPV4 IPV6 settled|changing: who is where. */
+	{"endpoint", 8, set_endpoint},
 	/* ID: its port is about to change. */
 	{"unsettled", 2, unsettle},
 	/* N STATES: for each service N x N of A, D and ?, a row for each source. */
