@@ -19,7 +19,7 @@
 #include "timeval.h"
 #include "util.h"
 
-enum { START_TIMEOUT_MS = 30000, POLL_MS = 50 };
+enum { START_TIMEOUT_MS = 30000, POLL_MS = 5 };
 
 const struct cli_option cli_up_options[] = {
 	{"no-huge", 0, NULL, "do without huge pages"},
