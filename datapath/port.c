@@ -67,6 +67,7 @@ static inline void gate_leave(_Atomic uint32_t *within)
 	atomic_store_explicit(within, 0, memory_order_release);
 }
 
+/* A worker stays for microseconds, unless it has lost its CPU, perhaps to us: then it needs it. */
 static void wait_until_left(_Atomic uint32_t *within)
 {
 	for (unsigned int i = 0; atomic_load_explicit(within, memory_order_seq_cst) != 0; i++) {
