@@ -14,6 +14,7 @@ import argparse
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -43,7 +44,14 @@ def prepare_environment(arguments, directory):
     sys.path.insert(0, os.path.join(ROOT, "tests", "system"))
 
 
+def stop(number, _frame):
+    """A signal ends the run as Ctrl-C does: everything is taken down."""
+    signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 def main():
+    signal.signal(signal.SIGTERM, stop)
     arguments = parse_arguments()
     seed = arguments.seed if arguments.seed is not None else random.SystemRandom().randrange(1 << 31)
     print(f"seed {seed}", flush=True)
