@@ -398,8 +398,9 @@ bool conn_add_reverse(struct conn_table *table, uint32_t flow, uint16_t in_port)
 		chain_lock(table, bucket);
 		added = insert_reverse(table, bucket, 2 * number);
 		chain_unlock(table, bucket);
+		/* Release: whoever sees the flag may read the key. */
 		if (added)
-			atomic_fetch_or_explicit(&conn->flags, CONN_REVERSE, memory_order_relaxed);
+			atomic_fetch_or_explicit(&conn->flags, CONN_REVERSE, memory_order_release);
 	}
 	conn_unlock(conn);
 	return added;

@@ -175,6 +175,9 @@ static void refresh(
 	if (number == PROGRAM_NONE)
 		return;
 	program_mark(sw->programs, number);
+	/* A reverse flow that is not in the index may be given another key at any moment. */
+	if (direction == 1 && !(atomic_load(&conn->flags) & CONN_REVERSE))
+		return;
 	/* An answer that is prepared, but has not come, is no traffic. */
 	bool used = atomic_load_explicit(&conn->dir[direction].packets, memory_order_relaxed) != 0;
 	if (used && (int32_t)(seen - sweep->last_pass) < 0)
