@@ -87,11 +87,20 @@ def from_outside(macs, addresses):
     return frames
 
 
+def be_patient(switch):
+    """With two workers that never rest on as many CPUs, and a sanitizer in them, a command may take its time."""
+    at_once = switch.try_cordon
+    switch.try_cordon = lambda *words, text=None, seconds=0: at_once(
+        *words, "--timeout", "60", text=text, seconds=max(seconds, 90))
+
+
 @pytest.fixture
 def site(new_switch):
     from scapy.utils import wrpcap
 
-    switch = new_switch("two-workers", up_options=UP_OPTIONS)
+    switch = new_switch("two-workers", up=False, up_options=UP_OPTIONS)
+    be_patient(switch)
+    switch.up()
     switch.add_network()
     switch.policy(POLICY.format(there="allow", back="allow"))
     addresses = {"left": ("10.0.0.1", "fd00::1"), "right": ("10.0.0.2", "fd00::2")}
