@@ -417,7 +417,7 @@ static void *log_main(void *log_)
 {
 	struct log_thread *log = log_;
 
-	worker_cpus_avoid(log->sw);
+	worker_give_way(log->sw);
 	ovsrcu_quiesce_start();
 	while (!atomic_load(&log->sw->stop)) {
 		if (!run_once(log))

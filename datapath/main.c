@@ -22,6 +22,7 @@
 #include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -51,6 +52,7 @@ enum {
 	PROGRAMS_MAX = 1 << 16,
 	MACS_MAX = 1 << 16,
 	SWEEP_EVENTS = 1 << 16,
+	PRECEDENCE_NICE = -10,
 	INDIRECT_BUFFERS = 8192,
 	INDIRECT_CACHE = 512,
 	HUGEPAGE_MAGIC = 0x958458f6,
@@ -286,6 +288,10 @@ static void start_threads(struct cordon_switch *sw, const struct switch_options 
 
 	if (log_ring_open(&sw->sweep_events, "sweep_events", SWEEP_EVENTS) != 0)
 		ovs_fatal(0, "no memory for the sweep's log ring");
+	/* Packets and commands go before the log and the sweep, which give way: this thread and the
+	 * workers are raised, not those lowered, so that other programs do not starve the log.  It
+	 * is well if that is not permitted. */
+	(void)setpriority(PRIO_PROCESS, 0, PRECEDENCE_NICE);
 	for (unsigned int i = 0; i < options->n_workers; i++) {
 		sw->workers[i] = worker_start(sw, i, options->cpus[i]);
 		if (sw->workers[i] == NULL)

@@ -289,7 +289,7 @@ static void *sweep_main(void *sweep_)
 	struct sweep *sweep = sweep_;
 	uint32_t at = 0;
 
-	worker_cpus_avoid(sweep->sw);
+	worker_give_way(sweep->sw);
 	long long int pass_began = time_msec();
 
 	while (!atomic_load(&sweep->sw->stop)) {

@@ -244,8 +244,9 @@ struct worker *worker_start(struct cordon_switch *sw, unsigned int id, int cpu);
 void worker_join(struct worker *worker);
 void worker_destroy(struct worker *worker);
 
-/* Keeps the calling thread off the CPUs that workers are pinned to, if it may use others. */
-void worker_cpus_avoid(const struct cordon_switch *sw);
+/* Lets the workers go before the calling thread: it keeps off the CPUs that they are pinned to, if it
+ * may use others, and is nicer than they are where it must share one. */
+void worker_give_way(const struct cordon_switch *sw);
 
 /* --- actions.c ----------------------------------------------------------------------------------
  */

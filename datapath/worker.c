@@ -45,7 +45,7 @@ enum {
 	SLEEP_SHARE = 200,   /* each time for this part of the silence so far, */
 	SLEEP_MAX_US = 2000, /* which bounds the delay of the first frame after it. */
 	EVENTS_PER_WORKER = 1 << 15,
-	WORKER_NICE = -10,
+	GIVE_WAY_NICE = 10,
 };
 
 /* Counters with one writer: a plain add that other threads may read at any time. */
@@ -366,9 +366,6 @@ static void *worker_main(void *worker_)
 				  "CPUs that this host has with --cores",
 				worker->id, worker->cpu);
 	}
-	/* Before the log and the sweep, where they must share its CPU.  It is well if that is not
-	 * permitted. */
-	(void)setpriority(PRIO_PROCESS, 0, WORKER_NICE);
 	if (rte_thread_register() != 0)
 		VLOG_WARN("worker %u has no place in DPDK's thread table: its buffers are "
 			  "allocated without a cache, and slower",
@@ -419,10 +416,11 @@ void worker_join(struct worker *worker)
 	conn_cache_flush(worker->sw->connections, &worker->conn_cache);
 }
 
-void worker_cpus_avoid(const struct cordon_switch *sw)
+void worker_give_way(const struct cordon_switch *sw)
 {
 	cpu_set_t cpus;
 
+	(void)setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + GIVE_WAY_NICE);
 	if (pthread_getaffinity_np(pthread_self(), sizeof(cpus), &cpus) != 0)
 		return;
 	for (unsigned int i = 0; i < sw->n_workers; i++) {
