@@ -9,7 +9,6 @@
 enum { POLL_MS = 10 };
 /* A ring that is almost full is left alone, so that it is written in batches. */
 enum { WORTHWHILE_FRAMES = SIDE_BURST / 2 };
-enum { FULL_SENT, FULL_TAKEN };
 
 static enum side_name other(enum side_name side)
 {
@@ -29,16 +28,12 @@ void exchange_start(struct exchange *exchange, const struct generator *generator
 }
 
 /* Books the time of one burst, and returns the time now. */
-static uint64_t book(struct exchange *exchange, unsigned int kind, uint32_t n, uint64_t begin)
+static uint64_t book(struct exchange *exchange, uint32_t n, uint64_t begin)
 {
 	uint64_t now = clock_ticks();
 
 	if (n)
 		exchange->busy_ticks += now - begin;
-	if (n == SIDE_BURST) {
-		exchange->full_ticks[kind] += now - begin;
-		exchange->full[kind]++;
-	}
 	return now;
 }
 
@@ -55,7 +50,7 @@ static uint64_t send_burst(
 	n = side_send(side, &generator->maker, &exchange->range[from], n);
 	pace_sent(pace, n);
 	exchange->sent[from] += n;
-	return book(exchange, FULL_SENT, n, now);
+	return book(exchange, n, now);
 }
 
 static void note_latency(struct exchange *exchange, const struct frame_maker *maker,
@@ -82,7 +77,7 @@ static uint64_t take_burst(struct exchange *exchange, struct generator *generato
 			frame_heard(&generator->maker, at, frames[i].data);
 	side_give_back(side);
 	counts[other(at)] += n;
-	return book(exchange, FULL_TAKEN, n, now);
+	return book(exchange, n, now);
 }
 
 int exchange_run(struct exchange *exchange, struct generator *generator, unsigned int milliseconds)
@@ -130,10 +125,6 @@ struct exchange exchange_since(const struct exchange *now, const struct exchange
 		difference.received[side] -= then->received[side];
 		difference.drained[side] -= then->drained[side];
 	}
-	for (unsigned int kind = 0; kind < 2; kind++) {
-		difference.full_ticks[kind] -= then->full_ticks[kind];
-		difference.full[kind] -= then->full[kind];
-	}
 	difference.ticks -= then->ticks;
 	difference.busy_ticks -= then->busy_ticks;
 	return difference;
@@ -152,17 +143,14 @@ double exchange_mpps(const struct exchange *exchange)
 
 void exchange_print_load(const struct exchange *exchange)
 {
-	double cycles = 0;
+	double busy = (double)exchange->busy_ticks;
+	uint64_t frames = exchange->received[SIDE_A] + exchange->received[SIDE_B];
 
-	printf("\"generator_busy\": %.3f, ",
-		(double)exchange->busy_ticks / (double)exchange->ticks);
-	if (!exchange->full[FULL_SENT] || !exchange->full[FULL_TAKEN]) {
+	printf("\"generator_busy\": %.3f, ", busy / (double)exchange->ticks);
+	if (frames == 0) {
 		printf("\"cycles_per_frame\": null, \"generator_limit_mpps\": null");
 		return;
 	}
-	for (unsigned int kind = 0; kind < 2; kind++)
-		cycles += (double)exchange->full_ticks[kind] /
-			  (double)(exchange->full[kind] * SIDE_BURST);
-	printf("\"cycles_per_frame\": %.1f, \"generator_limit_mpps\": %.1f", cycles,
-		(double)exchange->ticks_per_second / cycles / 1e6);
+	printf("\"cycles_per_frame\": %.1f, \"generator_limit_mpps\": %.1f", busy / (double)frames,
+		(double)exchange->ticks_per_second / 1e6 * (double)frames / busy);
 }

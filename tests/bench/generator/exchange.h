@@ -18,9 +18,8 @@ struct exchange {
 
 	/* The generator's own load, in ticks. */
 	uint64_t ticks_per_second;
-	uint64_t ticks;			 /* In all. */
-	uint64_t busy_ticks;		 /* In sending or taking in at least one frame. */
-	uint64_t full_ticks[2], full[2]; /* In whole bursts sent, taken in; and how many. */
+	uint64_t ticks;	     /* In all. */
+	uint64_t busy_ticks; /* In sending or taking in at least one frame. */
 
 	struct pace pace[N_SIDES];
 	struct flow_range range[N_SIDES];
@@ -46,9 +45,10 @@ double exchange_seconds(const struct exchange *exchange);
 /* Millions of frames received per second, in both directions together. */
 double exchange_mpps(const struct exchange *exchange);
 
-/* Prints "generator_busy", the share of time spent in sending and taking in frames, and what the
- * generator itself could do: "cycles_per_frame" to send one and take it in, from whole bursts only,
- * and "generator_limit_mpps" by that; null without any. */
+/* Prints "generator_busy", the share of time spent in sending and taking in frames: near 1, the
+ * generator is the limit.  Then what that was per frame, sent and taken in, as "cycles_per_frame",
+ * and "generator_limit_mpps", the rate if it had done nothing else: the limit is there or higher,
+ * since whole bursts cost less than the small ones that a slow device leads to. */
 void exchange_print_load(const struct exchange *exchange);
 
 #endif

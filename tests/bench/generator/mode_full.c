@@ -7,6 +7,7 @@
  * new ones, in turn, each time with the least possible frame.  B answers them, so that they are
  * whole flows to the device, not half-open ones.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -46,8 +47,13 @@ static void send_established(struct full *full, enum side_name from, uint64_t no
 	struct generator *generator = full->generator;
 	uint32_t n = pace_due(&full->pace[from], now, SIDE_BURST);
 
-	if (n == 0)
+	uint32_t room = ring_room(&generator->sides[from].front_end.tx, 2 * SIDE_BURST);
+
+	/* A burst's room is left for B's answers. */
+	if (room <= SIDE_BURST)
 		return;
+	if (n > room - SIDE_BURST)
+		n = room - SIDE_BURST;
 	n = side_send(&generator->sides[from], &generator->maker, &full->range[from], n);
 	pace_sent(&full->pace[from], n);
 	full->counters[ESTABLISHED].sent += n;
@@ -216,6 +222,11 @@ int mode_full(struct generator *generator)
 	uint64_t opened[N_SIDES];
 	int error;
 
+	if (generator->options.queue_frames < 2 * SIDE_BURST) {
+		fprintf(stderr, "generator: --queue %" PRIu64 ": mode full needs %d at least\n",
+			generator->options.queue_frames, 2 * SIDE_BURST);
+		return -EINVAL;
+	}
 	full.n_new = n_flows > n ? n_flows - n : 0;
 	for (unsigned int side = 0; side < N_SIDES; side++)
 		full.range[side].end = n;
