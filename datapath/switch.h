@@ -288,7 +288,7 @@ struct packet_context {
 	const uint8_t *data; /* The frame's first segment. */
 	struct packet *packet;
 	const struct revisions *revisions; /* Read before `settings`. */
-	struct answer_hint *hint;	   /* Filled if the packet was found to have no flow. */
+	struct answer_hint *hint;	   /* Filled by miss_prefetch(). */
 };
 
 /* Handles a packet without a flow (CONN_FLOW_NONE) or with a stale one: decides, makes or renews

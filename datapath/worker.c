@@ -41,6 +41,10 @@ VLOG_DEFINE_THIS_MODULE(worker);
 enum {
 	QUIESCE_EVERY = 256, /* Polls of the whole list between two quiescent states. */
 	FRAGMENTED_DATAGRAMS = 4096,
+	LOOK_AHEAD = 16, /* Packets before its turn, a packet's connection is fetched. */
+	/* With more connections the index is fetched even before that.  The index of fewer is in
+	 * the cache, and fetching it costs more than it saves. */
+	BUCKETS_IN_CACHE = 16384,
 	SPIN_US = 200,	     /* Without a frame for so long, a worker begins to sleep, */
 	SLEEP_SHARE = 200,   /* each time for this part of the silence so far, */
 	SLEEP_MAX_US = 2000, /* which bounds the delay of the first frame after it. */
@@ -203,67 +207,100 @@ miss:
 
 /* --- one burst ------------------------------------------------------------------------------ */
 
-static void switch_burst(
-	struct worker *worker, struct port *in, struct rte_mbuf **frames, uint16_t n_received)
-{
-	struct cordon_switch *sw = worker->sw;
-	struct revisions now;
-	struct packet packets[BURST_MAX];
+/* The frames of one burst that are still in the switch. */
+struct burst {
+	struct packet_context common; /* What is the same for all of them. */
+	struct revisions revisions;
+	uint16_t n;
+	struct rte_mbuf **frames;
 	uint32_t flows[BURST_MAX];
-	uint16_t n = 0;
+	struct answer_hint hints[BURST_MAX];
+	struct packet packets[BURST_MAX];
+};
 
-	now.forwarding = atomic_load_explicit(&sw->forwarding_revision, memory_order_acquire);
-	now.policy = atomic_load_explicit(&sw->policy_epoch, memory_order_acquire);
-	const struct port_settings *settings =
-		atomic_load_explicit(&in->settings, memory_order_acquire);
+static inline struct packet_context context_of(struct burst *burst, uint16_t i)
+{
+	struct packet_context context = burst->common;
 
-	for (uint16_t i = 0; i < n_received && i < 4; i++)
-		rte_prefetch0(rte_pktmbuf_mtod(frames[i], void *));
+	context.frame = burst->frames[i];
+	context.data = rte_pktmbuf_mtod(burst->frames[i], const uint8_t *);
+	context.packet = &burst->packets[i];
+	context.hint = &burst->hints[i];
+	return context;
+}
+
+static inline bool within_rate(
+	struct worker *worker, struct port *in, uint64_t rate_bps, const struct rte_mbuf *frame)
+{
+	return rate_bps == 0 || storm_admit(&in->rate_bucket, rate_bps, rate_bps / 10,
+					8ull * rte_pktmbuf_pkt_len(frame), worker->clock_ns);
+}
+
+/* Parses the frames, and drops those that cannot be. */
+static inline void parse_burst(struct worker *worker, struct burst *burst, uint16_t n_received)
+{
+	const struct conn_table *table = worker->sw->connections;
+	const struct port_settings *settings = burst->common.settings;
+	const bool many = conn_count(table) > BUCKETS_IN_CACHE;
+
 	for (uint16_t i = 0; i < n_received; i++) {
-		struct rte_mbuf *frame = frames[i];
+		struct rte_mbuf *frame = burst->frames[i];
+		struct packet *packet = &burst->packets[burst->n];
+		enum drop_reason reason = DROP_RATE_LIMIT;
 
-		if (i + 4 < n_received)
-			rte_prefetch0(rte_pktmbuf_mtod(frames[i + 4], void *));
-		if (settings->ingress_rate_bps != 0 &&
-			!storm_admit(&in->rate_bucket, settings->ingress_rate_bps,
-				settings->ingress_rate_bps / 10, 8ull * rte_pktmbuf_pkt_len(frame),
-				worker->clock_ns)) {
-			packet_drop(worker, frame, DROP_RATE_LIMIT);
-			continue;
-		}
-		enum drop_reason reason = parse(worker, in, settings, frame, &packets[n]);
+		if (likely(within_rate(
+			    worker, burst->common.in, settings->ingress_rate_bps, frame)))
+			reason = parse(worker, burst->common.in, settings, frame, packet);
 		if (unlikely(reason != DROP_NONE)) {
 			packet_drop(worker, frame, reason);
 			continue;
 		}
-		packets[n].hash = conn_hash(sw->connections, &packets[n].key);
-		frames[n++] = frame;
+		packet->hash = conn_hash(table, &packet->key);
+		if (many)
+			conn_prefetch_bucket(table, packet->hash);
+		burst->frames[burst->n++] = frame;
 	}
-	for (uint16_t i = 0; i < n; i++)
-		flows[i] = conn_prefetch_flow(sw->connections, packets[i].hash);
-	for (uint16_t i = 0; i < n; i++) {
-		flows[i] = conn_lookup_hinted(
-			sw->connections, &packets[i].key, packets[i].hash, flows[i]);
-	}
-	struct packet_context context = {
-		.worker = worker, .in = in, .settings = settings, .revisions = &now};
-	struct answer_hint hints[BURST_MAX];
+}
 
-	for (uint16_t i = 0; i < n; i++) {
-		if (likely(flows[i] != CONN_FLOW_NONE))
-			continue;
-		context.frame = frames[i];
-		context.data = rte_pktmbuf_mtod(frames[i], const uint8_t *);
-		context.packet = &packets[i];
-		context.hint = &hints[i];
+/* Fetches the memory of packet i's flow and connection; or, if it has none, of what is going to be
+ * asked instead. */
+static inline void look_ahead(struct worker *worker, struct burst *burst, uint16_t i)
+{
+	burst->flows[i] = conn_prefetch_flow(worker->sw->connections, burst->packets[i].hash);
+	burst->hints[i].in_port = 0;
+	if (unlikely(burst->flows[i] == CONN_FLOW_NONE)) {
+		struct packet_context context = context_of(burst, i);
+
 		miss_prefetch(&context);
 	}
-	for (uint16_t i = 0; i < n; i++) {
-		context.frame = frames[i];
-		context.data = rte_pktmbuf_mtod(frames[i], const uint8_t *);
-		context.packet = &packets[i];
-		context.hint = &hints[i];
-		switch_packet(&context, flows[i]);
+}
+
+static void switch_burst(
+	struct worker *worker, struct port *in, struct rte_mbuf **frames, uint16_t n_received)
+{
+	struct cordon_switch *sw = worker->sw;
+	struct burst burst;
+
+	burst.n = 0;
+	burst.frames = frames;
+	burst.revisions.forwarding =
+		atomic_load_explicit(&sw->forwarding_revision, memory_order_acquire);
+	burst.revisions.policy = atomic_load_explicit(&sw->policy_epoch, memory_order_acquire);
+	burst.common.worker = worker;
+	burst.common.in = in;
+	burst.common.settings = atomic_load_explicit(&in->settings, memory_order_acquire);
+	burst.common.revisions = &burst.revisions;
+
+	parse_burst(worker, &burst, n_received);
+	for (uint16_t i = 0; i < burst.n && i < LOOK_AHEAD; i++)
+		look_ahead(worker, &burst, i);
+	for (uint16_t i = 0; i < burst.n; i++) {
+		struct packet_context context = context_of(&burst, i);
+
+		if (i + LOOK_AHEAD < burst.n)
+			look_ahead(worker, &burst, i + LOOK_AHEAD);
+		switch_packet(&context, conn_lookup_hinted(sw->connections, &burst.packets[i].key,
+						burst.packets[i].hash, burst.flows[i]));
 	}
 	output_flush(worker);
 }
