@@ -170,13 +170,14 @@ static struct json *status_frames(struct cordon_switch *sw)
 	return object;
 }
 
-/* Free ones count wherever they lie: with all ports closed, all are free. */
+/* Those that there is memory for, which grow to what was asked for after the start.  Free ones
+ * count wherever they lie: with all ports closed, all are free. */
 static struct json *status_buffers(const struct cordon_switch *sw)
 {
 	const struct rte_mempool *pool = sw->environment.pool;
 	struct json *object = json_object_create();
 
-	put_integer(object, "total", pool->size);
+	put_integer(object, "total", pool->populated_size);
 	put_integer(object, "free", rte_mempool_avail_count(pool));
 	return object;
 }

@@ -44,8 +44,8 @@ def check_allowed(course):
         time.sleep(0.3)
         course.stations.tell("probe", "again")
     allowed = course.world.truth().count("A")
-    course.promises.check("what is allowed passes", not waiting,
-                          f"{' '.join(waiting[:20])} did not, of {allowed} pairs" if waiting else f"all of {allowed} pairs")
+    seen = f"{' '.join(waiting[:20])} did not, of {allowed} pairs" if waiting else f"all of {allowed} pairs"
+    course.promises.check("what is allowed passes", not waiting, seen)
 
 
 def surplus(frames):
@@ -80,7 +80,8 @@ def judge_delivery(course):
                        f"{report[counter]}; the first: {told[0]}" if report[counter] else otherwise)
 
     arrived = sum(value for name, value in report.items() if name.endswith("_arrived"))
-    verdict("no frame reaches another than it is for", "wrong", f"{arrived} frames arrived, {report['flooded']} flooded")
+    verdict("no frame reaches another than it is for", "wrong",
+            f"{arrived} frames arrived, {report['flooded']} flooded")
     verdict("what is denied stays out", "denied_seen", f"{report['denied_tries']} tries")
     verdict("who speaks for another is not heard", "spoofed_seen", f"{report['spoofed_sent']} tries")
     verdict("frames arrive as they were sent", "damaged", "no frame damaged")

@@ -105,10 +105,12 @@ class Course:
     def _progress(self):
         self.progress_at += PROGRESS_SECONDS
         report = self.stations.report()
-        actions = sum(self.journal.counts.values())
-        print(f"{time.monotonic() - self.began:6.0f} s  {actions} actions, {sum(self.journal.counts.get(name, 0) for name in ('kill-switch', 'upgrade'))} restarts, "
-              f"{report['request_sent']} frames sent, {report['request_arrived']} arrived, {report['denied_tries']} were not to, "
-              f"{self.tcp.exchanged} TCP connections, broken: {len(self.promises.names_broken())}", flush=True)
+        counts = self.journal.counts
+        restarts = counts.get("kill-switch", 0) + counts.get("upgrade", 0)
+        print(f"{time.monotonic() - self.began:6.0f} s  {sum(counts.values())} actions, {restarts} restarts, "
+              f"{report['request_sent']} requests sent, {report['request_arrived']} arrived, "
+              f"{report['denied_tries']} were not to, {self.tcp.exchanged} TCP connections, "
+              f"broken: {len(self.promises.names_broken())}", flush=True)
 
     # --- The end -------------------------------------------------------------------------------------------------
 
@@ -138,8 +140,16 @@ class Course:
         self.promises.check("sanitizers find nothing", not texts, texts[0][:3000] if texts else "no report")
         leaks.check_machine(self)
 
+    def _keep_logs(self):
+        """What the programs said, beside the journal."""
+        for program in ("cordon-switchd", "ovsdb-server"):
+            with open(os.path.join(self.directory, f"{program}.log"), "w", encoding="utf-8") as file:
+                file.write(self.switch.log_file(program))
+
     def close(self):
         """Takes everything down, whatever state it is in."""
+        if self.switch is not None:
+            self._keep_logs()
         for part in (self.tcp, self.stations, self.switch, self.world):
             if part is not None:
                 part.close()

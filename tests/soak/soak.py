@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Churns ports, policies, VLANs, guests, the database and the switch itself under traffic, and checks what was promised.
+"""Churns ports, policies, VLANs, guests, the database and the switch itself under traffic; checks what was promised.
 
     make soak MINUTES=10
     tests/soak/soak.py [--minutes N] [--seed N] [--build DIRECTORY] [--workers N] [--no-huge] [--keep DIRECTORY]
@@ -31,7 +31,7 @@ def parse_arguments():
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--rate", type=int, default=2000, help="frames/s, answers too")
     parser.add_argument("--no-huge", action="store_true", help="without hugepages, even if there are some")
-    parser.add_argument("--keep", help="copies journal, violations and the programs' logs to this directory in any case")
+    parser.add_argument("--keep", help="copies the journal and the logs to this directory in any case")
     return parser.parse_args()
 
 

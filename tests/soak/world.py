@@ -76,7 +76,8 @@ class KernelWire(Wire):
             "net.ipv6.conf.default.disable_ipv6=1")
         ip_batch([f"link set {self.device} up"])
         run("ip", "-netns", self.namespace, "link", "set", "eth0", "up")
-        run("ip", "netns", "exec", self.namespace, "ethtool", "-K", "eth0", "rxvlan", "off", "txvlan", "off", check=False)
+        run("ip", "netns", "exec", self.namespace, "ethtool", "-K", "eth0", "rxvlan", "off", "txvlan", "off",
+            check=False)
         stations.tell("kernel", name, f"/run/netns/{self.namespace}", "eth0", "trunk" if trunk else "access")
 
     def port_options(self):
@@ -156,7 +157,8 @@ class World:
     def _add_vnic(self, wire):
         self.wires[wire.name] = wire
         number = len(self.endpoints)
-        self.endpoints.append(Endpoint(number, wire.name, wire, self.dice.choice(ZONES), "lan10" if number % 3 else "lan20",
+        network = "lan10" if number % 3 else "lan20"
+        self.endpoints.append(Endpoint(number, wire.name, wire, self.dice.choice(ZONES), network,
                                        f"10.9.0.{number + 1}", f"fd09::{number + 1:x}"))
         self.plug(wire.name)
 
@@ -209,8 +211,8 @@ class World:
 
     def place(self, endpoint, plugged=True, settled=True):
         """Tells the stations where the endpoint is."""
-        self.stations.tell("endpoint", endpoint.number, endpoint.wire.name if plugged else "-", endpoint.vlan, endpoint.mac,
-                           endpoint.ipv4, endpoint.ipv6, "settled" if settled else "changing")
+        self.stations.tell("endpoint", endpoint.number, endpoint.wire.name if plugged else "-", endpoint.vlan,
+                           endpoint.mac, endpoint.ipv4, endpoint.ipv6, "settled" if settled else "changing")
 
     def unsettle(self, endpoint):
         """Until it is placed again, it may be where it was or where it will be."""
@@ -285,8 +287,8 @@ class World:
 
     def wait_port(self, endpoint):
         """Waits until the switch itself, not the database, says what was asked for."""
-        wait_for(lambda: self._is_in_force(endpoint), WAIT_SECONDS, f"{endpoint.name} in {endpoint.zone}, {endpoint.network}",
-                 interval=0.02)
+        wait_for(lambda: self._is_in_force(endpoint), WAIT_SECONDS,
+                 f"{endpoint.name} in {endpoint.zone}, {endpoint.network}", interval=0.02)
 
     def _is_in_force(self, endpoint):
         zone = endpoint.zone if self.policy and endpoint.zone else "quarantine"

@@ -26,11 +26,13 @@ static int make_directory(void **state)
 
 	if (fixture == NULL)
 		return -1;
-	snprintf(fixture->directory, sizeof(fixture->directory), "/tmp/log-account-XXXXXX");
-	if (mkdtemp(fixture->directory) == NULL)
-		return -1;
-	snprintf(fixture->path, sizeof(fixture->path), "%s/log-account", fixture->directory);
 	*state = fixture;
+	snprintf(fixture->directory, sizeof(fixture->directory), "/tmp/log-account-XXXXXX");
+	if (mkdtemp(fixture->directory) == NULL) {
+		free(fixture);
+		return -1;
+	}
+	snprintf(fixture->path, sizeof(fixture->path), "%s/log-account", fixture->directory);
 	return 0;
 }
 

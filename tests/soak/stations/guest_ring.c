@@ -31,15 +31,15 @@ static uint8_t *buffer(const struct guest_ring *ring, unsigned int i)
 
 static void kick(struct guest_ring *ring)
 {
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (!(__atomic_load_n(&used(ring)->flags, __ATOMIC_RELAXED) & VRING_USED_F_NO_NOTIFY))
+	if (!(__atomic_load_n(&used(ring)->flags, __ATOMIC_SEQ_CST) & VRING_USED_F_NO_NOTIFY))
 		(void)eventfd_write(ring->kick, 1);
 }
 
 static void offer(struct guest_ring *ring, uint16_t i)
 {
 	available(ring)->ring[ring->available % RING_SIZE] = i;
-	__atomic_store_n(&available(ring)->idx, ++ring->available, __ATOMIC_RELEASE);
+	/* An exchange and no store: kick() may look at the switch's flags only after it. */
+	__atomic_exchange_n(&available(ring)->idx, ++ring->available, __ATOMIC_SEQ_CST);
 }
 
 void guest_ring_reset(struct guest_ring *ring)

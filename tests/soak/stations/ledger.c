@@ -33,7 +33,7 @@ static void tell(struct soak *soak, const struct wire *wire, const char *what, u
 		"%.6f %s: %s %" PRIu64 " from %u to %u, service %u, IPv%u, vlan %u, port %u, sent "
 		"%.6f, at wire %s, tag %u\n",
 		(double)clock_ns() * 1e-9, what, kinds[label->kind], label->number, label->source,
-		label->destination, label->service, seen->version == 0 ? 4 : 6, label->vlan,
+		label->destination, label->service, seen->version == 0 ? 4u : 6u, label->vlan,
 		label->flow_port, (double)label->sent_ns * 1e-9, wire->name, seen->vlan);
 	fflush(soak->violations);
 }
@@ -66,7 +66,7 @@ static void note_flow(struct soak *soak, const struct frame_seen *seen)
 		return;
 	slot->told = label->flow_port;
 	fprintf(soak->flows, "%.6f %u %u %u %u %u\n", (double)clock_ns() * 1e-9, label->source,
-		label->destination, label->service, seen->version == 0 ? 4 : 6, label->flow_port);
+		label->destination, label->service, seen->version == 0 ? 4u : 6u, label->flow_port);
 }
 
 static void receive_own(struct soak *soak, struct wire *wire, const struct frame_seen *seen)

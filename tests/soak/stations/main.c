@@ -202,7 +202,7 @@ static void list_waiting(struct soak *soak, int n, char *words[])
 			for (unsigned int i = 0; i < SERVICES * VERSIONS; i++) {
 				if (probe_waits(soak, from, to, i))
 					printf("%u>%u/%u/IPv%u ", from, to, i / VERSIONS,
-						i % VERSIONS == 0 ? 4 : 6);
+						i % VERSIONS == 0 ? 4u : 6u);
 			}
 		}
 	}
@@ -351,7 +351,7 @@ int main(int argc, char *argv[])
 	soak->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (soak->flows == NULL || soak->violations == NULL || soak->epoll < 0) {
 		perror("stations");
-		return 1;
+		exit(1);
 	}
 	setvbuf(stdin, NULL, _IONBF, 0);
 	run(soak);
