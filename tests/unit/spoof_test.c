@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "datapath/spoof.h"
+#include "zones/address.h"
 #include "tests/unit/frame.h"
 
 static const uint8_t macs[][6] = {{0x02, 0, 0, 0, 0, 0x77}, {0x02, 0, 0, 0, 0, 0x0a}};
@@ -460,6 +461,29 @@ static void test_claims(void **state)
 	assert_claim(&f, NULL);
 }
 
+/* What is said ahead of a packet is what is said of it. */
+static void test_may_send(void **state)
+{
+	static const uint8_t other_mac[6] = {0x02, 0, 0, 0, 0, 0xb};
+	struct in6_addr own, other, nobody4, nobody6 = IN6ADDR_ANY_INIT;
+	struct spoof_binding binding = {.macs = macs, .n_macs = 2};
+
+	(void)state;
+	assert_true(ip_address_parse("10.0.0.1", &own));
+	assert_true(ip_address_parse("10.0.0.2", &other));
+	assert_true(ip_address_parse("0.0.0.0", &nobody4));
+	assert_true(spoof_may_send(&binding, macs[0], &other));
+	assert_false(spoof_may_send(&binding, other_mac, &own));
+	binding.addresses = &own;
+	binding.n_addresses = 1;
+	assert_true(spoof_may_send(&binding, macs[0], &own));
+	assert_false(spoof_may_send(&binding, macs[0], &other));
+	assert_false(spoof_may_send(&binding, other_mac, &own));
+	binding.n_addresses = 0;
+	assert_false(spoof_may_send(&binding, macs[0], &nobody4));
+	assert_false(spoof_may_send(&binding, macs[0], &nobody6));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -478,6 +502,7 @@ int main(void)
 		cmocka_unit_test(test_nd_fragment),
 		cmocka_unit_test(test_multicast_listener),
 		cmocka_unit_test(test_claims),
+		cmocka_unit_test(test_may_send),
 	};
 
 	return cmocka_run_group_tests_name("spoof", tests, NULL, NULL);
