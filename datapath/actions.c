@@ -20,6 +20,8 @@ static void batch_send(struct worker *worker, uint16_t number)
 	if (port != NULL) {
 		port_tx(port, &worker->sw->environment, worker->id, batch->frames, batch->n,
 			worker->output_drops);
+		if (port_wants_notify(port))
+			worker_note(worker, port, 0, PORT_SENT);
 	} else {
 		worker->output_drops[DROP_OUTPUT_MISSING] += batch->n;
 		rte_pktmbuf_free_bulk(batch->frames, batch->n);

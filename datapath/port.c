@@ -428,3 +428,24 @@ void port_tx(struct port *port, const struct port_environment *environment, unsi
 	if (shared)
 		rte_spinlock_unlock(&port->tx_lock[queue]);
 }
+
+void port_notify(struct port *port, unsigned int queue, enum port_work work)
+{
+	_Atomic uint32_t *within;
+	bool shared = false;
+
+	if (work == PORT_SENT) {
+		queue %= port->n_tx_queues;
+		shared = port->environment->n_workers > port->n_tx_queues;
+		within = &port->gates[queue].sending;
+	} else {
+		within = &port->gates[queue].receiving;
+	}
+	if (shared)
+		rte_spinlock_lock(&port->tx_lock[queue]);
+	if (likely(gate_enter(port, within)))
+		port->backend->notify(port, queue, work);
+	gate_leave(within);
+	if (shared)
+		rte_spinlock_unlock(&port->tx_lock[queue]);
+}

@@ -78,6 +78,9 @@ struct port_gate {
 
 struct port;
 
+/* What a worker has done at a port. */
+enum port_work { PORT_RECEIVED, PORT_SENT };
+
 /* One kind of port.  All functions but rx and tx are called by the main thread. */
 struct port_backend {
 	const char *type;	    /* "vhost", "kernel", "internal", "dpdk". */
@@ -93,6 +96,9 @@ struct port_backend {
 	void (*rx_done)(struct port *port, uint16_t queue);
 	/* Takes ownership of the frames that it accepts: returns how many, from the front. */
 	uint16_t (*tx)(struct port *port, uint16_t queue, struct rte_mbuf **frames, uint16_t n);
+	/* Tells whoever is behind the port of what rx took or tx sent, if it wants to know.  NULL
+	 * if rx_done and tx do so themselves. */
+	void (*notify)(struct port *port, uint16_t queue, enum port_work work);
 	/* Refreshes port->link_up and status; called about once a second. */
 	void (*poll_status)(struct port *port);
 };
@@ -169,6 +175,17 @@ void port_rx_done(struct port *port, uint16_t queue);
  * consumed.  Adds what was not sent to drops[reason]. */
 void port_tx(struct port *port, const struct port_environment *environment, unsigned int worker,
 	struct rte_mbuf **frames, uint16_t n, uint64_t drops[DROP_N_REASONS]);
+
+/* True if port_notify() is owed after rx or tx. */
+static inline bool port_wants_notify(const struct port *port)
+{
+	return port->backend->notify != NULL;
+}
+
+/* Tells a guest, if it wants to know, of frames taken from `queue` (PORT_RECEIVED), or sent by the
+ * worker of that number (PORT_SENT).  Owed once for any number of bursts, within the poll round,
+ * after a full barrier.  The worker. */
+void port_notify(struct port *port, unsigned int queue, enum port_work work);
 
 /* Refreshes link_up and status.  The main thread, about once a second. */
 void port_poll_status(struct port *port);

@@ -381,8 +381,12 @@ static uint16_t vhost_rx(struct port *port, uint16_t queue, struct rte_mbuf **fr
 		!vhost->device.from_guest[queue].usable)
 		return 0;
 	received = vhost_receive(&vhost->device, queue, frames, n, &refused, &no_buffer);
-	if (unlikely((refused | no_buffer) != 0))
+	if (unlikely((refused | no_buffer) != 0)) {
 		count_lost(port, queue, refused, no_buffer);
+		/* With no frame nobody calls rx_done. */
+		if (received == 0)
+			vhost_receive_done(&vhost->device, queue);
+	}
 	if (unlikely(atomic_load_explicit(&vhost->announced, memory_order_relaxed) != 0) &&
 		received < n)
 		received += announce(vhost, &frames[received]);
@@ -416,6 +420,21 @@ static uint16_t vhost_tx(struct port *port, uint16_t queue, struct rte_mbuf **fr
 	if (unlikely(!vhost->device.to_guest[queue].usable))
 		return 0;
 	return vhost_send(&vhost->device, queue, frames, n);
+}
+
+/* The rings that the worker's rx and tx used may have been stopped meanwhile. */
+static void vhost_notify(struct port *port, uint16_t queue, enum port_work work)
+{
+	struct port_vhost *vhost = port->private;
+	uint32_t enabled = atomic_load_explicit(&vhost->to_guest, memory_order_relaxed);
+
+	if (work == PORT_RECEIVED && vhost->device.from_guest[queue].usable)
+		vhost_receive_notify(&vhost->device, queue);
+	if (work != PORT_SENT || enabled == 0)
+		return;
+	queue = choose_ring(enabled, queue);
+	if (vhost->device.to_guest[queue].usable)
+		vhost_send_notify(&vhost->device, queue);
 }
 
 /* --- The back end --------------------------------------------------------------------------- */
@@ -651,5 +670,6 @@ const struct port_backend port_vhost = {
 	.rx = vhost_rx,
 	.rx_done = vhost_rx_done,
 	.tx = vhost_tx,
+	.notify = vhost_notify,
 	.poll_status = vhost_poll_status,
 };

@@ -181,6 +181,15 @@ struct tx_batch {
 	struct rte_mbuf *frames[BURST_MAX];
 };
 
+/* A guest may have to be told of what was done at its port. */
+struct notice {
+	struct port *port;
+	uint16_t queue; /* PORT_RECEIVED's. */
+	enum port_work work;
+};
+
+enum { NOTICES_MAX = 64 };
+
 /* Written by the worker, read by anyone, relaxed. */
 struct worker_stats {
 	_Atomic uint64_t polls, packets, busy_cycles, total_cycles, misses, sleeps;
@@ -228,7 +237,9 @@ struct worker {
 	_Atomic uint64_t *drops; /* Of the queue being served: indexed by enum drop_reason. */
 	uint32_t cap_revision;	 /* The policy revision of the denials that log_cap holds back. */
 	_Atomic uint64_t reject_bucket; /* Bounds the answers to rejected packets. */
-	uint16_t n_pending;		/* Ports with frames in their batch. */
+	uint16_t n_notices;		/* What port_notify() is owed for in this poll round. */
+	struct notice notices[NOTICES_MAX];
+	uint16_t n_pending; /* Ports with frames in their batch. */
 	uint16_t pending[PORTS_MAX];
 	struct tx_batch tx[PORTS_MAX];
 
@@ -244,9 +255,12 @@ struct worker *worker_start(struct cordon_switch *sw, unsigned int id, int cpu);
 void worker_join(struct worker *worker);
 void worker_destroy(struct worker *worker);
 
-/* Lets the workers go before the calling thread: it keeps off the CPUs that they are pinned to, if it
- * may use others, and is nicer than they are where it must share one. */
+/* Lets the workers go before the calling thread: it keeps off the CPUs that they are pinned to, if
+ * it may use others, and is nicer than they are where it must share one. */
 void worker_give_way(const struct cordon_switch *sw);
+
+/* Notes that port_notify() is owed.  The worker. */
+void worker_note(struct worker *worker, struct port *port, uint16_t queue, enum port_work work);
 
 /* --- actions.c ----------------------------------------------------------------------------------
  */

@@ -76,6 +76,9 @@ uint16_t vhost_receive(struct vhost_device *device, uint16_t queue, struct rte_m
 /* Gives the guest its buffers back.  All frames were freed or copied. */
 void vhost_receive_done(struct vhost_device *device, uint16_t queue);
 
+/* Interrupts the guest if it wants to know of that.  After a full barrier. */
+void vhost_receive_notify(struct vhost_device *device, uint16_t queue);
+
 /* --- vhost_send.c --------------------------------------------------------------------------- */
 
 /* Copies n frames into the guest's buffers.  Frees those that are sent, and moves those for which
@@ -83,6 +86,9 @@ void vhost_receive_done(struct vhost_device *device, uint16_t queue);
  * worker. */
 uint16_t vhost_send(
 	struct vhost_device *device, uint16_t queue, struct rte_mbuf **frames, uint16_t n);
+
+/* Interrupts the guest if it wants to know of what was sent.  After a full barrier. */
+void vhost_send_notify(struct vhost_device *device, uint16_t queue);
 
 /* Interrupts the guest for this queue. */
 void vhost_interrupt(const struct vhost_queue *queue);

@@ -188,12 +188,18 @@ uint16_t vhost_receive(struct vhost_device *device, uint16_t queue, struct rte_m
 
 void vhost_receive_done(struct vhost_device *device, uint16_t queue)
 {
-	struct vhost_queue *from_guest = &device->from_guest[queue];
-	uint16_t first = from_guest->ring.published;
+	struct vhost_ring *ring = &device->from_guest[queue].ring;
+	uint16_t first = ring->published;
 
-	bool interrupt = vhost_ring_publish(&from_guest->ring);
+	vhost_ring_publish(ring);
 	if (unlikely(device->tracks_writes))
-		vhost_track_used(device, &from_guest->ring, 2 * queue + 1, first);
-	if (unlikely(interrupt))
+		vhost_track_used(device, ring, 2 * queue + 1, first);
+}
+
+void vhost_receive_notify(struct vhost_device *device, uint16_t queue)
+{
+	struct vhost_queue *from_guest = &device->from_guest[queue];
+
+	if (vhost_ring_wants_interrupt(&from_guest->ring))
 		vhost_interrupt(from_guest);
 }

@@ -65,6 +65,7 @@ void vhost_ring_start(struct vhost_ring *ring, enum ring_direction direction,
 	ring->seen = next_available;
 	ring->next_used = next_used;
 	ring->published = next_used;
+	ring->told = next_used;
 	atomic_store_explicit(&ring->fault, RING_SOUND, memory_order_relaxed);
 	/* With event_index the flag is not read: the event lies behind all that is to come. */
 	__atomic_store_n(&ring->used->flags, UNWANTED_KICKS, __ATOMIC_RELAXED);
@@ -247,20 +248,15 @@ unsigned int vhost_ring_look(struct vhost_ring *ring, const struct guest_memory 
 	return burst->n;
 }
 
-/* --- Publishing ------------------------------------------------------------------------------- */
+/* --- Interrupts ------------------------------------------------------------------------------- */
 
-bool vhost_ring_publish(struct vhost_ring *ring)
+bool vhost_ring_wants_interrupt(struct vhost_ring *ring)
 {
-	if (ring->next_used == ring->published)
-		return false;
-	uint16_t before = ring->published;
-	sanitizer_release(through_guests);
-	__atomic_store_n(&ring->used->idx, ring->next_used, __ATOMIC_RELEASE);
-	ring->published = ring->next_used;
+	uint16_t before = ring->told;
 
-	/* The guest stores what it wants, then looks at the index; we do it the other way round
-	 * (virtio 1.2, 2.7.10). */
-	atomic_thread_fence(memory_order_seq_cst);
+	if (ring->published == before)
+		return false;
+	ring->told = ring->published;
 	if (!ring->event_index)
 		return !(load16(&ring->available->flags) & VRING_AVAIL_F_NO_INTERRUPT);
 	return vring_need_event(wanted_event(ring), ring->published, before);

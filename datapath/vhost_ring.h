@@ -7,7 +7,8 @@
  *
  *      vhost_ring_look()     what is available, as pieces of mapped memory
  *      vhost_ring_use()      this many chains from the front are used, with so many bytes written
- *      vhost_ring_publish()  the guest may see it; tells whether it wants to be told
+ *      vhost_ring_publish()  the guest may see it
+ *      vhost_ring_wants_interrupt()   does it want to be told?  A full barrier later
  *
  * Between looking and publishing the guest must leave the buffers alone, and may not do so: every
  * index, descriptor and header is read once into memory of our own and judged there.  A frame's
@@ -88,7 +89,8 @@ struct vhost_ring {
 	uint16_t next_available; /* The next chain to take. */
 	uint16_t seen;		 /* The guest's index, when it was last read. */
 	uint16_t next_used;	 /* Where the next used chain is told of. */
-	uint16_t published;	 /* Used chains that the guest may know of. */
+	uint16_t published;	 /* Used chains that the guest may know of, */
+	uint16_t told;		 /* and those of them that it was asked about. */
 
 	/* Written by that thread, read by anyone, relaxed. */
 	_Atomic uint8_t fault;	  /* enum ring_fault. */
@@ -159,7 +161,17 @@ static inline void vhost_ring_use(struct vhost_ring *ring, uint16_t head, uint32
 	ring->next_available++;
 }
 
-/* Lets the guest see what was used.  True if it wants an interrupt for it. */
-bool vhost_ring_publish(struct vhost_ring *ring);
+/* Lets the guest see what was used. */
+static inline void vhost_ring_publish(struct vhost_ring *ring)
+{
+	__atomic_store_n(&ring->used->idx, ring->next_used, __ATOMIC_RELEASE);
+	ring->published = ring->next_used;
+}
+
+/* True if the guest wants an interrupt for what was published since the last call.  The caller has
+ * made a full barrier since (virtio 1.2, 2.7.10: the guest says what it wants, then looks at the
+ * index; we do it the other way round).  One barrier does for many rings, and costs less when what
+ * was written has had time to leave. */
+bool vhost_ring_wants_interrupt(struct vhost_ring *ring);
 
 #endif

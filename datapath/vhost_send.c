@@ -125,14 +125,14 @@ static void write_bytes(struct writer *writer, const void *from, uint32_t n)
 }
 
 /* The chains from `first` on that hold n bytes: one past the last of them, or `first` if they
- * do not.  Chains that cannot be used hold nothing. */
+ * do not, or one of them cannot be used. */
 static uint16_t chains_for(const struct vhost_device *device, const struct ring_burst *burst,
 	uint16_t first, uint32_t n)
 {
 	uint16_t most = device->mergeable ? (uint16_t)burst->n : first + 1;
 	uint32_t room = 0;
 
-	for (uint16_t at = first; at < most && at < burst->n; at++) {
+	for (uint16_t at = first; at < most && at < burst->n && burst->chains[at].n > 0; at++) {
 		room += burst->chains[at].bytes;
 		if (room >= n)
 			return at + 1;
@@ -277,14 +277,25 @@ uint16_t vhost_send(
 
 	rte_spinlock_lock(&to_guest->lock);
 	uint16_t first = to_guest->ring.published;
-	while (progress.sent < progress.end && send_burst(device, &to_guest->ring, &progress))
-		;
-	bool interrupt = vhost_ring_publish(&to_guest->ring);
+	/* Bounded, since a guest may make bad chains available as fast as they are refused. */
+	for (uint16_t bursts = 0; bursts <= n && progress.sent < progress.end; bursts++)
+		if (!send_burst(device, &to_guest->ring, &progress))
+			break;
+	vhost_ring_publish(&to_guest->ring);
 	if (unlikely(device->tracks_writes))
 		vhost_track_used(device, &to_guest->ring, 2 * queue, first);
 	rte_spinlock_unlock(&to_guest->lock);
-	if (unlikely(interrupt))
-		vhost_interrupt(to_guest);
 	free_sent(device, frames, progress.sent);
 	return progress.sent;
+}
+
+void vhost_send_notify(struct vhost_device *device, uint16_t queue)
+{
+	struct vhost_queue *to_guest = &device->to_guest[queue];
+
+	rte_spinlock_lock(&to_guest->lock);
+	bool interrupt = vhost_ring_wants_interrupt(&to_guest->ring);
+	rte_spinlock_unlock(&to_guest->lock);
+	if (interrupt)
+		vhost_interrupt(to_guest);
 }

@@ -23,6 +23,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include <rte_atomic.h>
 #include <rte_cycles.h>
 #include <rte_lcore.h>
 #include <rte_malloc.h>
@@ -318,6 +319,30 @@ static void read_clocks(struct worker *worker)
 	worker->now = (uint32_t)boot.tv_sec;
 }
 
+/* Tells the guests.  One barrier for all that was done since the last time: see
+ * vhost_ring_wants_interrupt(). */
+static void notify_guests(struct worker *worker)
+{
+	if (worker->n_notices == 0)
+		return;
+	rte_smp_mb();
+	for (uint16_t i = 0; i < worker->n_notices; i++) {
+		const struct notice *notice = &worker->notices[i];
+
+		port_notify(notice->port, notice->work == PORT_SENT ? worker->id : notice->queue,
+			notice->work);
+	}
+	worker->n_notices = 0;
+}
+
+void worker_note(struct worker *worker, struct port *port, uint16_t queue, enum port_work work)
+{
+	if (worker->n_notices == NOTICES_MAX)
+		notify_guests(worker);
+	worker->notices[worker->n_notices++] =
+		(struct notice){.port = port, .queue = queue, .work = work};
+}
+
 /* Polls every queue once.  Returns the number of frames received. */
 static unsigned int poll_queues(struct worker *worker)
 {
@@ -336,8 +361,11 @@ static unsigned int poll_queues(struct worker *worker)
 		worker->drops = port->drops[list->at[i].queue];
 		switch_burst(worker, port, frames, n);
 		port_rx_done(port, list->at[i].queue);
+		if (port_wants_notify(port))
+			worker_note(worker, port, list->at[i].queue, PORT_RECEIVED);
 		received += n;
 	}
+	notify_guests(worker);
 	return received;
 }
 
