@@ -57,7 +57,7 @@ ZONES := $(addprefix zones/,$(addsuffix .c, \
 # Every packet: from the port through the parser and the table of connections to a port.
 # First packets: what the table does not know.  Then what follows packets, and what commands the switch.
 DATAPATH := $(addprefix datapath/,$(addsuffix .c, \
-	port port_ethdev port_vhost vhost_message vhost_device vhost_ring vhost_receive vhost_send port_kernel kernel_device kernel_socket kernel_xdp kernel_xsk port_internal port_dpdk \
+	port port_ethdev port_vhost vhost_message vhost_device guest_memory_fault vhost_ring vhost_receive vhost_send port_kernel kernel_device kernel_socket kernel_xdp kernel_xsk port_internal port_dpdk \
 	worker packet packet_extension packet_quoted storm conn connection program actions \
 	offload offload_shape offload_cut drop \
 	miss spoof fragment forward mac_table verdict reject \
@@ -68,7 +68,7 @@ DATAPATH_MAIN := datapath/main.c
 
 # Those of them that need neither DPDK nor Open vSwitch: tested and fuzzed without.
 CORE := $(addprefix datapath/,$(addsuffix .c, \
-	vhost_message vhost_ring packet packet_extension packet_quoted storm conn program drop spoof fragment mac_table conn_file conn_adopt log_account))
+	vhost_message guest_memory_fault vhost_ring packet packet_extension packet_quoted storm conn program drop spoof fragment mac_table conn_file conn_adopt log_account))
 
 # The rest of them.
 DRIVEN := $(filter-out $(CORE),$(DATAPATH)) $(DATAPATH_MAIN)
