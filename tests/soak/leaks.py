@@ -129,9 +129,18 @@ def descriptors(pid):
     return kinds
 
 
+def settled_descriptors(pid):
+    """Once no command's connection is among them."""
+    while True:
+        before = descriptors(pid)
+        time.sleep(0.5)
+        if descriptors(pid) == before:
+            return before
+
+
 def difference(after, before, threads):
-    """What there is more or less of.  A thread that waits for the first time makes itself a pipe, and keeps it."""
-    found = {kind: after[kind] - before[kind] for kind in after | before if after[kind] != before[kind]}
+    """What there is more of.  A thread that waits for the first time makes itself a pipe, and keeps it."""
+    found = {kind: after[kind] - before[kind] for kind in after if after[kind] > before[kind]}
     if after["pipe"] <= 2 * (threads + 1):
         found.pop("pipe", None)
     return found
@@ -147,7 +156,7 @@ class Life:
     def __init__(self, course):
         self.switch = course.switch
         self.pid = self.switch.pid()
-        self.before = descriptors(self.pid)
+        self.before = settled_descriptors(self.pid)
         self.samples = {name: [] for name in WATCHED}
         self.sampled_at = 0.0
 
