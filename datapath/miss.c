@@ -13,17 +13,7 @@
 #include "datapath/switch.h"
 
 #include <arpa/inet.h>
-#include <net/ethernet.h>
-#include <netinet/icmp6.h>
 #include <string.h>
-
-#include "datapath/spoof.h"
-
-enum {
-	MLD2_LISTENER_REPORT = 143, /* RFC 3810, 5.2. */
-	IP4_TTL = 8,		    /* Offsets within the IP header. */
-	IP6_HOP_LIMIT = 7,
-};
 
 /* What the stages of one miss hand to each other. */
 struct miss {
@@ -41,84 +31,6 @@ struct found {
 	uint32_t flow; /* CONN_FLOW_NONE: none yet. */
 	bool owns_key; /* The flow's key is the packet's, so that a program may be cached in it. */
 };
-
-/* --- the spoof guard ------------------------------------------------------------------------ */
-
-/* An address that another endpoint owns is not this port's to speak for.  An uplink may speak for
- * the endpoints of other hosts. */
-static bool may_speak_for(const struct endpoint_map *endpoints, const struct port *port,
-	const struct port_settings *settings, const struct in6_addr *address)
-{
-	struct endpoint_owner owner = endpoint_map_lookup(endpoints, address);
-
-	if (!owner.owned || owner.port == port->number)
-		return true;
-	if (settings->role == PORT_UPLINK)
-		return owner.port == 0;
-	return !settings->spoof_guard;
-}
-
-/* The packet's source, and what it claims in ARP or neighbour discovery. */
-static enum drop_reason check_owner(const struct miss *miss)
-{
-	const struct packet_context *context = miss->context;
-	struct in6_addr claimed;
-
-	if (context->packet->key.kind != CONN_KEY_ETHERNET &&
-		!may_speak_for(miss->endpoints, context->in, context->settings,
-			&context->packet->key.source))
-		return DROP_SPOOFED_ADDRESS;
-	if (context->packet->flags & (PACKET_ARP | PACKET_ND) &&
-		spoof_claim(context->data, rte_pktmbuf_data_len(context->frame), context->packet,
-			&claimed) &&
-		!may_speak_for(miss->endpoints, context->in, context->settings, &claimed))
-		return context->packet->flags & PACKET_ARP ? DROP_SPOOFED_ARP : DROP_SPOOFED_ND;
-	return DROP_NONE;
-}
-
-static struct spoof_binding binding_of(const struct port_settings *settings)
-{
-	return (struct spoof_binding){
-		.macs = (const uint8_t(*)[6])settings->macs,
-		.n_macs = settings->n_macs,
-		.addresses = settings->addresses,
-		.n_addresses = settings->n_addresses,
-	};
-}
-
-static enum drop_reason guard(const struct miss *miss)
-{
-	const struct packet_context *context = miss->context;
-	const struct port_settings *settings = context->settings;
-
-	if (settings->spoof_guard) {
-		const struct spoof_binding binding = binding_of(settings);
-		enum drop_reason reason = spoof_check(&binding, context->data,
-			rte_pktmbuf_data_len(context->frame), context->packet);
-
-		if (reason != DROP_NONE)
-			return reason;
-	}
-	return check_owner(miss);
-}
-
-/* True if the guard will pass the answer, whenever it comes: from the address that this packet goes
- * to, and the MAC, which the program holds it to, by `out`. */
-static bool guard_passes_answer(const struct miss *miss, const struct port *out)
-{
-	const struct packet_context *context = miss->context;
-	const struct in6_addr *address = &context->packet->key.destination;
-	const struct port_settings *settings =
-		atomic_load_explicit(&out->settings, memory_order_acquire);
-
-	if (settings->spoof_guard) {
-		const struct spoof_binding binding = binding_of(settings);
-
-		if (!spoof_may_send(&binding, context->data, address))
-			return false;
-	}
-	return may_speak_for(miss->endpoints, out, settings, address);
-}
 
 /* --- programs -----------------------------------------------------------------------------------
  */
@@ -203,36 +115,6 @@ static void cache_program(const struct miss *miss, uint32_t number, const struct
 
 /* --- frames to several ports ---------------------------------------------------------------- */
 
-/* What a network does not work at all without: ARP, neighbour discovery, reports of multicast
- * membership, and the announcement of a guest that has moved (RARP).  They pass between all but
- * quarantined ports, whatever the rules; the spoof guard has read what they say.  They make no
- * connection, since the next one may say something else.  What is not written as its RFC demands
- * (RFC 4861, 6.1 and 7.1: hop limit 255; RFC 3376, 4 and RFC 3810, 5: to a group, hop limit 1) is
- * traffic like any other. */
-static bool is_signalling(const struct packet_context *context)
-{
-	const struct packet *packet = context->packet;
-	const uint8_t *ip = context->data + packet->l3_offset;
-	bool group = packet->flags & PACKET_GROUP;
-
-	if (packet->flags & PACKET_ARP)
-		return true;
-	if (packet->key.kind == CONN_KEY_ETHERNET)
-		return group && packet->ethertype == ETHERTYPE_REVARP;
-	if (packet->flags & (PACKET_FRAGMENT_FIRST | PACKET_FRAGMENT_LATER))
-		return false;
-	if (packet->key.kind == CONN_KEY_IPV4)
-		return group && packet->protocol == IPPROTO_IGMP && ip[IP4_TTL] == 1;
-	if (packet->protocol != IPPROTO_ICMPV6)
-		return false;
-	if (packet->flags & PACKET_ND)
-		return ip[IP6_HOP_LIMIT] == 255;
-	return group && ip[IP6_HOP_LIMIT] == 1 &&
-	       ((packet->icmp_type >= MLD_LISTENER_QUERY &&
-			packet->icmp_type <= MLD_LISTENER_REDUCTION) ||
-		       packet->icmp_type == MLD2_LISTENER_REPORT);
-}
-
 static bool is_quarantined(const struct miss *miss, const struct port *port)
 {
 	const struct port_settings *settings =
@@ -252,7 +134,7 @@ static void decide_signalling(
 
 static void decide_output(const struct miss *miss, const struct port *out, struct verdict *verdict)
 {
-	if (is_signalling(miss->context))
+	if (signalling_is(miss->context))
 		decide_signalling(miss, out, verdict);
 	else
 		verdict_decide(miss->endpoints, miss->context->in, out, &miss->context->packet->key,
@@ -494,7 +376,7 @@ static void prepare_answer(const struct miss *miss, uint32_t flow, const struct 
 
 	if (miss->known == NULL || miss->known->reverse == PROGRAM_NONE ||
 		(protocol != IPPROTO_TCP && protocol != IPPROTO_UDP && protocol != IPPROTO_SCTP) ||
-		!guard_passes_answer(miss, out))
+		!guard_passes_answer(context, miss->endpoints, out))
 		return;
 	set_program(
 		miss, conn_flow(context->worker->sw->connections, flow ^ 1), miss->known->reverse);
@@ -818,7 +700,7 @@ void miss_handle(struct packet_context *context, uint32_t flow)
 	miss.context = context;
 	miss.endpoints = atomic_load_explicit(&sw->endpoints, memory_order_acquire);
 	miss.known = forward_find(context);
-	enum drop_reason reason = guard(&miss);
+	enum drop_reason reason = guard_check(context, miss.endpoints);
 	if (reason != DROP_NONE) {
 		event_packet(context, LOG_SPOOFED, reason, NULL, 0);
 		packet_drop(context->worker, context->frame, reason);
@@ -837,7 +719,7 @@ void miss_handle(struct packet_context *context, uint32_t flow)
 	}
 	if (context->packet->flags & PACKET_ICMP_ERROR)
 		handle_icmp_error(&miss);
-	else if (context->packet->flags & PACKET_GROUP || is_signalling(context))
+	else if (context->packet->flags & PACKET_GROUP || signalling_is(context))
 		send_to_allowed(&miss);
 	else
 		handle_connection(&miss, flow);

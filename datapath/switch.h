@@ -355,6 +355,30 @@ uint32_t connection_timeout(const struct timeouts *timeouts, const struct conn_t
 
 extern const struct timeouts timeouts_default;
 
+/* --- guard.c: the spoof guard at a port
+ * -----------------------------------------------------------
+ */
+
+/* DROP_NONE if the packet's port may send it: its MAC, its address, and what it claims in ARP or
+ * neighbour discovery.  Else the drop reason.  Under RCU; the worker. */
+enum drop_reason guard_check(
+	const struct packet_context *context, const struct endpoint_map *endpoints);
+
+/* True if the guard will pass the answer, whenever it comes: from the address that this packet goes
+ * to, and the MAC, which the program holds it to, by `out`. */
+bool guard_passes_answer(const struct packet_context *context, const struct endpoint_map *endpoints,
+	const struct port *out);
+
+/* --- signalling.c --------------------------------------------------------------------------- */
+
+/* True for what a network does not work at all without: ARP, neighbour discovery, reports of
+ * multicast membership, and the announcement of a guest that has moved (RARP).  They pass between
+ * all but quarantined ports, whatever the rules; the spoof guard has read what they say.  They make
+ * no connection, since the next one may say something else.  What is not written as its RFC demands
+ * (RFC 4861, 6.1 and 7.1: hop limit 255; RFC 3376, 4 and RFC 3810, 5: to a group, hop limit 1) is
+ * traffic like any other. */
+bool signalling_is(const struct packet_context *context);
+
 /* --- forward.c: which ports a frame leaves by ----------------------------------------------- */
 
 /* Where a frame is to go, before the zones are asked. */

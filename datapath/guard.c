@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The spoof guard at the switch's ports: spoof.c's rules with what the configuration says of the
+ * port, and of who else owns an address.  Called on the miss path, by workers.
+ */
+#include <config.h>
+
+#include "datapath/spoof.h"
+#include "datapath/switch.h"
+
+/* An address that another endpoint owns is not this port's to speak for.  An uplink may speak for
+ * the endpoints of other hosts. */
+static bool may_speak_for(const struct endpoint_map *endpoints, const struct port *port,
+	const struct port_settings *settings, const struct in6_addr *address)
+{
+	struct endpoint_owner owner = endpoint_map_lookup(endpoints, address);
+
+	if (!owner.owned || owner.port == port->number)
+		return true;
+	if (settings->role == PORT_UPLINK)
+		return owner.port == 0;
+	return !settings->spoof_guard;
+}
+
+/* The packet's source, and what it claims in ARP or neighbour discovery. */
+static enum drop_reason check_owner(
+	const struct packet_context *context, const struct endpoint_map *endpoints)
+{
+	struct in6_addr claimed;
+
+	if (context->packet->key.kind != CONN_KEY_ETHERNET &&
+		!may_speak_for(
+			endpoints, context->in, context->settings, &context->packet->key.source))
+		return DROP_SPOOFED_ADDRESS;
+	if (context->packet->flags & (PACKET_ARP | PACKET_ND) &&
+		spoof_claim(context->data, rte_pktmbuf_data_len(context->frame), context->packet,
+			&claimed) &&
+		!may_speak_for(endpoints, context->in, context->settings, &claimed))
+		return context->packet->flags & PACKET_ARP ? DROP_SPOOFED_ARP : DROP_SPOOFED_ND;
+	return DROP_NONE;
+}
+
+static struct spoof_binding binding_of(const struct port_settings *settings)
+{
+	return (struct spoof_binding){
+		.macs = (const uint8_t(*)[6])settings->macs,
+		.n_macs = settings->n_macs,
+		.addresses = settings->addresses,
+		.n_addresses = settings->n_addresses,
+	};
+}
+
+enum drop_reason guard_check(
+	const struct packet_context *context, const struct endpoint_map *endpoints)
+{
+	const struct port_settings *settings = context->settings;
+
+	if (settings->spoof_guard) {
+		const struct spoof_binding binding = binding_of(settings);
+		enum drop_reason reason = spoof_check(&binding, context->data,
+			rte_pktmbuf_data_len(context->frame), context->packet);
+
+		if (reason != DROP_NONE)
+			return reason;
+	}
+	return check_owner(context, endpoints);
+}
+
+bool guard_passes_answer(const struct packet_context *context, const struct endpoint_map *endpoints,
+	const struct port *out)
+{
+	const struct in6_addr *address = &context->packet->key.destination;
+	const struct port_settings *settings =
+		atomic_load_explicit(&out->settings, memory_order_acquire);
+
+	if (settings->spoof_guard) {
+		const struct spoof_binding binding = binding_of(settings);
+
+		if (!spoof_may_send(&binding, context->data, address))
+			return false;
+	}
+	return may_speak_for(endpoints, out, settings, address);
+}
