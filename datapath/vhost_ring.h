@@ -18,7 +18,7 @@
  *  - an index or head that cannot be breaks the ring: nothing more is taken from it, until the
  * guest sets it up anew;
  *  - a chain that points outside of memory, loops, or is used in the wrong direction is given back
- *    unused and counted.
+ *    unused.
  *
  * Knows neither DPDK nor mbufs.  One thread at a time: the worker that polls the ring, or who holds
  * its lock.
@@ -92,9 +92,7 @@ struct vhost_ring {
 	uint16_t published;	 /* Used chains that the guest may know of, */
 	uint16_t told;		 /* and those of them that it was asked about. */
 
-	/* Written by that thread, read by anyone, relaxed. */
-	_Atomic uint8_t fault;	  /* enum ring_fault. */
-	_Atomic uint64_t refused; /* Chains given back unused. */
+	_Atomic uint8_t fault; /* enum ring_fault.  That thread writes, anyone reads, relaxed. */
 } __attribute__((aligned(64)));
 
 /* Headers and the first bytes of a small frame lie within two cache lines.  Lines that are to be
