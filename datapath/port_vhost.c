@@ -23,6 +23,10 @@
  * closed, rte_vhost_driver_unregister() frees the socket that the reading thread then queues to be
  * connected again.
  *
+ * A VMM may take its guest's memory away at any time.  Who touches it finds zeros and goes on
+ * (guest_memory_fault.c); the main thread finds out when it polls the port's status, hangs up, and
+ * connects anew.
+ *
  * The registry is how a callback finds the port of its socket.  Its lock is held while a device
  * comes or goes, and never while calling a function of librte_vhost that takes a lock.
  *
@@ -51,6 +55,7 @@
 #include <rte_branch_prediction.h>
 #include <rte_vhost.h>
 
+#include "datapath/guest_memory_fault.h"
 #include "datapath/port.h"
 #include "datapath/vhost_device.h"
 #include "datapath/vhost_message.h"
@@ -88,11 +93,13 @@ struct port_vhost {
 
 	_Atomic uint64_t announced; /* A MAC that has moved here, to be told of; or 0. */
 
-	bool registered;	/* With librte_vhost.  This and what follows: main thread. */
-	struct stat tried;	/* The socket that we tried to connect to last, */
-	long long int tried_ms; /* when, */
-	unsigned int retry_ms;	/* and how long after that to try it again. */
-	long long int alone_ms; /* Since when there has been no guest. */
+	bool registered;	  /* With librte_vhost.  This and what follows: main thread. */
+	struct stat tried;	  /* The socket that we tried to connect to last, */
+	long long int tried_ms;	  /* when, */
+	unsigned int retry_ms;	  /* and how long after that to try it again. */
+	long long int alone_ms;	  /* Since when there has been no guest. */
+	bool truncated;		  /* The last one left since its memory was lost. */
+	unsigned int truncations; /* How often that has happened. */
 
 	struct vhost_device device; /* While the port is running; see load_device(). */
 };
@@ -233,11 +240,13 @@ static int ring_changed(int vid, uint16_t ring, int enable)
 
 static void connection_gone(int vid)
 {
+	bool lost = guest_memory_fault_uncover();
 	struct seq *news = NULL;
 
 	pthread_mutex_lock(&registry.lock);
 	struct port_vhost *vhost = registry_find(vid);
 	if (vhost != NULL) {
+		vhost->device.memory_lost |= lost;
 		news = vhost->port->environment->news;
 		atomic_store(&vhost->from_guest, 0);
 		atomic_store(&vhost->to_guest, 0);
@@ -284,8 +293,18 @@ static uint64_t rarp_value(const struct vhost_message *message)
 	return value;
 }
 
+/* RESET_OWNER unmaps the log of writes, but the library would go on writing to where it was. */
+static void note_log(struct port_vhost *vhost, uint32_t request)
+{
+	if (request == VHOST_MESSAGE_SET_LOG_BASE)
+		vhost->device.has_log = true;
+	if (request == VHOST_MESSAGE_RESET_OWNER)
+		vhost->device.has_log = false;
+}
+
 /* Before the library obeys a message: refuses it, or keeps the workers out of memory and rings that
- * it may unmap or move. */
+ * it may unmap or move.  While it obeys, it maps memory and reads rings in it, so memory may be
+ * missing that nobody watches yet. */
 static enum rte_vhost_msg_result before_message(int vid, void *message_)
 {
 	const struct vhost_message *message = message_;
@@ -303,24 +322,33 @@ static enum rte_vhost_msg_result before_message(int vid, void *message_)
 	if (refusal == NULL && vhost != NULL && changes_the_device(message->request))
 		leave(vhost);
 	pthread_mutex_unlock(&registry.lock);
-	return refusal != NULL ? RTE_VHOST_MSG_RESULT_ERR : RTE_VHOST_MSG_RESULT_NOT_HANDLED;
+	if (refusal != NULL)
+		return RTE_VHOST_MSG_RESULT_ERR;
+	guest_memory_fault_cover();
+	return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
 }
 
-/* And after it, unless that was the end of the device. */
+/* And after it, unless it has failed; nothing more happens to a device without memory. */
 static enum rte_vhost_msg_result after_message(int vid, void *message_)
 {
 	const struct vhost_message *message = message_;
+	bool lost = guest_memory_fault_uncover();
 	uint64_t features = 0;
 
 	(void)rte_vhost_get_negotiated_features(vid, &features);
 	pthread_mutex_lock(&registry.lock);
-	struct port_vhost *vhost = used_device(vid);
+	struct port_vhost *vhost = registry_find(vid);
+	if (vhost != NULL) {
+		vhost->device.memory_lost |= lost;
+		note_log(vhost, message->request);
+	}
+	vhost = used_device(vid);
 	if (vhost != NULL && changes_the_device(message->request)) {
 		atomic_store(&vhost->features, features);
 		(void)enter(vhost, vid);
 	}
 	pthread_mutex_unlock(&registry.lock);
-	return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
+	return lost ? RTE_VHOST_MSG_RESULT_ERR : RTE_VHOST_MSG_RESULT_NOT_HANDLED;
 }
 
 static const struct rte_vhost_user_extern_ops message_callbacks = {
@@ -472,11 +500,17 @@ static int choose_socket(
 	return 0;
 }
 
+/* Hangs up, of which the library does not tell: no callback is running or comes afterwards. */
 static void stop_driver(struct port_vhost *vhost)
 {
 	if (vhost->registered)
 		(void)rte_vhost_driver_unregister(vhost->socket);
 	vhost->registered = false;
+	atomic_store(&vhost->from_guest, 0);
+	atomic_store(&vhost->to_guest, 0);
+	atomic_store(&vhost->connected, false);
+	vhost->device.has_log = false;
+	vhost->device.memory_lost = false;
 }
 
 /* DPDK's name for the log of the vhost-user protocol. */
@@ -535,6 +569,27 @@ static void reconnect(struct port_vhost *vhost)
 		VLOG_WARN_RL(&rate_limit, "port %s: %s", vhost->port->name, error);
 }
 
+/* Hangs up on a VMM that has taken its guest's memory away, and connects to it again, but not at
+ * once. */
+static void look_at_memory(struct port_vhost *vhost)
+{
+	pthread_mutex_lock(&registry.lock);
+	bool lost = vhost_device_memory_lost(&vhost->device);
+	pthread_mutex_unlock(&registry.lock);
+	if (!lost)
+		return;
+	stop_driver(vhost);
+	vhost->truncated = true;
+	vhost->truncations++;
+	vhost->tried_ms = time_msec();
+	vhost->retry_ms = RETRY_MS;
+	(void)stat(vhost->socket, &vhost->tried);
+	VLOG_WARN_RL(&rate_limit,
+		"port %s: hung up, for the guest's memory was truncated by its VMM at %s (%u so "
+		"far)",
+		vhost->port->name, vhost->socket, vhost->truncations);
+}
+
 static bool same_socket(const struct stat *a, const struct stat *b)
 {
 	return a->st_dev == b->st_dev && a->st_ino == b->st_ino &&
@@ -576,18 +631,33 @@ static const char *fault_text(enum ring_fault fault)
 	}
 }
 
+static void describe_absence(struct port_vhost *vhost)
+{
+	char *status = vhost->port->status;
+	const size_t size = sizeof(vhost->port->status);
+
+	if (!vhost->truncated)
+		snprintf(status, size, "waiting for a guest at %s", vhost->socket);
+	else
+		snprintf(status, size,
+			"guest's memory was truncated by its VMM; stopped until it connects anew "
+			"(%u time%s so far)",
+			vhost->truncations, vhost->truncations == 1 ? "" : "s");
+}
+
 static void vhost_poll_status(struct port *port)
 {
 	struct port_vhost *vhost = port->private;
+
+	look_at_memory(vhost);
+	keep_connected(vhost);
 	uint64_t features = atomic_load(&vhost->features);
 	unsigned int queues = count_bits(atomic_load(&vhost->from_guest));
-
-	keep_connected(vhost);
 	if (atomic_load(&vhost->vid) < 0) {
-		snprintf(port->status, sizeof(port->status), "waiting for a guest at %s",
-			vhost->socket);
+		describe_absence(vhost);
 		return;
 	}
+	vhost->truncated = false;
 	snprintf(port->status, sizeof(port->status), "guest connected, %u queue%s%s%s%s%s", queues,
 		queues == 1 ? "" : "s", features & FEATURE(MRG_RXBUF) ? ", mergeable buffers" : "",
 		features & FEATURE(GUEST_CSUM) ? ", checksum offload" : "",
@@ -641,6 +711,11 @@ static int vhost_open(struct port *port, char *error, size_t error_size)
 	vhost->alone_ms = vhost->tried_ms = time_msec();
 	vhost->retry_ms = LOOK_MS;
 	(void)stat(vhost->socket, &vhost->tried); /* If there is none, it equals no other. */
+	result = guest_memory_fault_start();
+	if (result != 0) {
+		snprintf(error, error_size, "cannot guard a guest's memory: %s", strerror(-result));
+		goto free_vhost;
+	}
 	registry_add(vhost);
 	result = start_driver(vhost, error, error_size);
 	if (result == 0)

@@ -13,16 +13,30 @@
 
 #define FEATURE(number) (UINT64_C(1) << (number))
 
+/* The log of writes.  The library goes on telling of one that it has unmapped. */
+static int watch_log(struct vhost_device *device)
+{
+	uint64_t base, bytes;
+
+	if (!device->has_log || rte_vhost_get_log_base(device->vid, &base, &bytes) != 0 ||
+		base == 0)
+		return 0;
+	return guest_memory_fault_watch(&device->watch, (void *)(uintptr_t)base, bytes);
+}
+
 static int take_memory(struct vhost_device *device)
 {
 	struct rte_vhost_memory *table;
+	int result = watch_log(device);
 
 	device->memory.n = 0;
-	if (rte_vhost_get_mem_table(device->vid, &table) != 0)
+	if (result != 0 || rte_vhost_get_mem_table(device->vid, &table) != 0)
 		return -1;
-	for (uint32_t i = 0; i < table->nregions && i < GUEST_REGIONS_MAX; i++) {
+	for (uint32_t i = 0; i < table->nregions && i < GUEST_REGIONS_MAX && result == 0; i++) {
 		const struct rte_vhost_mem_region *region = &table->regions[i];
 
+		result = guest_memory_fault_watch(
+			&device->watch, region->mmap_addr, region->mmap_size);
 		device->memory.at[device->memory.n++] = (struct guest_region){
 			.base = region->guest_phys_addr,
 			.bytes = region->size,
@@ -30,7 +44,7 @@ static int take_memory(struct vhost_device *device)
 		};
 	}
 	free(table);
-	return 0;
+	return result;
 }
 
 /* True if all parts of a ring are in memory, aligned as they must be (virtio 1.2, 2.7).  The
@@ -86,9 +100,13 @@ int vhost_device_load(struct vhost_device *device, int vid, uint64_t features)
 	device->header_bytes = features & modern ? sizeof(struct virtio_net_hdr_mrg_rxbuf)
 						 : sizeof(struct virtio_net_hdr);
 	device->mergeable = features & FEATURE(VIRTIO_NET_F_MRG_RXBUF);
-	device->tracks_writes = RTE_VHOST_NEED_LOG(features);
-	if (take_memory(device) != 0)
+	device->tracks_writes = device->has_log && RTE_VHOST_NEED_LOG(features);
+	if (device->memory_lost)
 		return -1;
+	if (take_memory(device) != 0) {
+		vhost_device_unload(device);
+		return -1;
+	}
 	for (uint16_t i = 0; i < PORT_QUEUES_MAX; i++) {
 		take_ring(device, &device->to_guest[i], 2 * i, features);
 		take_ring(device, &device->from_guest[i], 2 * i + 1, features);
@@ -113,6 +131,12 @@ void vhost_device_unload(struct vhost_device *device)
 		device->from_guest[i].usable = false;
 	}
 	device->memory.n = 0;
+	device->memory_lost |= guest_memory_fault_unwatch(&device->watch);
+}
+
+bool vhost_device_memory_lost(const struct vhost_device *device)
+{
+	return device->memory_lost || guest_memory_fault_happened(&device->watch);
 }
 
 enum ring_fault vhost_device_fault(const struct vhost_device *device)

@@ -19,6 +19,7 @@
 #include <rte_mbuf.h>
 #include <rte_spinlock.h>
 
+#include "datapath/guest_memory_fault.h"
 #include "datapath/port.h"
 #include "datapath/vhost_ring.h"
 
@@ -47,6 +48,11 @@ struct vhost_device {
 	struct guest_memory memory;
 	struct rte_mempool *pool, *headers; /* See struct port_environment. */
 
+	/* port_vhost.c's, under its registry's lock. */
+	struct guest_memory_watch watch; /* The mappings of memory and log, while they are used. */
+	bool has_log;			 /* The VMM has shared a log of writes, for migration. */
+	bool memory_lost;		 /* Some of what it shared was not there. */
+
 	/* How often segments in the guest's memory are referred to.  The worker of each queue. */
 	struct rte_mbuf_ext_shared_info references[PORT_QUEUES_MAX];
 	struct vhost_queue from_guest[PORT_QUEUES_MAX], to_guest[PORT_QUEUES_MAX];
@@ -55,12 +61,18 @@ struct vhost_device {
 /* --- vhost_device.c: while no worker is within the port -----------------------------------------
  */
 
-/* Takes over what was negotiated for device `vid` of librte_vhost: memory, and the rings that are
- * set up so far.  Returns -1 if the library does not tell. */
+/* Takes over what was negotiated for device `vid` of librte_vhost: memory, which is watched from
+ * here on, and the rings that are set up so far.  Returns -1 if the library does not tell, or if
+ * memory was lost. */
 int vhost_device_load(struct vhost_device *device, int vid, uint64_t features);
 
-/* Hands the rings' positions back to librte_vhost, and forgets them and the memory. */
+/* Hands the rings' positions back to librte_vhost, and forgets them and the memory, which is not
+ * watched any more.  Notes whether memory was lost. */
 void vhost_device_unload(struct vhost_device *device);
+
+/* True if the guest's memory, or part of it, was not there when it was accessed: zeros are in its
+ * place, until the VMM connects anew.  Under the lock. */
+bool vhost_device_memory_lost(const struct vhost_device *device);
 
 /* What is wrong with its rings, of the first that is broken.  Any thread, at any time. */
 enum ring_fault vhost_device_fault(const struct vhost_device *device);
