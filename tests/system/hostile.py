@@ -81,12 +81,16 @@ class Listener:
 class Region:
     """A part of the guest's memory, in a memfd of its own."""
 
-    def __init__(self, base, size):
+    def __init__(self, base, size, huge_pages=False):
         self.base = base
         self.size = size
-        self.fd = os.memfd_create("guest")
+        self.fd = os.memfd_create("guest", os.MFD_CLOEXEC | (os.MFD_HUGETLB if huge_pages else 0))
         os.ftruncate(self.fd, size)
         self.bytes = mmap.mmap(self.fd, size)
+
+    def truncate(self, size=0):
+        """What is behind must not be touched by the test any more: it would die of it."""
+        os.ftruncate(self.fd, size)
 
     def close(self):
         self.bytes.close()
@@ -161,9 +165,10 @@ def descriptor(address, length, flags=0, following=0):
 class HostileGuest:
     """One connection of such a guest.  `receive` and `transmit` are as the guest sees them."""
 
-    def __init__(self, listener, regions=((REGION_BASE, REGION_BYTES),), features=(), places=RING_PLACES):
+    def __init__(self, listener, regions=((REGION_BASE, REGION_BYTES),), features=(), places=RING_PLACES,
+                 huge_pages=False):
         self.listener = listener
-        self.regions = [Region(base, size) for base, size in regions]
+        self.regions = [Region(base, size, huge_pages) for base, size in regions]
         self.features = 1 << VERSION_1 | 1 << PROTOCOL_FEATURES | sum(1 << bit for bit in features)
         self.offered = 0
         self.receive = Ring(self, 0, self.regions[0].base, places)
