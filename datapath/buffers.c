@@ -16,7 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include <rte_errno.h>
 #include <rte_mbuf.h>
@@ -34,7 +33,6 @@ enum {
 	FIRST_BUFFERS = 4096,
 	BUFFER_CACHE = 512,
 	CHUNK_BYTES = 4 << 20, /* Added at once: others wait for as long to allocate memory. */
-	FILLER_NICE = 10,      /* There are more urgent things to do at a start. */
 };
 
 struct buffers {
@@ -124,7 +122,8 @@ static void *fill(void *buffers_)
 	struct rte_mempool *pool = buffers->pool;
 
 	ovsrcu_quiesce_start();
-	(void)setpriority(PRIO_PROCESS, 0, FILLER_NICE);
+	/* As urgent as the main thread, which waits for DPDK's memory lock meanwhile: giving way to
+	 * busy workers here would hold up guests that connect. */
 	while (!is_full(buffers)) {
 		size_t missing = bytes_of(pool, pool->size - pool->populated_size) + 4096;
 

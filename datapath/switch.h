@@ -97,9 +97,10 @@ struct log_ring {
 struct poll_entry {
 	struct port *port;
 	uint16_t queue;
+	int64_t credit; /* Cycles that it may still use in this poll round.  The worker's. */
 };
 
-/* What a worker polls: an immutable snapshot. */
+/* What a worker polls: a snapshot, of which only the worker changes something. */
 struct poll_list {
 	size_t n;
 	struct poll_entry at[];

@@ -24,8 +24,9 @@
 #include "datapath/vhost_ring.h"
 
 enum {
-	/* Frames up to this size are copied at once. */
-	VHOST_COPIED_WHOLE = 512,
+	/* Frames up to this size are copied at once, and so twice on their way to another guest:
+	 * the second copy is cheaper than a segment.  A buffer of the pool holds as much. */
+	VHOST_COPIED_WHOLE = 1536,
 	/* Of larger ones, what may be headers. */
 	VHOST_COPIED_HEADERS = 256,
 	/* The largest IP packet, and two VLAN tags. */

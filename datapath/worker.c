@@ -46,6 +46,8 @@ enum {
 	/* With more connections the index is fetched even before that.  The index of fewer is in
 	 * the cache, and fetching it costs more than it saves. */
 	BUCKETS_IN_CACHE = 16384,
+	TURN_CYCLES = 8192,		 /* What a queue may use of each poll round. */
+	CREDIT_LEAST = 16 * TURN_CYCLES, /* So much at most is held against it. */
 	SPIN_US = 200,	     /* Without a frame for so long, a worker begins to sleep, */
 	SLEEP_SHARE = 200,   /* each time for this part of the silence so far, */
 	SLEEP_MAX_US = 2000, /* which bounds the delay of the first frame after it. */
@@ -343,27 +345,46 @@ void worker_note(struct worker *worker, struct port *port, uint16_t queue, enum 
 		(struct notice){.port = port, .queue = queue, .work = work};
 }
 
-/* Polls every queue once.  Returns the number of frames received. */
+/* Serves one queue; the clocks are read for the first that has frames.  Returns the number of
+ * frames received. */
+static unsigned int poll_queue(struct worker *worker, struct poll_entry *entry, bool is_first)
+{
+	struct rte_mbuf *frames[BURST_MAX];
+	uint16_t n = port_rx(entry->port, entry->queue, frames, BURST_MAX);
+
+	if (n == 0)
+		return 0;
+	uint64_t begin = rte_rdtsc();
+	if (is_first)
+		read_clocks(worker);
+	worker->drops = entry->port->drops[entry->queue];
+	switch_burst(worker, entry->port, frames, n);
+	port_rx_done(entry->port, entry->queue);
+	if (port_wants_notify(entry->port))
+		worker_note(worker, entry->port, entry->queue, PORT_RECEIVED);
+	entry->credit -= (int64_t)(rte_rdtsc() - begin);
+	return n;
+}
+
+/* Polls every queue once, but for those that have used up their time: a turn is as long as a burst
+ * of known connections takes, and who sends what takes longer, such as new connections without end,
+ * waits for some rounds.  So time is shared between queues, and not frames (deficit round robin,
+ * Shreedhar and Varghese 1995, by cycles).  While nobody else sends, rounds are so short that it
+ * costs nothing.  Returns the number of frames received. */
 static unsigned int poll_queues(struct worker *worker)
 {
-	const struct poll_list *list = atomic_load_explicit(&worker->polls, memory_order_acquire);
-	struct rte_mbuf *frames[BURST_MAX];
+	struct poll_list *list = atomic_load_explicit(&worker->polls, memory_order_acquire);
 	unsigned int received = 0;
 
 	for (size_t i = 0; list != NULL && i < list->n; i++) {
-		struct port *port = list->at[i].port;
-		uint16_t n = port_rx(port, list->at[i].queue, frames, BURST_MAX);
+		struct poll_entry *entry = &list->at[i];
 
-		if (n == 0)
+		/* A worker that was preempted must not make a queue pay for it for long. */
+		entry->credit = RTE_MIN(
+			RTE_MAX(entry->credit, -CREDIT_LEAST) + TURN_CYCLES, (int64_t)TURN_CYCLES);
+		if (unlikely(entry->credit <= 0))
 			continue;
-		if (received == 0)
-			read_clocks(worker);
-		worker->drops = port->drops[list->at[i].queue];
-		switch_burst(worker, port, frames, n);
-		port_rx_done(port, list->at[i].queue);
-		if (port_wants_notify(port))
-			worker_note(worker, port, list->at[i].queue, PORT_RECEIVED);
-		received += n;
+		received += poll_queue(worker, entry, received == 0);
 	}
 	notify_guests(worker);
 	return received;
