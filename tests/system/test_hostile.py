@@ -222,6 +222,16 @@ def test_descriptors(site, guest, name):
     site.is_unharmed()
 
 
+def test_refused_chains_are_counted_by_name(site, guest):
+    def refused():
+        return site.switch.drops()["guest-descriptor"]
+
+    before = refused()
+    guest.transmit.describe(0, 0xdead00000000, 100, 0, 0)
+    guest.transmit.offer(*[0] * 16)
+    wait_for(lambda: refused() == before + 16, what="the 16 chains among the drops")
+
+
 # Name: the content of an indirect table of four, given the ring.
 INDIRECT_TABLES = {
     "nested": lambda r: [(r.buffers, 64, INDIRECT, 0)],
@@ -267,6 +277,17 @@ def test_indexes(site, guest, name):
         ring.notify()
     site.pester()
     site.is_unharmed()
+
+
+def test_broken_ring_is_told_of_until_the_guest_leaves(site):
+    def status():
+        return site.switch.port(site.bad.name)["status"]
+
+    with site.plugged() as guest:
+        assert "broken" not in status()
+        guest.transmit.offer(256)
+        wait_for(lambda: "a ring of the guest is broken" in status(), what="the broken ring in the port's status")
+    wait_for(lambda: "broken" not in status(), what="an end of that when the guest leaves")
 
 
 # --- Long chains --------------------------------------------------------------------------------------------------

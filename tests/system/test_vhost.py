@@ -128,7 +128,7 @@ def test_killed_switch_is_joined_again_by_its_guests(site):
 
 
 def test_guests_of_every_virtio_flavour(site):
-    """Packed rings, no mergeable buffers, several queues: whatever a guest negotiates."""
+    """Packed rings (which are not offered), no mergeable buffers, several queues: whatever a guest asks for."""
     for i, (options, queues) in enumerate((("packed_vq=1,mrg_rxbuf=1", 1), ("mrg_rxbuf=0", 1),
                                            ("in_order=0,mrg_rxbuf=1", 2))):
         guest = plug(site.switch, f"flavour{i}", 20 + i, device_options=options, queues=queues)
