@@ -117,7 +117,7 @@ static double rate_of(const char *option, const char *text, unsigned long max)
 
 static void set_option(struct options *options, const struct option_entry *entry, const char *value)
 {
-	char *field = (char *)options + entry->field;
+	void *field = (char *)options + entry->field;
 
 	switch (entry->kind) {
 	case OPTION_TEXT: *(const char **)field = value; break;
