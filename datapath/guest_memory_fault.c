@@ -18,6 +18,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum mapping_state { MAPPED, BEING_REPLACED, REPLACED };
@@ -42,12 +43,13 @@ static _Thread_local volatile sig_atomic_t covered, missed;
 
 /* --- The handler ---------------------------------------------------------------------------- */
 
-/* Without a reservation: a mapping may be larger than this machine's memory. */
+/* Without a reservation: a mapping may be larger than this machine's memory.  The bare system call:
+ * what sanitizers put round mmap() is not made for handlers, and takes it for a write that other
+ * threads' accesses race with. */
 static bool replace(uintptr_t start, size_t bytes)
 {
-	return mmap((void *)start, bytes, PROT_READ | PROT_WRITE,
-		       MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-		       0) != MAP_FAILED;
+	return syscall(SYS_mmap, start, bytes, PROT_READ | PROT_WRITE,
+		       MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) != -1;
 }
 
 /* A line of /proc/self/maps, "START-END rwxs ...", as far as it has been read. */
