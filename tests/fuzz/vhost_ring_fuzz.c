@@ -251,7 +251,8 @@ static void publish(void)
 	struct vhost_ring *ring = &guest.ring;
 	bool news = ring->published != ring->next_used;
 	unsigned int writes = guest.writes;
-	bool interrupt = vhost_ring_publish(ring);
+	vhost_ring_publish(ring);
+	bool interrupt = vhost_ring_wants_interrupt(ring);
 
 	require(news || !interrupt);
 	require(ring->published == ring->next_used);
@@ -275,6 +276,7 @@ static void look_and_use(uint8_t choice)
 	check_burst(burst, n, wanted);
 	require(!broken || n == 0);
 	require(guest.ring.next_available == next);
+	vhost_ring_fetch_ahead(&guest.ring, &guest.memory);
 	use(burst, choice & 0x80 ? n / 2 : n);
 	publish();
 	free(burst);
