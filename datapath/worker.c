@@ -42,6 +42,7 @@ VLOG_DEFINE_THIS_MODULE(worker);
 enum {
 	QUIESCE_EVERY = 256, /* Polls of the whole list between two quiescent states. */
 	FRAGMENTED_DATAGRAMS = 4096,
+	FRAMES_AHEAD = 4,
 	LOOK_AHEAD = 16, /* Packets before its turn, a packet's connection is fetched. */
 	/* With more connections the index is fetched even before that.  The index of fewer is in
 	 * the cache, and fetching it costs more than it saves. */
@@ -251,6 +252,10 @@ static inline void parse_burst(struct worker *worker, struct burst *burst, uint1
 		struct packet *packet = &burst->packets[burst->n];
 		enum drop_reason reason = DROP_RATE_LIMIT;
 
+		/* A network card has written it; what was copied is in the cache already. */
+		if (i + FRAMES_AHEAD < n_received)
+			rte_prefetch0(
+				rte_pktmbuf_mtod(burst->frames[i + FRAMES_AHEAD], const void *));
 		if (likely(within_rate(
 			    worker, burst->common.in, settings->ingress_rate_bps, frame)))
 			reason = parse(worker, burst->common.in, settings, frame, packet);
