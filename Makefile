@@ -60,7 +60,7 @@ DATAPATH := $(addprefix datapath/,$(addsuffix .c, \
 	port port_ethdev port_vhost vhost_message vhost_device guest_memory_fault vhost_ring vhost_receive vhost_send port_kernel kernel_device kernel_socket kernel_xdp kernel_xsk port_internal port_dpdk \
 	worker packet packet_extension packet_quoted storm conn connection program actions \
 	offload offload_shape offload_cut drop \
-	miss guard spoof fragment signalling forward mac_table verdict reject \
+	miss guard spoof fragment signalling forward mac_table icmp_error verdict miss_output miss_program quota reject \
 	event log_account log_thread sweep conn_file conn_adopt \
 	config config_zones config_port status control control_conn telemetry \
 	dpdk buffers options))

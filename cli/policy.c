@@ -131,7 +131,7 @@ static struct zone_policy *compile(struct cli *cli, char **text, enum cli_status
 		return NULL;
 	}
 	errors = xzalloc(sizeof(*errors));
-	policy = zone_policy_create(*text, length, 0, errors);
+	policy = zone_policy_create(*text, length, 0, time_wall(), errors);
 	*status = policy ? CLI_OK : CLI_INVALID;
 	if (!policy)
 		print_errors(cli, path, *text, errors);

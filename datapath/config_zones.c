@@ -126,8 +126,8 @@ static struct zone_policy *compile_wanted(
 		return NULL;
 	config->policy_missing = false;
 	long long int began = time_msec();
-	struct zone_policy *policy =
-		zone_policy_create(row->document, strlen(row->document), (uint32_t)wanted, &errors);
+	struct zone_policy *policy = zone_policy_create(
+		row->document, strlen(row->document), (uint32_t)wanted, time_wall(), &errors);
 	if (policy == NULL) {
 		refuse(config, wanted, first_error(&errors));
 		return NULL;

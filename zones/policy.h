@@ -58,6 +58,7 @@ struct zone_policy {
 	int8_t level_behind[POLICY_TIERS_MAX]; /* Where `pass` of each tier goes on. */
 
 	uint32_t revision;
+	int64_t now; /* Seconds since 1970: the moment for which it was compiled. */
 	size_t n_levels, n_policies, memory_bytes;
 	struct arena arena;
 	struct policy_zone *zones;
@@ -68,6 +69,7 @@ struct zone_policy {
 };
 
 /* Compiles a document that has been read and checked without an error. */
-struct zone_policy *zone_policy_compile(const struct policy_document *document, uint32_t revision);
+struct zone_policy *zone_policy_compile(
+	const struct policy_document *document, uint32_t revision, int64_t now);
 
 #endif

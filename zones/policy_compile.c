@@ -197,11 +197,13 @@ static void compile_policies(struct zone_policy *policy, const struct policy_doc
 	free(list.cells);
 }
 
-struct zone_policy *zone_policy_compile(const struct policy_document *document, uint32_t revision)
+struct zone_policy *zone_policy_compile(
+	const struct policy_document *document, uint32_t revision, int64_t now)
 {
 	struct zone_policy *policy = zone_allocate(1, sizeof *policy);
 
 	policy->revision = revision;
+	policy->now = now;
 	policy->between_zones = document->between_zones;
 	policy->baseline_log = document->baseline_log;
 	compile_zones(policy, document);

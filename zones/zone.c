@@ -13,8 +13,8 @@
 
 /* --- Life ----------------------------------------------------------------------------------- */
 
-struct zone_policy *zone_policy_create(
-	const char *text, size_t length, uint32_t revision, struct policy_errors *errors)
+struct zone_policy *zone_policy_create(const char *text, size_t length, uint32_t revision,
+	int64_t now, struct policy_errors *errors)
 {
 	struct zone_policy *policy = NULL;
 	struct policy_document document;
@@ -23,7 +23,7 @@ struct zone_policy *zone_policy_create(
 	if (policy_document_read(&document, text, length, errors))
 		policy_document_check(&document, errors);
 	if (!errors->n_total)
-		policy = zone_policy_compile(&document, revision);
+		policy = zone_policy_compile(&document, revision, now);
 	policy_document_free(&document);
 	policy_errors_sort(errors);
 	return policy;
@@ -35,7 +35,7 @@ struct zone_policy *zone_policy_create_empty(void)
 		.within_zone = ZONE_DENY,
 		.baseline_log = ZONE_LOG_DENIED};
 
-	return zone_policy_compile(&document, 0);
+	return zone_policy_compile(&document, 0, 0);
 }
 
 void zone_policy_destroy(struct zone_policy *policy)

@@ -44,13 +44,20 @@ struct policy_errors {
 	size_t n, n_total;
 };
 
-/* Parses and compiles `length` bytes of YAML at `text` (the grammar is docs/zones.md).  `revision`
- * is the number that the verdicts' log records carry.  Returns NULL with at least one entry in
- * `*errors` if the document is not valid in every part: nothing is ever taken by halves.  The
- * caller owns the result.  Memory stays within a bound that depends on `length` alone (aliases are
- * refused). */
-struct zone_policy *zone_policy_create(
-	const char *text, size_t length, uint32_t revision, struct policy_errors *errors);
+/* Parses and compiles `length` bytes of YAML at `text` (the grammar is docs/zones.md), as it is in
+ * force at `now`, in seconds since 1970: a rule that has expired, or whose schedule leaves that
+ * moment out, keeps its number and decides nothing.  `revision` is the number that the verdicts'
+ * log records carry.  Returns NULL with at least one entry in `*errors` if the document is not
+ * valid in every part: nothing is ever taken by halves.  The caller owns the result.  Memory stays
+ * within a bound that depends on `length` alone (aliases are refused). */
+struct zone_policy *zone_policy_create(const char *text, size_t length, uint32_t revision,
+	int64_t now, struct policy_errors *errors);
+
+#define ZONE_NO_CHANGE INT64_MAX
+
+/* The first second after the policy's own `now` at which other rules are in force, by `expires` and
+ * `schedule`; ZONE_NO_CHANGE: never.  From then on the same text, created anew, is to be used. */
+int64_t zone_policy_next_change(const struct zone_policy *policy);
 
 /* The policy in force before there is any document: every endpoint is in quarantine. */
 struct zone_policy *zone_policy_create_empty(void);
@@ -64,12 +71,21 @@ size_t zone_policy_memory_bytes(const struct zone_policy *policy);
 
 /* --- Zones ---------------------------------------------------------------------------------- */
 
+/* How much of something may be opened.  0: as much as there is room for. */
+struct zone_limits {
+	uint32_t connections;	 /* At any one time. */
+	uint32_t new_per_second; /* In any second; as many at once. */
+	uint32_t half_open;	 /* Not answered yet, at any one time. */
+};
+
 struct zone_info {
 	const char *name;  /* Owned by the policy. */
 	const char *match; /* The tag expression as written, or NULL. */
 	const struct ip_prefix *prefixes;
 	size_t n_prefixes;
 	bool intra_deny; /* `intra: deny`: members may not talk to each other by default. */
+	bool pickup;	 /* TCP connections of its members may be taken up in mid-stream. */
+	struct zone_limits limits; /* On what its members open, together. */
 };
 
 /* The number of zones, quarantine included. */
@@ -108,9 +124,14 @@ struct zone_question {
 	uint16_t source_port, destination_port; /* Host byte order. */
 };
 
+/* Protocols that open further connections, which a rule may allow by naming the helper. */
+enum zone_helper { ZONE_HELPER_NONE, ZONE_HELPER_FTP, ZONE_HELPER_TFTP };
+
 struct zone_verdict {
 	uint8_t action; /* enum zone_action, never ZONE_PASS. */
 	uint8_t log;	/* enum zone_log. */
+	uint8_t helper; /* enum zone_helper. */
+	bool limited;	/* The rule or the source's zone has limits: ask for them. */
 	uint32_t rule;
 };
 
@@ -121,9 +142,36 @@ struct zone_verdict {
 void zone_decide(const struct zone_policy *policy, const struct zone_question *question,
 	struct zone_verdict *verdict);
 
+/* Decides as if the policies of `mode: simulate` were enforced like all others.  Returns false, and
+ * leaves the verdict alone, if the policy has none of them: it is that of zone_decide(). */
+bool zone_decide_simulated(const struct zone_policy *policy, const struct zone_question *question,
+	struct zone_verdict *verdict);
+
+/* One rule that matches a question: the last one decides, those before it pass. */
+struct zone_step {
+	uint32_t rule;
+	uint8_t action; /* enum zone_action. */
+};
+
+enum { ZONE_STEPS_MAX = 17 }; /* A pass in each tier, and the baseline. */
+
+/* How the verdict comes about, with (`simulated`) or without the simulated policies.  Returns the
+ * number of steps, at least 1; quarantine is one step by RULE_NONE. */
+size_t zone_explain(const struct zone_policy *policy, const struct zone_question *question,
+	bool simulated, struct zone_step steps[ZONE_STEPS_MAX]);
+
+/* Calls `each` for every rule of the document that can never decide anything, whatever is sent,
+ * because rules before it take all that it would match; `by` is the first of these, or RULE_NONE if
+ * it matches nothing at all.  Rules that are not in force now are passed over.  Slow: for plans. */
+void zone_each_unreachable_rule(const struct zone_policy *policy,
+	void (*each)(uint32_t rule, uint32_t by, void *context), void *context);
+
 struct zone_rule_info {
 	const char *policy, *rule, *tier, *label; /* Owned by the policy; label may be NULL. */
-	uint8_t action, log;
+	uint8_t action, log, helper;
+	bool in_force;	/* Neither expired nor out of its schedule, nor in a policy that is off. */
+	bool simulated; /* Its policy's mode is `simulate`. */
+	struct zone_limits limits;
 	uint16_t source_zone, destination_zone; /* Of a default pair; else ZONE_QUARANTINE. */
 	bool is_default;
 };

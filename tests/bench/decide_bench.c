@@ -85,7 +85,7 @@ static struct zone_policy *make_policy(struct bench *bench, unsigned int rules)
 	}
 	fclose(out);
 	begin = now_ns();
-	policy = zone_policy_create(text, length, 1, &errors);
+	policy = zone_policy_create(text, length, 1, 0, &errors);
 	if (!policy) {
 		fprintf(stderr, "line %u: %s\n", errors.at[0].line, errors.at[0].message);
 		exit(1);

@@ -362,7 +362,7 @@ static struct zone_policy *make_policy(const struct bench *bench, unsigned int r
 	fprintf(out, "  - {id: rest, from: z0, to: z1, action: %s, log: session}\n",
 		bench->what == CASE_DENIED ? "deny" : "allow");
 	fclose(out);
-	struct zone_policy *policy = zone_policy_create(text, length, 1, &errors);
+	struct zone_policy *policy = zone_policy_create(text, length, 1, 0, &errors);
 	free(text);
 	if (policy == NULL)
 		give_up(errors.at[0].message);

@@ -75,7 +75,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!text)
 		return 0;
 	memcpy(text, data, size);
-	policy = zone_policy_create(text, size, 1, &errors);
+	policy = zone_policy_create(text, size, 1, 0, &errors);
 	free(text);
 	if (!policy) {
 		check_errors(&errors);

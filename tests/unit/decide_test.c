@@ -21,7 +21,7 @@
 static struct zone_policy *create(const char *text)
 {
 	struct policy_errors errors;
-	struct zone_policy *policy = zone_policy_create(text, strlen(text), 1, &errors);
+	struct zone_policy *policy = zone_policy_create(text, strlen(text), 1, 0, &errors);
 
 	if (!policy)
 		fail_msg("%s\n%u:%u: %s", text, errors.at[0].line, errors.at[0].column,

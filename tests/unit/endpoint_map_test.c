@@ -22,7 +22,7 @@ static int setup(void **state)
 {
 	struct policy_errors errors;
 
-	*state = zone_policy_create(policy_text, sizeof policy_text - 1, 7, &errors);
+	*state = zone_policy_create(policy_text, sizeof policy_text - 1, 7, 0, &errors);
 	return *state ? 0 : -1;
 }
 

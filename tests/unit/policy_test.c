@@ -19,7 +19,7 @@
 
 static struct zone_policy *create(const char *text, struct policy_errors *errors)
 {
-	return zone_policy_create(text, strlen(text), 1, errors);
+	return zone_policy_create(text, strlen(text), 1, 0, errors);
 }
 
 /* --- What is understood --------------------------------------------------------------------- */
@@ -350,7 +350,7 @@ static void what_is_too_large_is_refused_by_name(void **state)
 	assert_non_null(text);
 	memset(text, '\n', length);
 	text[length] = '\0';
-	assert_null(zone_policy_create(text, length, 1, &errors));
+	assert_null(zone_policy_create(text, length, 1, 0, &errors));
 	assert_string_equal(errors.at[0].message,
 		"the document has 67108865 bytes: a policy may have 67108864 (64 MiB)");
 
@@ -406,7 +406,7 @@ static void a_nul_byte_ends_nothing(void **state)
 	struct policy_errors errors;
 
 	(void)state;
-	assert_null(zone_policy_create(text, sizeof text - 1, 1, &errors));
+	assert_null(zone_policy_create(text, sizeof text - 1, 1, 0, &errors));
 	assert_int_equal(errors.at[0].line, 2);
 	assert_int_equal(errors.at[0].column, 1);
 	assert_string_equal(

@@ -174,7 +174,7 @@ static void enforce_policy(struct stage *stage)
 {
 	struct policy_errors errors = {.n = 0};
 	struct zone_policy *policy =
-		zone_policy_create(policy_text, strlen(policy_text), 1, &errors);
+		zone_policy_create(policy_text, strlen(policy_text), 1, 0, &errors);
 	struct endpoint_map_entry entries[N_PORTS - 1];
 
 	if (policy == NULL)

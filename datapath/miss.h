@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The inside of the miss path, for the files that it is made of.  All else uses switch.h.
+ *
+ *      miss.c          the path: the spoof guard, forwarding, and what becomes of the connection
+ *      miss_output.c   the zones' word on each output; frames to several ports
+ *      miss_program.c  action programs, made and put into flows
+ *      icmp_error.c    errors that quote a connection
+ *      quota.c         what may be opened
+ *
+ * All of it runs in a worker, under RCU, within the burst of the packet.
+ */
+#ifndef DATAPATH_MISS_H
+#define DATAPATH_MISS_H
+
+#include "datapath/switch.h"
+
+/* What the stages of one miss hand to each other. */
+struct miss {
+	struct packet_context *context;
+	const struct endpoint_map *endpoints;
+	const struct forward_entry *known; /* Where such frames go; NULL: not kept. */
+	struct conn_key mirror;		   /* The key of the answer, if the output is known. */
+	uint32_t mirror_hash;
+	struct program built;
+	struct forwarding forwarding;
+};
+
+static inline bool miss_is_uplink(const struct port *port)
+{
+	return port != NULL &&
+	       atomic_load_explicit(&port->settings, memory_order_acquire)->role == PORT_UPLINK;
+}
+
+/* A host outside may be reached by any uplink, and change it. */
+static inline bool miss_same_side(
+	const struct cordon_switch *sw, uint16_t number, const struct port *port)
+{
+	return number == port->number ||
+	       (miss_is_uplink(switch_port(sw, number)) && miss_is_uplink(port));
+}
+
+/* The port at which the packets of `flow` leave, as far as the connection knows; else 0. */
+static inline uint16_t miss_far_port(const struct conn_table *table, uint32_t flow)
+{
+	if (flow & 1)
+		return conn_flow(table, flow ^ 1)->key.in_port;
+	return atomic_load(&conn_of_flow(table, flow)->out_port);
+}
+
+/* --- miss_output.c -------------------------------------------------------------------------- */
+
+bool miss_is_quarantined(const struct miss *miss, const struct port *port);
+
+/* The verdict on one output: the zones', or of signalling, that of quarantine alone. */
+void miss_decide_output(const struct miss *miss, const struct port *out, struct verdict *verdict);
+
+/* The verdict on the outputs of a unicast frame.  With several (an unknown destination), the first
+ * allowed one speaks for the connection. */
+void miss_decide_outputs(const struct miss *miss, struct verdict *verdict);
+
+/* Sends the frame to each output that the zones allow.  Nothing is cached: who hears a flood may
+ * change with every frame.  Consumes the frame. */
+void miss_send_to_allowed(const struct miss *miss);
+
+/* What a refusal by the zones is counted under, and its record in the log. */
+enum drop_reason miss_denial_reason(const struct verdict *verdict);
+void miss_log_denial(const struct miss *miss, const struct verdict *verdict, uint16_t out);
+
+/* --- miss_program.c ------------------------------------------------------------------------- */
+
+/* Builds the program that sends the frame to one port, or that drops it. */
+void miss_build_output(const struct miss *miss, const struct port *out, struct program *program);
+void miss_build_drop(const struct miss *miss, enum drop_reason reason, struct program *program);
+
+/* The program that sends the frame to the one port where it goes. */
+const struct program *miss_choose_program(struct miss *miss, const struct port *out);
+
+/* The program's number, or PROGRAM_NONE if there is no room for it. */
+uint32_t miss_intern(const struct miss *miss, const struct program *program);
+
+/* Puts an interned program, if it is one, into a flow that nobody else sees yet. */
+void miss_set_program(const struct miss *miss, struct flow *flow, uint32_t interned);
+
+/* Lets the next packets of the flow hit.  Whoever may write the flow at the same time (another
+ * worker, for a guest that sends one flow by two queues) does so before or after, never between. */
+void miss_cache_program(const struct miss *miss, uint32_t flow, const struct program *program);
+
+/* --- icmp_error.c --------------------------------------------------------------------------- */
+
+/* An error passes if it quotes a packet that its receiver sent in a live, allowed connection, and
+ * comes by the port by which that packet left.  Consumes the frame. */
+void icmp_error_handle(struct miss *miss);
+
+/* --- quota.c -------------------------------------------------------------------------------- */
+
+/* Refuses a new connection by the quotas of the port that opens it. */
+enum drop_reason quota_check(const struct packet_context *context);
+
+/* Denials are cached, so that a repeated one costs no more than a hit, but only in a part of the
+ * port's quota: they must not crowd out what is allowed.  A flooded frame's is not: who hears it
+ * may change with the next one. */
+bool quota_may_cache_denial(const struct miss *miss);
+
+#endif

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the zones say of the outputs of a frame, and frames that go to several ports at once. Called
+ * by workers on the miss path.
+ */
+#include <config.h>
+
+#include "datapath/miss.h"
+
+bool miss_is_quarantined(const struct miss *miss, const struct port *port)
+{
+	const struct port_settings *settings =
+		atomic_load_explicit(&port->settings, memory_order_acquire);
+
+	return settings->role != PORT_UPLINK &&
+	       endpoint_map_port_zone(miss->endpoints, port->number) == ZONE_QUARANTINE;
+}
+
+static void decide_signalling(
+	const struct miss *miss, const struct port *out, struct verdict *verdict)
+{
+	*verdict = (struct verdict){.action = ZONE_ALLOW};
+	if (miss_is_quarantined(miss, miss->context->in) || miss_is_quarantined(miss, out))
+		*verdict = (struct verdict){.action = ZONE_DENY, .quarantined = true};
+}
+
+void miss_decide_output(const struct miss *miss, const struct port *out, struct verdict *verdict)
+{
+	if (signalling_is(miss->context))
+		decide_signalling(miss, out, verdict);
+	else
+		verdict_decide(miss->endpoints, miss->context->in, out, &miss->context->packet->key,
+			miss->context->packet->icmp_type, miss->context->packet->icmp_code,
+			verdict);
+}
+
+enum drop_reason miss_denial_reason(const struct verdict *verdict)
+{
+	if (verdict->quarantined)
+		return DROP_QUARANTINE;
+	return verdict->action == ZONE_REJECT ? DROP_REJECTED : DROP_POLICY;
+}
+
+void miss_log_denial(const struct miss *miss, const struct verdict *verdict, uint16_t out)
+{
+	if (verdict->log != ZONE_LOG_NONE)
+		event_packet(miss->context, LOG_DENIED, miss_denial_reason(verdict), verdict, out);
+}
+
+void miss_send_to_allowed(const struct miss *miss)
+{
+	struct packet_context *context = miss->context;
+	struct action actions[2 * PORTS_MAX];
+	bool tagged = context->packet->flags & PACKET_TAGGED;
+	struct verdict verdict = {0}, denial = {0};
+	uint16_t denied_at = 0;
+	size_t n = 0;
+
+	for (uint16_t i = 0; i < miss->forwarding.n_outputs; i++) {
+		const struct port *out =
+			switch_port(context->worker->sw, miss->forwarding.outputs[i]);
+
+		if (out == NULL)
+			continue;
+		miss_decide_output(miss, out, &verdict);
+		if (verdict.action != ZONE_ALLOW) {
+			denial = verdict;
+			denied_at = out->number;
+			continue;
+		}
+		n += forward_output_actions(
+			out, context->packet->key.net & 0xfff, &tagged, actions + n);
+	}
+	if (n != 0) {
+		actions_run(context->worker, actions, n, context->frame);
+		return;
+	}
+	if (denied_at != 0)
+		miss_log_denial(miss, &denial, denied_at);
+	packet_drop(context->worker, context->frame,
+		denied_at != 0 ? miss_denial_reason(&denial) : DROP_OUTPUT_MISSING);
+}
+
+void miss_decide_outputs(const struct miss *miss, struct verdict *verdict)
+{
+	for (uint16_t i = 0; i < miss->forwarding.n_outputs; i++) {
+		const struct port *out =
+			switch_port(miss->context->worker->sw, miss->forwarding.outputs[i]);
+
+		if (out == NULL)
+			continue;
+		miss_decide_output(miss, out, verdict);
+		if (verdict->action == ZONE_ALLOW)
+			return;
+	}
+}
