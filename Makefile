@@ -80,7 +80,7 @@ MODEL := $(addprefix controller/,$(addsuffix .c, \
 # A line becomes a command; the nouns; an answer becomes a table or JSON.
 CLI := $(addprefix cli/,$(addsuffix .c, \
 	parse commands help complete \
-	up down process status port port_list network zone policy conn log log_options log_record mac drops worker \
+	up down process status port port_list network zone policy policy_document conn log log_options log_record mac drops worker \
 	ask table text json))
 CLI_MAIN := cli/main.c
 

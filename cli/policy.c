@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * `cordon policy`: checking a document, making it the next revision, and reading old ones.
+ * Called by main.c, on its one thread.
  */
-#include "cli/cordon.h"
+#include "cli/policy.h"
 
-#include <errno.h>
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +15,7 @@
 #include "util.h"
 #include "zones/zone.h"
 
-enum { DOCUMENT_MAX_BYTES = 64 << 20, APPLY_TIMEOUT_MS = 30000 };
+enum { APPLY_TIMEOUT_MS = 30000 };
 
 const struct cli_option cli_policy_apply_options[] = {
 	{"message", 'm', "TEXT", "why, for the history (must be given)"},
@@ -23,128 +23,6 @@ const struct cli_option cli_policy_apply_options[] = {
 	{"no-wait", 0, NULL, "do not wait until it is in force"},
 	{0},
 };
-
-/* --- Reading a document --------------------------------------------------------------------- */
-
-/* A whole file, or standard input for "-".  NULL after saying why not. */
-static char *read_document(struct cli *cli, const char *path, size_t *length)
-{
-	FILE *file = strcmp(path, "-") ? fopen(path, "r") : stdin;
-	struct ds text = DS_EMPTY_INITIALIZER;
-	char buffer[65536];
-	size_t n;
-	int error;
-
-	if (!file) {
-		cli_fail(cli, errno == ENOENT ? CLI_NOT_FOUND : CLI_FAILED,
-			"policy file '%s' cannot be read: %s", path, ovs_strerror(errno));
-		return NULL;
-	}
-	while ((n = fread(buffer, 1, sizeof(buffer), file)) && text.length <= DOCUMENT_MAX_BYTES)
-		ds_put_buffer(&text, buffer, n);
-	error = ferror(file) ? errno : 0;
-	if (file != stdin)
-		fclose(file);
-	if (error || text.length > DOCUMENT_MAX_BYTES) {
-		cli_fail(cli, CLI_FAILED, "policy file '%s' cannot be read: %s", path,
-			error ? ovs_strerror(error) : "it is larger than 64 MiB");
-		ds_destroy(&text);
-		return NULL;
-	}
-	*length = text.length;
-	return text.string ? ds_steal_cstr(&text) : xstrdup("");
-}
-
-/* The line of the document with a mark under the column.  Tabs stay, so that the mark fits. */
-static void print_source(struct cli *cli, const char *text, unsigned int line, unsigned int column)
-{
-	const char *start = text;
-	size_t length;
-
-	for (unsigned int i = 1; i < line && start; i++) {
-		start = strchr(start, '\n');
-		start = start ? start + 1 : NULL;
-	}
-	if (!line || !start)
-		return;
-	length = strcspn(start, "\r\n");
-	fputs("  ", cli->err);
-	for (size_t i = 0; i < length; i++)
-		fputc((unsigned char)start[i] < ' ' && start[i] != '\t' ? '?' : start[i], cli->err);
-	fputs("\n  ", cli->err);
-	for (size_t i = 0; i + 1 < column && i < length; i++) {
-		if (((unsigned char)start[i] & 0xc0) != 0x80)
-			fputc(start[i] == '\t' ? '\t' : ' ', cli->err);
-	}
-	fputs("^\n", cli->err);
-}
-
-static void print_errors(
-	struct cli *cli, const char *path, const char *text, const struct policy_errors *errors)
-{
-	for (size_t i = 0; i < errors->n; i++) {
-		const struct policy_error *error = &errors->at[i];
-
-		if (error->line)
-			fprintf(cli->err, "%s:%u:%u: %s\n", path, error->line, error->column,
-				error->message);
-		else
-			fprintf(cli->err, "%s: %s\n", path, error->message);
-		print_source(cli, text, error->line, error->column);
-	}
-	if (errors->n_total > errors->n)
-		fprintf(cli->err, "%s: and %zu more\n", path, errors->n_total - errors->n);
-}
-
-static struct json *errors_json(const struct policy_errors *errors)
-{
-	struct json *array = json_array_create_empty();
-
-	for (size_t i = 0; i < errors->n; i++) {
-		struct json *row = json_object_create();
-
-		json_object_put(row, "line", json_integer_create(errors->at[i].line));
-		json_object_put(row, "column", json_integer_create(errors->at[i].column));
-		json_object_put_string(row, "message", errors->at[i].message);
-		json_array_add(array, row);
-	}
-	return array;
-}
-
-/* Compiles the file; says what is wrong and returns NULL.  *text is the caller's to free. */
-static struct zone_policy *compile(struct cli *cli, char **text, enum cli_status *status)
-{
-	const char *path = cli->arguments[0];
-	struct policy_errors *errors;
-	struct zone_policy *policy;
-	size_t length;
-
-	*text = read_document(cli, path, &length);
-	if (!*text) {
-		*status = access(path, F_OK) ? CLI_NOT_FOUND : CLI_FAILED;
-		return NULL;
-	}
-	if (strlen(*text) != length) {
-		*status = cli_fail(cli, CLI_INVALID,
-			"%s holds a NUL byte after %zu bytes; it must be text", path,
-			strlen(*text));
-		return NULL;
-	}
-	errors = xzalloc(sizeof(*errors));
-	policy = zone_policy_create(*text, length, 0, time_wall(), errors);
-	*status = policy ? CLI_OK : CLI_INVALID;
-	if (!policy)
-		print_errors(cli, path, *text, errors);
-	if (!policy && cli->json) {
-		struct json *answer = json_object_create();
-
-		json_object_put(answer, "valid", json_boolean_create(false));
-		json_object_put(answer, "errors", errors_json(errors));
-		cli_print_json(cli, answer);
-	}
-	free(errors);
-	return policy;
-}
 
 /* --- policy check --------------------------------------------------------------------------- */
 
@@ -174,7 +52,7 @@ enum cli_status cli_policy_check(struct cli *cli)
 {
 	enum cli_status status;
 	char *text;
-	struct zone_policy *policy = compile(cli, &text, &status);
+	struct zone_policy *policy = cli_policy_compile(cli, cli->arguments[0], &text, &status);
 
 	if (policy)
 		report_valid(cli, policy);
@@ -253,7 +131,7 @@ enum cli_status cli_policy_apply(struct cli *cli)
 	if (!message || !*message)
 		return cli_fail(cli, CLI_USAGE,
 			"say why with -m, e.g. -m \"open the shop\"; the history keeps it");
-	policy = compile(cli, &text, &status);
+	policy = cli_policy_compile(cli, cli->arguments[0], &text, &status);
 	if (policy) {
 		zone_policy_destroy(policy);
 		model = cli_model(cli, &status);
@@ -280,17 +158,6 @@ static struct json *revision_json(
 	json_object_put(row, "wanted",
 		json_boolean_create(root && root->policy_wanted == revision->number));
 	return row;
-}
-
-static bool read_number(struct cli *cli, const char *text, int64_t *number)
-{
-	char *end;
-
-	*number = strtoll(text, &end, 10);
-	if (*text && !*end && *number > 0)
-		return true;
-	cli_fail(cli, CLI_USAGE, "'%s' is no revision; give its number, e.g. 3", text);
-	return false;
 }
 
 static enum cli_status show_revision(struct cli *cli, struct model *model, int64_t number)
@@ -327,7 +194,7 @@ enum cli_status cli_policy_show(struct cli *cli)
 	struct model *model;
 	int64_t number = -1;
 
-	if (cli->n_arguments && !read_number(cli, cli->arguments[0], &number))
+	if (cli->n_arguments && !cli_policy_read_number(cli, cli->arguments[0], &number))
 		return CLI_USAGE;
 	model = cli_model(cli, &status);
 	if (!model)

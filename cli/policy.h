@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of `cordon policy` share.
+ */
+#ifndef CLI_POLICY_H
+#define CLI_POLICY_H
+
+#include "cli/cordon.h"
+#include "zones/zone.h"
+
+/* Reads and compiles the document in file `path`, "-" being standard input, as it is in force now.
+ * On failure says what is wrong (with --json also as the answer), sets *status, and returns NULL.
+ * *text, which may be NULL then, is the caller's to free. */
+struct zone_policy *cli_policy_compile(
+	struct cli *cli, const char *path, char **text, enum cli_status *status);
+
+/* Reads a revision's number, from 1.  False, after a message to the person, on anything else. */
+bool cli_policy_read_number(struct cli *cli, const char *text, int64_t *number);
+
+#endif

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A policy document from a file: read, compiled, and what is wrong with it shown where it stands.
+ * Called by the commands of `cordon policy`, on their one thread.
+ */
+#include "cli/policy.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "openvswitch/dynamic-string.h"
+#include "timeval.h"
+#include "util.h"
+
+enum { DOCUMENT_MAX_BYTES = 64 << 20 };
+
+/* A whole file, or standard input for "-".  NULL after saying why not. */
+static char *read_document(
+	struct cli *cli, const char *path, size_t *length, enum cli_status *status)
+{
+	FILE *file = strcmp(path, "-") ? fopen(path, "r") : stdin;
+	struct ds text = DS_EMPTY_INITIALIZER;
+	char buffer[65536];
+	size_t n;
+	int error;
+
+	if (!file) {
+		*status = cli_fail(cli, errno == ENOENT ? CLI_NOT_FOUND : CLI_FAILED,
+			"policy file '%s' cannot be read: %s", path, ovs_strerror(errno));
+		return NULL;
+	}
+	while ((n = fread(buffer, 1, sizeof(buffer), file)) && text.length <= DOCUMENT_MAX_BYTES)
+		ds_put_buffer(&text, buffer, n);
+	error = ferror(file) ? errno : 0;
+	if (file != stdin)
+		fclose(file);
+	if (error || text.length > DOCUMENT_MAX_BYTES) {
+		*status = cli_fail(cli, CLI_FAILED, "policy file '%s' cannot be read: %s", path,
+			error ? ovs_strerror(error) : "it is larger than 64 MiB");
+		ds_destroy(&text);
+		return NULL;
+	}
+	*length = text.length;
+	return text.string ? ds_steal_cstr(&text) : xstrdup("");
+}
+
+/* The line of the document with a mark under the column.  Tabs stay, so that the mark fits. */
+static void print_source(struct cli *cli, const char *text, unsigned int line, unsigned int column)
+{
+	const char *start = text;
+	size_t length;
+
+	for (unsigned int i = 1; i < line && start; i++) {
+		start = strchr(start, '\n');
+		start = start ? start + 1 : NULL;
+	}
+	if (!line || !start)
+		return;
+	length = strcspn(start, "\r\n");
+	fputs("  ", cli->err);
+	for (size_t i = 0; i < length; i++)
+		fputc((unsigned char)start[i] < ' ' && start[i] != '\t' ? '?' : start[i], cli->err);
+	fputs("\n  ", cli->err);
+	for (size_t i = 0; i + 1 < column && i < length; i++) {
+		if (((unsigned char)start[i] & 0xc0) != 0x80)
+			fputc(start[i] == '\t' ? '\t' : ' ', cli->err);
+	}
+	fputs("^\n", cli->err);
+}
+
+static void print_errors(
+	struct cli *cli, const char *path, const char *text, const struct policy_errors *errors)
+{
+	for (size_t i = 0; i < errors->n; i++) {
+		const struct policy_error *error = &errors->at[i];
+
+		if (error->line)
+			fprintf(cli->err, "%s:%u:%u: %s\n", path, error->line, error->column,
+				error->message);
+		else
+			fprintf(cli->err, "%s: %s\n", path, error->message);
+		print_source(cli, text, error->line, error->column);
+	}
+	if (errors->n_total > errors->n)
+		fprintf(cli->err, "%s: and %zu more\n", path, errors->n_total - errors->n);
+}
+
+static struct json *errors_json(const struct policy_errors *errors)
+{
+	struct json *array = json_array_create_empty();
+
+	for (size_t i = 0; i < errors->n; i++) {
+		struct json *row = json_object_create();
+
+		json_object_put(row, "line", json_integer_create(errors->at[i].line));
+		json_object_put(row, "column", json_integer_create(errors->at[i].column));
+		json_object_put_string(row, "message", errors->at[i].message);
+		json_array_add(array, row);
+	}
+	return array;
+}
+
+struct zone_policy *cli_policy_compile(
+	struct cli *cli, const char *path, char **text, enum cli_status *status)
+{
+	struct policy_errors *errors;
+	struct zone_policy *policy;
+	size_t length;
+
+	*text = read_document(cli, path, &length, status);
+	if (!*text)
+		return NULL;
+	if (strlen(*text) != length) {
+		*status = cli_fail(cli, CLI_INVALID,
+			"%s holds a NUL byte after %zu bytes; it must be text", path,
+			strlen(*text));
+		return NULL;
+	}
+	errors = xzalloc(sizeof(*errors));
+	policy = zone_policy_create(*text, length, 0, time_wall(), errors);
+	*status = policy ? CLI_OK : CLI_INVALID;
+	if (!policy)
+		print_errors(cli, path, *text, errors);
+	if (!policy && cli->json) {
+		struct json *answer = json_object_create();
+
+		json_object_put(answer, "valid", json_boolean_create(false));
+		json_object_put(answer, "errors", errors_json(errors));
+		cli_print_json(cli, answer);
+	}
+	free(errors);
+	return policy;
+}
+
+bool cli_policy_read_number(struct cli *cli, const char *text, int64_t *number)
+{
+	char *end;
+
+	*number = strtoll(text, &end, 10);
+	if (*text && !*end && *number > 0)
+		return true;
+	cli_fail(cli, CLI_USAGE, "'%s' is no revision; give its number, e.g. 3", text);
+	return false;
+}
