@@ -59,10 +59,24 @@ size_t forward_output_actions(
 	return n;
 }
 
+/* For real, or as if: each decision below is taken by the same lines in both cases, and only what
+ * it would change is left alone in the second. */
+enum earnest { FOR_REAL, AS_IF };
+
+static inline bool admit(enum earnest earnest, _Atomic uint64_t *bucket, uint64_t per_second,
+	const struct packet_context *context)
+{
+	uint64_t now_ns = context->worker->clock_ns;
+
+	return earnest == FOR_REAL ? storm_admit(bucket, per_second, per_second, 1, now_ns)
+				   : storm_would_admit(bucket, per_second, per_second, 1, now_ns);
+}
+
 /* A MAC that moves costs every cached flow of the switch a miss, so a port may take only so many;
  * and a guest whose own MACs are not known may not take an outside host's, such as the gateway's.
  */
-static enum drop_reason may_move(const struct packet_context *context, uint16_t from)
+static inline enum drop_reason may_move(
+	const struct packet_context *context, uint16_t from, enum earnest earnest)
 {
 	struct cordon_switch *sw = context->worker->sw;
 	const struct port *old = switch_port(sw, from);
@@ -70,30 +84,43 @@ static enum drop_reason may_move(const struct packet_context *context, uint16_t 
 	if (old != NULL && context->settings->spoof_guard &&
 		atomic_load_explicit(&old->settings, memory_order_acquire)->role == PORT_UPLINK)
 		return DROP_SPOOFED_MAC;
-	return storm_admit(&sw->quotas[context->in->number].mac_moves, MAC_MOVES_PER_SECOND,
-		       MAC_MOVES_PER_SECOND, 1, context->worker->clock_ns)
+	return admit(earnest, &sw->quotas[context->in->number].mac_moves, MAC_MOVES_PER_SECOND,
+		       context)
 		       ? DROP_NONE
 		       : DROP_MAC_LIMIT;
 }
 
-static enum drop_reason learn(
-	struct packet_context *context, uint16_t vlan, struct forwarding *result)
+static inline enum mac_learn_result learn_source(
+	const struct packet_context *context, uint16_t vlan, enum earnest earnest)
+{
+	struct cordon_switch *sw = context->worker->sw;
+	const uint8_t *mac = context->data + 6;
+	uint32_t limit = context->settings->mac_limit;
+
+	if (earnest == AS_IF)
+		return mac_would_learn(sw->macs, vlan, mac, context->in->number, limit);
+	return mac_learn(sw->macs, vlan, mac, context->in->number, limit, context->worker->now);
+}
+
+static inline enum drop_reason learn(const struct packet_context *context, uint16_t vlan,
+	struct forwarding *result, enum earnest earnest)
 {
 	struct cordon_switch *sw = context->worker->sw;
 	const uint8_t *mac = context->data + 6;
 	uint16_t known = mac_lookup(sw->macs, vlan, mac);
 
 	if (known != 0 && known != context->in->number) {
-		enum drop_reason reason = may_move(context, known);
+		enum drop_reason reason = may_move(context, known, earnest);
 
 		if (reason != DROP_NONE)
 			return reason;
 	}
 	result->learned = true;
-	switch (mac_learn(sw->macs, vlan, mac, context->in->number, context->settings->mac_limit,
-		context->worker->now)) {
+	switch (learn_source(context, vlan, earnest)) {
 	case MAC_MOVED:
-		atomic_fetch_add_explicit(&sw->forwarding_revision, 1, memory_order_acq_rel);
+		if (earnest == FOR_REAL)
+			atomic_fetch_add_explicit(
+				&sw->forwarding_revision, 1, memory_order_acq_rel);
 		return DROP_NONE;
 	case MAC_STATIC: return DROP_SPOOFED_MAC;
 	case MAC_LIMIT: return DROP_MAC_LIMIT;
@@ -106,16 +133,15 @@ static enum drop_reason learn(
 	return DROP_NONE;
 }
 
-static enum drop_reason flood(
-	struct packet_context *context, uint16_t vlan, struct forwarding *result)
+static inline enum drop_reason flood(const struct packet_context *context, uint16_t vlan,
+	struct forwarding *result, enum earnest earnest)
 {
 	struct cordon_switch *sw = context->worker->sw;
 	uint32_t limit = context->settings->storm_limit;
 	uint16_t end = atomic_load_explicit(&sw->ports_end, memory_order_acquire);
 	bool group = context->packet->flags & PACKET_GROUP;
 
-	if (limit != 0 && !storm_admit(&context->in->storm_bucket, limit, limit, 1,
-				  context->worker->clock_ns))
+	if (limit != 0 && !admit(earnest, &context->in->storm_bucket, limit, context))
 		return DROP_STORM;
 	result->flood = true;
 	for (uint16_t number = 1; number < end; number++) {
@@ -133,7 +159,8 @@ static enum drop_reason flood(
 	return result->n_outputs == 0 ? DROP_NO_OUTPUT : DROP_NONE;
 }
 
-enum drop_reason forward_normal(struct packet_context *context, struct forwarding *result)
+static inline enum drop_reason forward(
+	const struct packet_context *context, struct forwarding *result, enum earnest earnest)
 {
 	struct cordon_switch *sw = context->worker->sw;
 	uint16_t vlan = context->packet->key.net & 0xfff;
@@ -143,14 +170,14 @@ enum drop_reason forward_normal(struct packet_context *context, struct forwardin
 	result->n_outputs = 0;
 	if (is_reserved_multicast(context->data))
 		return DROP_RESERVED_MULTICAST;
-	enum drop_reason reason = learn(context, vlan, result);
+	enum drop_reason reason = learn(context, vlan, result, earnest);
 	if (reason != DROP_NONE)
 		return reason;
 	if (context->packet->flags & PACKET_GROUP)
-		return flood(context, vlan, result);
+		return flood(context, vlan, result, earnest);
 	uint16_t number = mac_lookup(sw->macs, vlan, context->data);
 	if (number == 0)
-		return flood(context, vlan, result);
+		return flood(context, vlan, result, earnest);
 	const struct port *port = switch_port(sw, number);
 	if (port == NULL || port == context->in ||
 		!may_leave(context->packet,
@@ -158,6 +185,16 @@ enum drop_reason forward_normal(struct packet_context *context, struct forwardin
 		return DROP_NO_OUTPUT;
 	result->outputs[result->n_outputs++] = number;
 	return DROP_NONE;
+}
+
+enum drop_reason forward_normal(struct packet_context *context, struct forwarding *result)
+{
+	return forward(context, result, FOR_REAL);
+}
+
+enum drop_reason forward_would(const struct packet_context *context, struct forwarding *result)
+{
+	return forward(context, result, AS_IF);
 }
 
 /* --- what was found before -------------------------------------------------------------------- */

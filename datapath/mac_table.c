@@ -321,25 +321,38 @@ static void entry_move(
 		atomic_load_explicit(&slot->address, memory_order_relaxed), place);
 }
 
-/* Learns an address that is new, or elsewhere. */
+/* What becomes of an address that is at `place` (0: nowhere) when a frame from it comes by `port`.
+ */
+static enum mac_learn_result judge(
+	const struct mac_table *table, uint64_t place, uint16_t port, uint32_t limit)
+{
+	if (place && place_port(place) == port)
+		return MAC_KNOWN;
+	if (place & PLACE_STATIC)
+		return MAC_STATIC;
+	if (limit && table->n_learned[port] >= limit)
+		return MAC_LIMIT;
+	if (place)
+		return MAC_MOVED;
+	return atomic_load_explicit(&table->count, memory_order_relaxed) < table->capacity
+		       ? MAC_LEARNED
+		       : MAC_FULL;
+}
+
+/* Learns an address that is new, or elsewhere; or knows it, if another worker was first. */
 static enum mac_learn_result learn_locked(struct mac_table *table, const struct mac_home *home,
 	uint16_t port, uint32_t limit, uint32_t now)
 {
 	uint32_t bucket;
 	struct mac_slot *slot = slot_find(table, home, &bucket);
 	uint64_t place = slot ? atomic_load_explicit(&slot->place, memory_order_relaxed) : 0;
+	enum mac_learn_result result = judge(table, place, port, limit);
 
-	if (slot && place_port(place) == port)
-		return MAC_KNOWN; /* Another worker was first. */
-	if (slot && place & PLACE_STATIC)
-		return MAC_STATIC;
-	if (limit && table->n_learned[port] >= limit)
-		return MAC_LIMIT;
-	if (slot) {
+	if (result == MAC_MOVED)
 		entry_move(table, bucket, slot, place_of(port, false, now));
-		return MAC_MOVED;
-	}
-	return entry_add(table, home, place_of(port, false, now)) ? MAC_LEARNED : MAC_FULL;
+	else if (result == MAC_LEARNED)
+		entry_add(table, home, place_of(port, false, now));
+	return result;
 }
 
 enum mac_learn_result mac_learn(struct mac_table *table, uint16_t vlan, const uint8_t mac[6],
@@ -359,6 +372,19 @@ enum mac_learn_result mac_learn(struct mac_table *table, uint16_t vlan, const ui
 		return MAC_STATIC;
 	table_lock(table);
 	result = learn_locked(table, &home, port, limit, now);
+	table_unlock(table);
+	return result;
+}
+
+enum mac_learn_result mac_would_learn(
+	struct mac_table *table, uint16_t vlan, const uint8_t mac[6], uint16_t port, uint32_t limit)
+{
+	struct mac_home home = home_of(table, vlan, mac);
+	enum mac_learn_result result;
+	struct mac_slot *slot;
+
+	table_lock(table);
+	result = judge(table, home_read(table, &home, &slot), port, limit);
 	table_unlock(table);
 	return result;
 }

@@ -37,6 +37,10 @@ enum mac_learn_result {
 enum mac_learn_result mac_learn(struct mac_table *table, uint16_t vlan, const uint8_t mac[6],
 	uint16_t port, uint32_t limit, uint32_t now);
 
+/* What mac_learn() would say, without learning.  Any thread. */
+enum mac_learn_result mac_would_learn(struct mac_table *table, uint16_t vlan, const uint8_t mac[6],
+	uint16_t port, uint32_t limit);
+
 /* Says that traffic of an address was seen behind `port`, without changing where it lives, which is
  * returned; 0 if that is not known.  The sweep. */
 uint16_t mac_refresh(

@@ -39,25 +39,58 @@ static uint64_t ticks_ahead(uint64_t full_at, uint64_t now, uint64_t farthest)
 	return full_at == 0 || ahead > farthest ? 0 : ahead;
 }
 
+/* One cost, and the bucket that it is to be taken from, in ticks. */
+struct withdrawal {
+	uint64_t now, capacity, farthest, spent;
+};
+
+static inline struct withdrawal withdrawal_of(
+	uint64_t rate_per_s, uint64_t burst, uint64_t cost, uint64_t now_ns)
+{
+	uint64_t capacity = ticks_of(burst, rate_per_s);
+
+	return (struct withdrawal){
+		.now = now_ns * TICKS_PER_NS,
+		.capacity = capacity,
+		.farthest = capacity + STORM_DEBT_SECONDS * TICKS_PER_S,
+		.spent = ticks_of(cost, rate_per_s),
+	};
+}
+
+/* The bucket's next word, or 0 if it has not enough. */
+static inline uint64_t spend(const struct withdrawal *w, uint64_t full_at)
+{
+	uint64_t ahead = ticks_ahead(full_at, w->now, w->farthest), next;
+
+	if (ahead != 0 && (w->spent > w->capacity || ahead > w->capacity - w->spent))
+		return 0;
+	next = w->now + (ahead + w->spent < w->farthest ? ahead + w->spent : w->farthest);
+	return next + (next == 0); /* 0 says that the bucket is new. */
+}
+
 bool storm_admit(_Atomic uint64_t *bucket, uint64_t rate_per_s, uint64_t burst, uint64_t cost,
 	uint64_t now_ns)
 {
 	if (rate_per_s == 0)
 		return true;
-	const uint64_t now = now_ns * TICKS_PER_NS;
-	const uint64_t capacity = ticks_of(burst, rate_per_s);
-	const uint64_t farthest = capacity + STORM_DEBT_SECONDS * TICKS_PER_S;
-	const uint64_t spent = ticks_of(cost, rate_per_s);
+	const struct withdrawal w = withdrawal_of(rate_per_s, burst, cost, now_ns);
 	uint64_t full_at = atomic_load_explicit(bucket, memory_order_relaxed), next;
 
 	do {
-		uint64_t ahead = ticks_ahead(full_at, now, farthest);
-
-		if (ahead != 0 && (spent > capacity || ahead > capacity - spent))
+		next = spend(&w, full_at);
+		if (next == 0)
 			return false;
-		next = now + (ahead + spent < farthest ? ahead + spent : farthest);
-		next += next == 0; /* 0 says that the bucket is new. */
 	} while (!atomic_compare_exchange_weak_explicit(
 		bucket, &full_at, next, memory_order_relaxed, memory_order_relaxed));
 	return true;
+}
+
+bool storm_would_admit(const _Atomic uint64_t *bucket, uint64_t rate_per_s, uint64_t burst,
+	uint64_t cost, uint64_t now_ns)
+{
+	if (rate_per_s == 0)
+		return true;
+	const struct withdrawal w = withdrawal_of(rate_per_s, burst, cost, now_ns);
+
+	return spend(&w, atomic_load_explicit(bucket, memory_order_relaxed)) != 0;
 }

@@ -21,6 +21,10 @@
 bool storm_admit(_Atomic uint64_t *bucket, uint64_t rate_per_s, uint64_t burst, uint64_t cost,
 	uint64_t now_ns);
 
+/* What storm_admit() would say, with nothing taken.  Any thread. */
+bool storm_would_admit(const _Atomic uint64_t *bucket, uint64_t rate_per_s, uint64_t burst,
+	uint64_t cost, uint64_t now_ns);
+
 enum { STORM_DEBT_SECONDS = 10 };
 
 #endif

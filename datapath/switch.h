@@ -394,6 +394,10 @@ struct forwarding {
  * the frame goes nowhere. */
 enum drop_reason forward_normal(struct packet_context *context, struct forwarding *result);
 
+/* What forward_normal() would say, with nothing learned and no token taken.  Any thread, under RCU.
+ */
+enum drop_reason forward_would(const struct packet_context *context, struct forwarding *result);
+
 /* What this worker found for a frame like this one before, or NULL. */
 const struct forward_entry *forward_find(const struct packet_context *context);
 
@@ -408,6 +412,13 @@ size_t forward_output_actions(
 	const struct port *port, uint16_t vlan, bool *tagged, struct action actions[2]);
 
 /* --- verdict.c: the zones' word on a connection --------------------------------------------- */
+
+/* What is asked of the policy about a connection from `in` to `out` whose first packet has `key`:
+ * all must be allowed.  Returns how many questions there are: none between two uplinks.  Under RCU;
+ * any thread. */
+size_t verdict_questions(const struct endpoint_map *endpoints, const struct port *in,
+	const struct port *out, const struct conn_key *key, uint8_t icmp_type, uint8_t icmp_code,
+	struct zone_question questions[2]);
 
 /* Decides a connection from `in` to `out` whose first packet has `key`: by the source's zone, and
  * again by the destination's where that is another pair.  Under RCU; any thread. */

@@ -34,13 +34,12 @@ static uint16_t far_zone(const struct endpoint_map *endpoints, const struct in6_
 	return owner.zone;
 }
 
-static void ask(const struct endpoint_map *endpoints, struct zone_question *question,
-	uint16_t source_zone, uint16_t destination_zone, struct verdict *verdict)
+static void ask(const struct endpoint_map *endpoints, const struct zone_question *question,
+	struct verdict *verdict)
 {
+	uint16_t source_zone = question->source_zone, destination_zone = question->destination_zone;
 	struct zone_verdict answer;
 
-	question->source_zone = source_zone;
-	question->destination_zone = destination_zone;
 	zone_decide(endpoint_map_policy(endpoints), question, &answer);
 	verdict->action = answer.action;
 	verdict->log = answer.log;
@@ -51,40 +50,52 @@ static void ask(const struct endpoint_map *endpoints, struct zone_question *ques
 		source_zone == ZONE_QUARANTINE || destination_zone == ZONE_QUARANTINE;
 }
 
+size_t verdict_questions(const struct endpoint_map *endpoints, const struct port *in,
+	const struct port *out, const struct conn_key *key, uint8_t icmp_type, uint8_t icmp_code,
+	struct zone_question questions[2])
+{
+	bool is_icmp = key->protocol == IPPROTO_ICMP || key->protocol == IPPROTO_ICMPV6;
+	bool is_ip = key->kind != CONN_KEY_ETHERNET, has_ports = is_ip && !is_icmp;
+	bool from = is_endpoint(in), to = is_endpoint(out);
+	struct zone_question at_source = {
+		.source_zone = from ? endpoint_map_port_zone(endpoints, in->number) : 0,
+		.destination_zone = to ? endpoint_map_port_zone(endpoints, out->number) : 0,
+		.protocol = key->protocol,
+		.type = icmp_type,
+		.code = icmp_code,
+		.source_port = has_ports ? ntohs(key->source_port) : 0,
+		.destination_port = has_ports ? ntohs(key->destination_port) : 0,
+	};
+	struct zone_question at_destination = at_source;
+	size_t n = 0;
+
+	if (!is_ip) { /* No prefix holds such a frame, so beyond an uplink it is in no zone. */
+		questions[0] = at_source;
+		return from || to;
+	}
+	if (from) {
+		at_source.destination_zone = far_zone(endpoints, &key->destination, out);
+		questions[n++] = at_source;
+	}
+	if (to)
+		at_destination.source_zone = far_zone(endpoints, &key->source, in);
+	if (to && !(from && at_source.source_zone == at_destination.source_zone &&
+			  at_source.destination_zone == at_destination.destination_zone))
+		questions[n++] = at_destination;
+	return n;
+}
+
 void verdict_decide(const struct endpoint_map *endpoints, const struct port *in,
 	const struct port *out, const struct conn_key *key, uint8_t icmp_type, uint8_t icmp_code,
 	struct verdict *verdict)
 {
-	bool is_icmp = key->protocol == IPPROTO_ICMP || key->protocol == IPPROTO_ICMPV6;
-	struct zone_question question = {
-		.protocol = key->protocol,
-		.type = icmp_type,
-		.code = icmp_code,
-		.source_port = is_icmp ? 0 : ntohs(key->source_port),
-		.destination_port = is_icmp ? 0 : ntohs(key->destination_port),
-	};
-	bool is_ip = key->kind != CONN_KEY_ETHERNET;
-	bool from = is_endpoint(in), to = is_endpoint(out);
-	uint16_t near_source = from ? endpoint_map_port_zone(endpoints, in->number) : 0;
-	uint16_t near_destination = to ? endpoint_map_port_zone(endpoints, out->number) : 0;
+	struct zone_question questions[2];
+	size_t n = verdict_questions(endpoints, in, out, key, icmp_type, icmp_code, questions);
 
 	*verdict = (struct verdict){
 		.action = ZONE_ALLOW,
 		.policy_revision = zone_policy_revision(endpoint_map_policy(endpoints)),
 	};
-	if (!is_ip) {
-		/* No prefix holds such a frame, so beyond an uplink it is in no zone. */
-		question.source_port = question.destination_port = 0;
-		if (from || to)
-			ask(endpoints, &question, near_source, near_destination, verdict);
-		return;
-	}
-	uint16_t far_destination = from ? far_zone(endpoints, &key->destination, out) : 0;
-	uint16_t far_source = to ? far_zone(endpoints, &key->source, in) : 0;
-
-	if (from)
-		ask(endpoints, &question, near_source, far_destination, verdict);
-	if (to && verdict->action == ZONE_ALLOW &&
-		!(from && near_source == far_source && far_destination == near_destination))
-		ask(endpoints, &question, far_source, near_destination, verdict);
+	for (size_t i = 0; i < n && verdict->action == ZONE_ALLOW; i++)
+		ask(endpoints, &questions[i], verdict);
 }

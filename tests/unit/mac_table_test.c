@@ -72,6 +72,45 @@ static void test_learning_and_moving(void **state)
 	assert_int_equal(mac_lookup(table, 0, (uint8_t[6]){0}), 5);
 }
 
+/* What learning would say is what it then says, and asking changes nothing. */
+static void test_asking_learns_nothing(void **state)
+{
+	static const struct {
+		uint32_t i;
+		uint16_t port;
+		uint32_t limit;
+		enum mac_learn_result result;
+	} story[] = {
+		{7, 3, 0, MAC_LEARNED},
+		{7, 3, 0, MAC_KNOWN},
+		{7, 4, 0, MAC_MOVED},
+		{8, 4, 1, MAC_LIMIT},
+		{9, 4, 0, MAC_STATIC},
+	};
+	struct mac_table *table = *state;
+
+	assert_true(mac_add_static(table, 1, mac(9).bytes, 6));
+	for (size_t n = 0; n < sizeof(story) / sizeof(story[0]); n++) {
+		const struct mac it = mac(story[n].i);
+		const uint8_t *bytes = it.bytes;
+		uint16_t before = mac_lookup(table, 1, bytes);
+		size_t count = mac_count(table);
+
+		for (unsigned int twice = 0; twice < 2; twice++)
+			assert_int_equal(
+				mac_would_learn(table, 1, bytes, story[n].port, story[n].limit),
+				story[n].result);
+		assert_int_equal(mac_lookup(table, 1, bytes), before);
+		assert_int_equal(mac_count(table), count);
+		assert_int_equal(mac_learn(table, 1, bytes, story[n].port, story[n].limit, 100),
+			story[n].result);
+	}
+	for (uint32_t i = 100; mac_count(table) < CAPACITY; i++)
+		learn(table, 1, i, 3);
+	assert_int_equal(mac_would_learn(table, 1, mac(5000).bytes, 3, 0), MAC_FULL);
+	assert_int_equal(learn(table, 1, 5000, 3), MAC_FULL);
+}
+
 static void test_a_port_has_its_limit(void **state)
 {
 	struct mac_table *table = *state;
@@ -320,6 +359,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_learning_and_moving),
 		TEST(test_a_port_has_its_limit),
+		TEST(test_asking_learns_nothing),
 		TEST(test_configured_addresses_stay),
 		TEST(test_ageing),
 		TEST(test_forgetting_a_port),

@@ -27,6 +27,22 @@ static unsigned int admitted(_Atomic uint64_t *bucket, uint64_t rate, uint64_t b
 	return passed;
 }
 
+static void test_asking_takes_nothing(void **state)
+{
+	_Atomic uint64_t bucket = 0;
+
+	(void)state;
+	for (unsigned int i = 0; i < 200; i++)
+		assert_true(storm_would_admit(&bucket, 1000, 50, 1, NOW));
+	assert_int_equal(bucket, 0);
+	assert_int_equal(admitted(&bucket, 1000, 50, 1, NOW, 49), 49);
+	assert_true(storm_would_admit(&bucket, 1000, 50, 1, NOW));
+	assert_false(storm_would_admit(&bucket, 1000, 50, 2, NOW));
+	assert_int_equal(admitted(&bucket, 1000, 50, 1, NOW, 200), 1);
+	assert_false(storm_would_admit(&bucket, 1000, 50, 1, NOW));
+	assert_true(storm_would_admit(&bucket, 0, 50, 1, NOW)); /* No limit. */
+}
+
 static void test_burst_then_rate(void **state)
 {
 	_Atomic uint64_t bucket = 0;
@@ -182,6 +198,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_burst_then_rate),
+		cmocka_unit_test(test_asking_takes_nothing),
 		cmocka_unit_test(test_no_limit),
 		cmocka_unit_test(test_flood),
 		cmocka_unit_test(test_high_rate),
