@@ -127,6 +127,26 @@ enum drop_reason connection_step(struct worker *worker, struct conn *conn, unsig
 	return DROP_NONE;
 }
 
+static void copy_side(const struct tcp_side *side, struct tcp_side *copy)
+{
+	atomic_init(&copy->sent_end, tcp_load(&side->sent_end));
+	atomic_init(&copy->granted, tcp_load(&side->granted));
+	atomic_init(&copy->max_window, tcp_load(&side->max_window));
+	atomic_init(&copy->progress, tcp_load8(&side->progress));
+	atomic_init(&copy->flags, tcp_load8(&side->flags));
+	atomic_init(&copy->flags_seen, tcp_load8(&side->flags_seen));
+	atomic_init(&copy->again, tcp_load8(&side->again));
+}
+
+void connection_copy(const struct conn *conn, struct conn *copy)
+{
+	memset(copy, 0, sizeof(*copy)); /* In nobody's quota. */
+	for (unsigned int i = 0; i < 2; i++)
+		copy_side(&conn->dir[i].tcp, &copy->dir[i].tcp);
+	atomic_init(&copy->flags, atomic_load(&conn->flags));
+	atomic_init(&copy->verdict, atomic_load(&conn->verdict));
+}
+
 enum drop_reason connection_may_open(const struct packet *packet)
 {
 	const uint8_t handshake = TCP_FLAG_SYN | TCP_FLAG_ACK | TCP_FLAG_RST | TCP_FLAG_FIN;

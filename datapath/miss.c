@@ -15,12 +15,6 @@
 #include <arpa/inet.h>
 #include <string.h>
 
-/* The flow that a packet belongs to. */
-struct found {
-	uint32_t flow; /* CONN_FLOW_NONE: none yet. */
-	bool owns_key; /* The flow's key is the packet's, so that a program may be cached in it. */
-};
-
 /* --- finding the connection ------------------------------------------------------------------- */
 
 /* Finds the key of the answer, which comes in where this packet goes. */
@@ -40,31 +34,26 @@ static void make_mirror(struct miss *miss, bool hinted)
  * of an outside host that has moved from one uplink to another, which is looked up like this each
  * time.  Nobody else's packet is taken into a connection: a guest that names another's addresses
  * is judged for itself. */
-static struct found find_by_mirror(struct miss *miss)
+static void find_by_mirror(const struct miss *miss, struct miss_found *found)
 {
 	struct packet_context *context = miss->context;
 	struct cordon_switch *sw = context->worker->sw;
 	struct conn_table *table = sw->connections;
-	const struct found nothing = {.flow = CONN_FLOW_NONE, .owns_key = true};
 	uint32_t other = conn_lookup(table, &miss->mirror, miss->mirror_hash);
 
 	if (other == CONN_FLOW_NONE)
-		return nothing;
+		return;
 	struct conn *conn = conn_of_flow(table, other);
 	if (atomic_load(&conn->verdict) != CONN_ALLOWED) {
-		/* A denial of the other direction must not stand in this one's way: the sweep takes
-		 * it away, and until then its flow misses and is_given_up() passes it over. */
-		atomic_fetch_or(&conn->flags, CONN_CLOSE_NOW);
-		atomic_store(&conn_flow(table, other)->forwarding_revision, 0);
-		return nothing;
+		found->denial = other;
+	} else if (!(other & 1) && !(atomic_load(&conn->flags) & CONN_REVERSE)) {
+		found->flow = other ^ 1;
+		found->enters = true;
+	} else if (miss_is_uplink(context->in) &&
+		   miss_is_uplink(switch_port(sw, conn_flow(table, other ^ 1)->key.in_port))) {
+		found->flow = other ^ 1;
+		found->owns_key = false;
 	}
-	if (!(other & 1) && !(atomic_load(&conn->flags) & CONN_REVERSE))
-		return (struct found){.flow = other ^ 1,
-			.owns_key = conn_add_reverse(table, other, context->in->number)};
-	if (miss_is_uplink(context->in) &&
-		miss_is_uplink(switch_port(sw, conn_flow(table, other ^ 1)->key.in_port)))
-		return (struct found){.flow = other ^ 1, .owns_key = false};
-	return nothing;
 }
 
 /* A denial that waits for the sweep. */
@@ -209,7 +198,7 @@ static void send_frame(const struct miss *miss, const struct program *program)
 		actions_run(context->worker, program->actions, program->n_actions, context->frame);
 }
 
-static void renew(struct miss *miss, struct found found, const struct program *program);
+static void renew(struct miss *miss, struct miss_found found, const struct program *program);
 
 /* The first packet of a connection. */
 static void begin(struct miss *miss, const struct program *program)
@@ -238,16 +227,23 @@ static void begin(struct miss *miss, const struct program *program)
 	if (flow == CONN_FLOW_NONE) {
 		refuse(miss, DROP_TABLE_FULL, &verdict);
 	} else if (theirs) {
-		renew(miss, (struct found){.flow = flow, .owns_key = true}, program);
+		renew(miss, (struct miss_found){.flow = flow, .owns_key = true}, program);
 	} else {
 		log_start(miss, &verdict);
 		send_frame(miss, program);
 	}
 }
 
+enum drop_reason miss_may_begin_again(const struct miss *miss, uint32_t flow)
+{
+	enum drop_reason reason = connection_may_open(miss->context->packet);
+
+	return reason == DROP_NONE && flow & 1 ? DROP_TCP_OUT_OF_STATE : reason;
+}
+
 /* Begins a connection anew in the place of one that is over, or that used to be denied.  Only its
  * initiator can; from the other side, the sweep is asked to make room. */
-static void begin_again(struct miss *miss, struct found found, enum end_reason why,
+static void begin_again(struct miss *miss, struct miss_found found, enum end_reason why,
 	const struct verdict *verdict, const struct program *program)
 {
 	struct packet_context *context = miss->context;
@@ -255,10 +251,8 @@ static void begin_again(struct miss *miss, struct found found, enum end_reason w
 	struct conn_table *table = worker->sw->connections;
 	struct conn *conn = conn_of_flow(table, found.flow);
 	uint16_t out = program != NULL ? miss->forwarding.outputs[0] : 0;
-	enum drop_reason reason = connection_may_open(context->packet);
+	enum drop_reason reason = miss_may_begin_again(miss, found.flow);
 
-	if (reason == DROP_NONE && found.flow & 1)
-		reason = DROP_TCP_OUT_OF_STATE;
 	if (reason != DROP_NONE) {
 		atomic_fetch_or(&conn->flags, CONN_CLOSE_NOW);
 		packet_drop(worker, context->frame, reason);
@@ -283,9 +277,7 @@ static void begin_again(struct miss *miss, struct found found, enum end_reason w
 	send_frame(miss, program);
 }
 
-/* What the policy in force says of a connection by a packet of either direction: always the
- * question of the first packet, from the initiator to the responder. */
-static void decide_again(const struct miss *miss, uint32_t flow, struct verdict *verdict)
+void miss_decide_again(const struct miss *miss, uint32_t flow, struct verdict *verdict)
 {
 	struct packet_context *context = miss->context;
 	struct cordon_switch *sw = context->worker->sw;
@@ -325,14 +317,14 @@ static void log_late_start(const struct miss *miss, uint32_t flow, const struct 
 }
 
 /* A packet of a connection that exists: its flow is stale, or not its own. */
-static void renew(struct miss *miss, struct found found, const struct program *program)
+static void renew(struct miss *miss, struct miss_found found, const struct program *program)
 {
 	struct packet_context *context = miss->context;
 	struct conn *conn = conn_of_flow(context->worker->sw->connections, found.flow);
 	struct verdict verdict = {.action = ZONE_DENY};
 	bool reopen = false;
 
-	decide_again(miss, found.flow, &verdict);
+	miss_decide_again(miss, found.flow, &verdict);
 	if (verdict.action != ZONE_ALLOW) {
 		if (found.owns_key)
 			cut(miss, found.flow, &verdict);
@@ -364,37 +356,62 @@ static void renew(struct miss *miss, struct found found, const struct program *p
 	send_frame(miss, program);
 }
 
+enum drop_reason miss_find(struct miss *miss, uint32_t flow, struct miss_found *found)
+{
+	const struct packet_context *context = miss->context;
+	struct conn_table *table = context->worker->sw->connections;
+
+	*found = (struct miss_found){.flow = flow, .denial = CONN_FLOW_NONE, .owns_key = true};
+	if (flow == CONN_FLOW_NONE) /* A packet before it in the burst may have made one. */
+		found->flow = conn_lookup(table, &context->packet->key, context->packet->hash);
+	if (found->flow != CONN_FLOW_NONE && is_given_up(table, found->flow))
+		found->flow = CONN_FLOW_NONE;
+	if (found->flow == CONN_FLOW_NONE && !miss->forwarding.flood) {
+		make_mirror(miss, flow == CONN_FLOW_NONE);
+		find_by_mirror(miss, found);
+	}
+	if (found->flow != CONN_FLOW_NONE && miss->forwarding.flood)
+		narrow_flood(miss, found->flow);
+
+	bool single = miss->forwarding.n_outputs == 1;
+	if (single && switch_port(context->worker->sw, miss->forwarding.outputs[0]) == NULL)
+		return DROP_OUTPUT_MISSING;
+	if (!single && found->flow != CONN_FLOW_NONE && found->flow & 1)
+		return DROP_NO_OUTPUT; /* Nobody is left who asked for this answer. */
+	return DROP_NONE;
+}
+
+/* Makes what was found so. */
+static void settle(const struct miss *miss, struct miss_found *found)
+{
+	struct conn_table *table = miss->context->worker->sw->connections;
+
+	if (found->enters)
+		found->owns_key =
+			conn_add_reverse(table, found->flow ^ 1, miss->context->in->number);
+	if (found->denial == CONN_FLOW_NONE)
+		return;
+	/* A denial of the other direction must not stand in this one's way: the sweep takes it
+	 * away, and until then its flow misses and is_given_up() passes it over. */
+	atomic_fetch_or(&conn_of_flow(table, found->denial)->flags, CONN_CLOSE_NOW);
+	atomic_store(&conn_flow(table, found->denial)->forwarding_revision, 0);
+}
+
 static void handle_connection(struct miss *miss, uint32_t flow)
 {
 	struct packet_context *context = miss->context;
-	struct conn_table *table = context->worker->sw->connections;
-	struct found found = {.flow = flow, .owns_key = true};
 	const struct program *program = NULL;
+	struct miss_found found;
+	enum drop_reason reason = miss_find(miss, flow, &found);
 
-	if (found.flow == CONN_FLOW_NONE) /* A packet before it in the burst may have made one. */
-		found.flow = conn_lookup(table, &context->packet->key, context->packet->hash);
-	if (found.flow != CONN_FLOW_NONE && is_given_up(table, found.flow))
-		found.flow = CONN_FLOW_NONE;
-	if (found.flow == CONN_FLOW_NONE && !miss->forwarding.flood) {
-		make_mirror(miss, flow == CONN_FLOW_NONE);
-		found = find_by_mirror(miss);
-	}
-	if (found.flow != CONN_FLOW_NONE && miss->forwarding.flood)
-		narrow_flood(miss, found.flow);
-
-	bool single = miss->forwarding.n_outputs == 1;
-	const struct port *out = switch_port(context->worker->sw, miss->forwarding.outputs[0]);
-	if (single && out == NULL) {
-		packet_drop(context->worker, context->frame, DROP_OUTPUT_MISSING);
+	if (reason != DROP_NONE) {
+		packet_drop(context->worker, context->frame, reason);
 		return;
 	}
-	if (!single && found.flow != CONN_FLOW_NONE && found.flow & 1) {
-		/* Nobody is left who asked for this answer. */
-		packet_drop(context->worker, context->frame, DROP_NO_OUTPUT);
-		return;
-	}
-	if (single)
-		program = miss_choose_program(miss, out);
+	settle(miss, &found);
+	if (miss->forwarding.n_outputs == 1)
+		program = miss_choose_program(
+			miss, switch_port(context->worker->sw, miss->forwarding.outputs[0]));
 	if (found.flow == CONN_FLOW_NONE)
 		begin(miss, miss->forwarding.flood ? NULL : program);
 	else

@@ -48,6 +48,28 @@ static inline uint16_t miss_far_port(const struct conn_table *table, uint32_t fl
 	return atomic_load(&conn_of_flow(table, flow)->out_port);
 }
 
+/* --- miss.c --------------------------------------------------------------------------------- */
+
+/* The flow that a packet belongs to. */
+struct miss_found {
+	uint32_t flow;	 /* CONN_FLOW_NONE: none yet. */
+	uint32_t denial; /* Of the other direction, which must give way; or CONN_FLOW_NONE. */
+	bool owns_key;	 /* The flow's key is the packet's, so a program may be cached in it. */
+	bool enters;	 /* The flow is not in the table yet: its connection's other one is. */
+};
+
+/* Finds the connection of a packet for which the lookup gave `flow`, and narrows a flood down to
+ * the port that the connection remembers.  DROP_NONE, or why the packet goes nowhere.  Changes
+ * nothing but *miss. */
+enum drop_reason miss_find(struct miss *miss, uint32_t flow, struct miss_found *found);
+
+/* What the policy in force says of a connection by a packet of either direction: always the
+ * question of the first packet, from the initiator to the responder. */
+void miss_decide_again(const struct miss *miss, uint32_t flow, struct verdict *verdict);
+
+/* May the packet begin a connection in the place of the one that `flow` is of? */
+enum drop_reason miss_may_begin_again(const struct miss *miss, uint32_t flow);
+
 /* --- miss_output.c -------------------------------------------------------------------------- */
 
 bool miss_is_quarantined(const struct miss *miss, const struct port *port);

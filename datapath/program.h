@@ -21,6 +21,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 enum action_type {
 	ACTION_OUTPUT = 1, /* port: send a copy of the frame as it is now. */
@@ -76,6 +77,20 @@ uint32_t program_intern(struct program_table *table, const struct program *progr
 static inline const struct program *program_get(const struct program_table *table, uint32_t number)
 {
 	return &table->programs[number];
+}
+
+/* True if a frame that begins with these twelve bytes has the MACs that the program was made for:
+ * compared in two loads. */
+static inline bool program_is_for(const struct program *program, const uint8_t *data)
+{
+	uint64_t a, b;
+	uint32_t c, d;
+
+	memcpy(&a, data, sizeof(a));
+	memcpy(&b, program->macs, sizeof(b));
+	memcpy(&c, data + 8, sizeof(c));
+	memcpy(&d, program->macs + 8, sizeof(d));
+	return ((a ^ b) | (c ^ d)) == 0;
 }
 
 /* The sweep's thread only. */

@@ -252,6 +252,15 @@ struct worker {
 /* Makes worker `id`, pinned to `cpu` (-1: not), and starts its thread.  NULL without memory. */
 struct worker *worker_start(struct cordon_switch *sw, unsigned int id, int cpu);
 
+/* What the packet path makes of a frame that came in by `in`, but for what only another fragment
+ * says: *packet, or why it is dropped.  May take a tag out of the frame.  Any thread, under RCU. */
+enum drop_reason worker_parse(const struct port *in, const struct port_settings *settings,
+	struct rte_mbuf *frame, struct packet *packet);
+
+/* Would the port's rate limit let such a frame in now?  Nothing is taken.  Any thread. */
+bool worker_would_admit(const struct port *in, const struct port_settings *settings,
+	uint32_t frame_bytes, uint64_t clock_ns);
+
 /* Waits for the thread to end, once sw->stop is set.  Its ring may still hold events. */
 void worker_join(struct worker *worker);
 void worker_destroy(struct worker *worker);
@@ -288,6 +297,14 @@ struct revisions {
 	uint32_t forwarding, policy;
 };
 
+/* True if what is cached in the flow is what would be found now. */
+static inline bool flow_is_current(const struct flow *flow, const struct revisions *now)
+{
+	return atomic_load_explicit(&flow->forwarding_revision, memory_order_relaxed) ==
+		       now->forwarding &&
+	       atomic_load_explicit(&flow->policy_epoch, memory_order_relaxed) == now->policy;
+}
+
 /* What was found out ahead about the answer to a packet without a flow. */
 struct answer_hint {
 	uint16_t in_port; /* By which it will come in; 0: not known. */
@@ -322,6 +339,10 @@ void miss_prefetch(struct packet_context *context);
  * is over. */
 enum drop_reason connection_step(struct worker *worker, struct conn *conn, unsigned int direction,
 	const struct packet *packet, const uint8_t *data, bool *reopen);
+
+/* Copies what connection_step() reads, so that the copy can be stepped instead: it counts nowhere,
+ * and nobody else sees it. */
+void connection_copy(const struct conn *conn, struct conn *copy);
 
 /* May this packet begin a connection?  DROP_NONE or why not. */
 enum drop_reason connection_may_open(const struct packet *packet);

@@ -118,8 +118,8 @@ static inline enum drop_reason classify_vlan(
 								    : reason;
 }
 
-/* From the frame's bytes to its key. */
-static inline enum drop_reason parse(struct worker *worker, struct port *in,
+/* From the frame's bytes to its key, as far as the frame itself says. */
+static inline enum drop_reason parse_alone(const struct port *in,
 	const struct port_settings *settings, struct rte_mbuf *frame, struct packet *packet)
 {
 	enum drop_reason reason = parse_frame(frame, packet);
@@ -132,6 +132,23 @@ static inline enum drop_reason parse(struct worker *worker, struct port *in,
 	packet->key.in_port = in->number;
 	if (in->fills_checksums && offload_note_partial_checksum(frame, packet))
 		packet->flags |= PACKET_CHECKSUM_PARTIAL;
+	return DROP_NONE;
+}
+
+enum drop_reason worker_parse(const struct port *in, const struct port_settings *settings,
+	struct rte_mbuf *frame, struct packet *packet)
+{
+	return parse_alone(in, settings, frame, packet);
+}
+
+/* From the frame's bytes to its key. */
+static inline enum drop_reason parse(struct worker *worker, struct port *in,
+	const struct port_settings *settings, struct rte_mbuf *frame, struct packet *packet)
+{
+	enum drop_reason reason = parse_alone(in, settings, frame, packet);
+
+	if (unlikely(reason != DROP_NONE))
+		return reason;
 	if (unlikely(packet->flags & PACKET_FRAGMENT_FIRST))
 		return fragment_note_first(worker->fragments, packet, worker->now);
 	if (unlikely(packet->flags & PACKET_FRAGMENT_LATER))
@@ -141,19 +158,6 @@ static inline enum drop_reason parse(struct worker *worker, struct port *in,
 
 /* --- one packet ----------------------------------------------------------------------------- */
 
-/* The MACs that the program was made for, compared in two loads. */
-static inline bool same_ethernet_header(const struct program *program, const uint8_t *data)
-{
-	uint64_t a, b;
-	uint32_t c, d;
-
-	memcpy(&a, data, sizeof(a));
-	memcpy(&b, program->macs, sizeof(b));
-	memcpy(&c, data + 8, sizeof(c));
-	memcpy(&d, program->macs + 8, sizeof(d));
-	return ((a ^ b) | (c ^ d)) == 0;
-}
-
 static inline void count_packet(
 	struct worker *worker, struct flow *flow, struct conn_direction *dir, uint32_t bytes)
 {
@@ -161,13 +165,6 @@ static inline void count_packet(
 	counter_add(&dir->bytes, bytes);
 	if (atomic_load_explicit(&flow->last_seen, memory_order_relaxed) != worker->now)
 		atomic_store_explicit(&flow->last_seen, worker->now, memory_order_relaxed);
-}
-
-static inline bool flow_is_current(const struct flow *flow, const struct revisions *now)
-{
-	return atomic_load_explicit(&flow->forwarding_revision, memory_order_relaxed) ==
-		       now->forwarding &&
-	       atomic_load_explicit(&flow->policy_epoch, memory_order_relaxed) == now->policy;
 }
 
 /* One packet from lookup's answer to its output. */
@@ -184,7 +181,7 @@ static inline void switch_packet(struct packet_context *context, uint32_t number
 		goto miss;
 	const struct program *program = program_get(
 		sw->programs, atomic_load_explicit(&flow->program, memory_order_acquire));
-	if (unlikely(!same_ethernet_header(program, context->data)))
+	if (unlikely(!program_is_for(program, context->data)))
 		goto miss;
 
 	struct conn *conn = conn_of_flow(sw->connections, number);
@@ -233,11 +230,23 @@ static inline struct packet_context context_of(struct burst *burst, uint16_t i)
 	return context;
 }
 
+/* A tenth of what a port may send in a second, it may send at once. */
+enum { RATE_BURST_SHARE = 10 };
+
 static inline bool within_rate(
 	struct worker *worker, struct port *in, uint64_t rate_bps, const struct rte_mbuf *frame)
 {
-	return rate_bps == 0 || storm_admit(&in->rate_bucket, rate_bps, rate_bps / 10,
+	return rate_bps == 0 || storm_admit(&in->rate_bucket, rate_bps, rate_bps / RATE_BURST_SHARE,
 					8ull * rte_pktmbuf_pkt_len(frame), worker->clock_ns);
+}
+
+bool worker_would_admit(const struct port *in, const struct port_settings *settings,
+	uint32_t frame_bytes, uint64_t clock_ns)
+{
+	uint64_t rate_bps = settings->ingress_rate_bps;
+
+	return storm_would_admit(&in->rate_bucket, rate_bps, rate_bps / RATE_BURST_SHARE,
+		8ull * frame_bytes, clock_ns);
 }
 
 /* Parses the frames, and drops those that cannot be. */
