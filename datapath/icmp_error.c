@@ -7,33 +7,44 @@
 
 #include "datapath/miss.h"
 
-void icmp_error_handle(struct miss *miss)
+enum drop_reason icmp_error_judge(const struct miss *miss, uint32_t *flow)
 {
-	struct packet_context *context = miss->context;
+	const struct packet_context *context = miss->context;
 	struct cordon_switch *sw = context->worker->sw;
 	struct conn_table *table = sw->connections;
 	const struct port *out = switch_port(sw, miss->forwarding.outputs[0]);
 	struct packet quoted;
-	struct program program;
 
+	*flow = CONN_FLOW_NONE;
 	if (miss->forwarding.flood || out == NULL || miss_is_quarantined(miss, context->in) ||
 		miss_is_quarantined(miss, out) ||
 		!packet_parse_quoted(context->data, rte_pktmbuf_data_len(context->frame),
 			context->packet, &quoted))
-		goto unrelated;
+		return DROP_ICMP_UNRELATED;
 	quoted.key.net = context->packet->key.net;
 	quoted.key.in_port = out->number;
-	uint32_t flow = conn_lookup(table, &quoted.key, conn_hash(table, &quoted.key));
-	if (flow == CONN_FLOW_NONE ||
-		atomic_load(&conn_of_flow(table, flow)->verdict) != CONN_ALLOWED)
-		goto unrelated;
-	uint16_t left_by = miss_far_port(table, flow);
+	*flow = conn_lookup(table, &quoted.key, conn_hash(table, &quoted.key));
+	if (*flow == CONN_FLOW_NONE ||
+		atomic_load(&conn_of_flow(table, *flow)->verdict) != CONN_ALLOWED)
+		return DROP_ICMP_UNRELATED;
+	uint16_t left_by = miss_far_port(table, *flow);
 	if (left_by != 0 && !miss_same_side(sw, left_by, context->in))
-		goto unrelated;
-	miss_build_output(miss, out, &program);
-	actions_run(context->worker, program.actions, program.n_actions, context->frame);
-	return;
+		return DROP_ICMP_UNRELATED;
+	return DROP_NONE;
+}
 
-unrelated:
-	packet_drop(context->worker, context->frame, DROP_ICMP_UNRELATED);
+void icmp_error_handle(struct miss *miss)
+{
+	struct packet_context *context = miss->context;
+	struct program program;
+	uint32_t flow;
+	enum drop_reason reason = icmp_error_judge(miss, &flow);
+
+	if (reason != DROP_NONE) {
+		packet_drop(context->worker, context->frame, reason);
+		return;
+	}
+	miss_build_output(
+		miss, switch_port(context->worker->sw, miss->forwarding.outputs[0]), &program);
+	actions_run(context->worker, program.actions, program.n_actions, context->frame);
 }
