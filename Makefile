@@ -50,7 +50,7 @@ ZONES := $(addprefix zones/,$(addsuffix .c, \
 	address arena name_table \
 	policy_error policy_yaml policy_time service tag_expression policy_read policy_read_rules policy_check \
 	policy_compile rule_index prefix_table zone decide \
-	endpoint_map tcp_state \
+	endpoint_map tcp_state announcement \
 	log_cap log_record log_names log_dictionary log_schema log_bucket log_bucket_choose log_bucket_file log_writer log_store \
 	log_filter log_reader log_query log_summary))
 
@@ -60,7 +60,7 @@ DATAPATH := $(addprefix datapath/,$(addsuffix .c, \
 	port port_ethdev port_vhost vhost_message vhost_device guest_memory_fault vhost_ring vhost_receive vhost_send port_kernel kernel_device kernel_socket kernel_xdp kernel_xsk port_internal port_dpdk \
 	worker packet packet_extension packet_quoted storm conn connection program actions \
 	offload offload_shape offload_cut drop \
-	miss guard spoof fragment signalling forward mac_table icmp_error verdict miss_output miss_program quota reject \
+	miss guard spoof fragment signalling forward mac_table icmp_error verdict miss_output miss_program quota expectation related reject \
 	event log_account log_thread sweep conn_file conn_adopt \
 	config config_zones config_port status control control_conn telemetry \
 	dpdk buffers options))
@@ -68,7 +68,7 @@ DATAPATH_MAIN := datapath/main.c
 
 # Those of them that need neither DPDK nor Open vSwitch: tested and fuzzed without.
 CORE := $(addprefix datapath/,$(addsuffix .c, \
-	vhost_message guest_memory_fault vhost_ring packet packet_extension packet_quoted storm conn program drop spoof fragment mac_table conn_file conn_adopt log_account))
+	vhost_message guest_memory_fault vhost_ring packet packet_extension packet_quoted storm conn program drop spoof fragment mac_table expectation conn_file conn_adopt log_account))
 
 # The rest of them.
 DRIVEN := $(filter-out $(CORE),$(DATAPATH)) $(DATAPATH_MAIN)

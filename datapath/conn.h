@@ -82,6 +82,10 @@ enum conn_flags {
 	CONN_TCP = 1 << 2,	 /* dir[].tcp is in use. */
 	CONN_CLOSE_NOW = 1 << 3, /* Flushed, reset or its port gone: the sweep ends it. */
 	CONN_REVERSE = 1 << 4,	 /* flow[1] is in the index. */
+	/* Announced by a control connection (related.c), whose server port is in icmp_type and
+	 * icmp_code, high byte first... */
+	CONN_RELATED = 1 << 5,
+	CONN_SERVER_OPENS = 1 << 6, /* ...and whose server opened this one. */
 };
 
 /* What the two directions share.  96 bytes. */

@@ -229,14 +229,24 @@ static bool begin(struct packet_context *context, uint32_t flow, const struct ve
 	atomic_store_explicit(
 		&conn->dir[0].bytes, rte_pktmbuf_pkt_len(context->frame), memory_order_relaxed);
 	atomic_store_explicit(&conn->start_ns, worker->now_ns, memory_order_relaxed);
-	atomic_store_explicit(&conn->icmp_type, context->packet->icmp_type, memory_order_relaxed);
-	atomic_store_explicit(&conn->icmp_code, context->packet->icmp_code, memory_order_relaxed);
+	atomic_store_explicit(&conn->icmp_type,
+		verdict->is_related ? verdict->control_port >> 8 : context->packet->icmp_type,
+		memory_order_relaxed);
+	atomic_store_explicit(&conn->icmp_code,
+		verdict->is_related ? (uint8_t)verdict->control_port : context->packet->icmp_code,
+		memory_order_relaxed);
 	if (tcp) {
 		struct tcp_segment segment = read_segment(context->packet, context->data);
 
 		tcp_open(&conn->dir[0].tcp, &conn->dir[1].tcp, &segment, false);
 	}
 	return tcp;
+}
+
+static uint8_t related_flags(const struct verdict *verdict)
+{
+	return (verdict->is_related ? CONN_RELATED : 0) |
+	       (verdict->server_opens ? CONN_SERVER_OPENS : 0);
 }
 
 void connection_open(struct packet_context *context, uint32_t flow, const struct verdict *verdict)
@@ -248,7 +258,7 @@ void connection_open(struct packet_context *context, uint32_t flow, const struct
 	count_in_quota(sw, conn, context->in->number);
 	write_verdict(conn, verdict);
 	atomic_store_explicit(&conn->flags,
-		(tcp ? CONN_TCP : 0) |
+		(tcp ? CONN_TCP : 0) | related_flags(verdict) |
 			(allowed && verdict->log >= ZONE_LOG_SESSION ? CONN_LOGGED : 0),
 		memory_order_relaxed);
 }
@@ -263,9 +273,10 @@ void connection_reopen(struct packet_context *context, uint32_t flow, const stru
 	bool tcp = begin(context, flow, verdict);
 	count_in_quota(sw, conn, context->in->number);
 	connection_set_verdict(conn, verdict);
-	if (tcp)
-		atomic_fetch_or(&conn->flags, CONN_TCP);
-	atomic_fetch_and(&conn->flags, CONN_REVERSE | (tcp ? CONN_TCP : 0));
+	uint8_t kinds = (tcp ? CONN_TCP : 0) | related_flags(verdict);
+	if (kinds != 0)
+		atomic_fetch_or(&conn->flags, kinds);
+	atomic_fetch_and(&conn->flags, CONN_REVERSE | kinds);
 }
 
 static void adopt_one(struct conn_table *table, uint32_t number, void *sw_)

@@ -64,6 +64,7 @@
 	X(DROP_POLICY, "policy", "denied by a rule or a default of the policy")                    \
 	X(DROP_REJECTED, "rejected", "denied by a rule that answers the sender")                   \
 	X(DROP_QUARANTINE, "quarantine", "an endpoint is in no zone, or matches two")              \
+	X(DROP_FTP_BOUNCE, "ftp-bounce", "FTP command or reply that names another's address")      \
 	X(DROP_TCP_FLAGS, "tcp-flags", "combination of TCP flags that no stack sends")             \
 	X(DROP_TCP_OUT_OF_STATE, "tcp-out-of-state", "segment that fits no connection")            \
 	X(DROP_TCP_WINDOW, "tcp-out-of-window", "sequence or ack number outside the window")       \

@@ -114,8 +114,10 @@ void event_connection(struct log_ring *ring, struct cordon_switch *sw, uint32_t 
 	event->verdict = atomic_load(&conn->verdict) == CONN_ALLOWED ? ZONE_ALLOW : ZONE_DENY;
 	event->reason = (uint8_t)reason;
 	event->reason_is_end = kind == LOG_END;
-	event->icmp_type = conn->icmp_type;
-	event->icmp_code = conn->icmp_code;
+	if (!(atomic_load(&conn->flags) & CONN_RELATED)) {
+		event->icmp_type = conn->icmp_type;
+		event->icmp_code = conn->icmp_code;
+	}
 	event->ethertype = flow->key.kind == CONN_KEY_ETHERNET ? ntohs(flow->key.source_port) : 0;
 	conn_unlock(conn);
 	for (unsigned int i = 0; i < 2; i++) {

@@ -37,6 +37,7 @@
 #include "daemon.h"
 #include "datapath/buffers.h"
 #include "datapath/dpdk.h"
+#include "datapath/expectation.h"
 #include "fatal-signal.h"
 #include "openvswitch/poll-loop.h"
 #include "openvswitch/vlog.h"
@@ -51,6 +52,7 @@ VLOG_DEFINE_THIS_MODULE(main);
 enum {
 	PROGRAMS_MAX = 1 << 16,
 	MACS_MAX = 1 << 16,
+	CONTROL_CONNECTIONS_MAX = 4096,
 	SWEEP_EVENTS = 1 << 16,
 	PRECEDENCE_NICE = -10,
 	INDIRECT_BUFFERS = 8192,
@@ -319,7 +321,8 @@ static void start(struct cordon_switch *sw, const struct switch_options *options
 	start_memory(sw, options, huge_pages);
 	sw->programs = program_table_create(PROGRAMS_MAX);
 	sw->macs = mac_table_create(MACS_MAX);
-	if (sw->programs == NULL || sw->macs == NULL)
+	sw->expectations = expectation_table_create(CONTROL_CONNECTIONS_MAX);
+	if (sw->programs == NULL || sw->macs == NULL || sw->expectations == NULL)
 		out_of_memory();
 	start_policy(sw);
 	finish_connections(&opening);
@@ -360,6 +363,7 @@ static void stop(struct cordon_switch *sw, struct config *config)
 	conn_table_close(sw->connections);
 	program_table_destroy(sw->programs);
 	mac_table_destroy(sw->macs);
+	expectation_table_destroy(sw->expectations);
 	buffers_destroy(sw->environment.buffers);
 	seq_destroy(sw->environment.news);
 	rte_eal_cleanup();

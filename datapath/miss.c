@@ -15,6 +15,8 @@
 #include <arpa/inet.h>
 #include <string.h>
 
+#include "datapath/expectation.h"
+
 /* --- finding the connection ------------------------------------------------------------------- */
 
 /* Finds the key of the answer, which comes in where this packet goes. */
@@ -85,7 +87,8 @@ static void narrow_flood(struct miss *miss, uint32_t flow)
 /* The answer's flow gets its program together with the connection if all that the miss path would
  * ask of it is known: the guard passes it, its source is where this frame goes, its destination is
  * where it came from, and what it is cannot be signalling.  Else it takes the miss path itself. */
-static void prepare_answer(const struct miss *miss, uint32_t flow, const struct port *out)
+static void prepare_answer(const struct miss *miss, uint32_t flow, const struct port *out,
+	const struct verdict *verdict)
 {
 	const struct packet_context *context = miss->context;
 	uint8_t protocol = context->packet->protocol;
@@ -94,8 +97,8 @@ static void prepare_answer(const struct miss *miss, uint32_t flow, const struct 
 		(protocol != IPPROTO_TCP && protocol != IPPROTO_UDP && protocol != IPPROTO_SCTP) ||
 		!guard_passes_answer(context, miss->endpoints, out))
 		return;
-	miss_set_program(
-		miss, conn_flow(context->worker->sw->connections, flow ^ 1), miss->known->reverse);
+	miss_set_program(miss, conn_flow(context->worker->sw->connections, flow ^ 1),
+		miss->known->reverse, verdict);
 }
 
 /* Enters a new connection for the packet.  Returns its flow, or CONN_FLOW_NONE if the table has no
@@ -118,9 +121,9 @@ static uint32_t enter(const struct miss *miss, const struct verdict *verdict,
 	connection_open(context, mine, verdict);
 	atomic_store_explicit(&conn->out_port, out, memory_order_relaxed);
 	if (program != NULL)
-		miss_set_program(miss, conn_flow(table, mine), miss_intern(miss, program));
+		miss_set_program(miss, conn_flow(table, mine), miss_intern(miss, program), verdict);
 	if (known)
-		prepare_answer(miss, mine, out_port);
+		prepare_answer(miss, mine, out_port, verdict);
 	uint32_t published = conn_publish(table, &worker->conn_cache, mine);
 	*theirs = published != mine && published != CONN_FLOW_NONE;
 	if (published != mine)
@@ -174,7 +177,7 @@ static void cut(const struct miss *miss, uint32_t flow, const struct verdict *ve
 			context->worker->now_ns);
 	if (verdict->action != ZONE_REJECT && !miss->forwarding.flood) {
 		miss_build_drop(miss, miss_denial_reason(verdict), &program);
-		miss_cache_program(miss, flow, &program);
+		miss_cache_program(miss, flow, &program, verdict);
 	}
 	deny(miss, verdict);
 }
@@ -198,6 +201,20 @@ static void send_frame(const struct miss *miss, const struct program *program)
 		actions_run(context->worker, program->actions, program->n_actions, context->frame);
 }
 
+/* The same for a packet that its helper has to read first, if there is one. */
+static void send_read(const struct miss *miss, uint32_t flow, const struct verdict *verdict,
+	const struct program *program)
+{
+	enum drop_reason reason = DROP_NONE;
+
+	if (unlikely(verdict->helper != ZONE_HELPER_NONE))
+		reason = related_read(miss, flow, verdict);
+	if (unlikely(reason != DROP_NONE))
+		packet_drop(miss->context->worker, miss->context->frame, reason);
+	else
+		send_frame(miss, program);
+}
+
 static void renew(struct miss *miss, struct miss_found found, const struct program *program);
 
 /* The first packet of a connection. */
@@ -209,7 +226,7 @@ static void begin(struct miss *miss, const struct program *program)
 	bool theirs;
 
 	miss_decide_outputs(miss, &verdict);
-	if (verdict.action != ZONE_ALLOW) {
+	if (verdict.action != ZONE_ALLOW && !related_is_announced(miss, &verdict)) {
 		deny_new(miss, &verdict);
 		return;
 	}
@@ -230,7 +247,9 @@ static void begin(struct miss *miss, const struct program *program)
 		renew(miss, (struct miss_found){.flow = flow, .owns_key = true}, program);
 	} else {
 		log_start(miss, &verdict);
-		send_frame(miss, program);
+		if (verdict.is_related)
+			related_began(miss);
+		send_read(miss, flow, &verdict, program);
 	}
 }
 
@@ -270,11 +289,13 @@ static void begin_again(struct miss *miss, struct miss_found found, enum end_rea
 		conn_add_reverse(table, found.flow, out);
 	atomic_store(&conn->out_port, out);
 	if (program != NULL && found.owns_key)
-		miss_cache_program(miss, found.flow, program);
+		miss_cache_program(miss, found.flow, program, verdict);
 	if (verdict->log >= ZONE_LOG_SESSION)
 		atomic_fetch_or(&conn->flags, CONN_LOGGED);
 	log_start(miss, verdict);
-	send_frame(miss, program);
+	if (verdict->is_related)
+		related_began(miss);
+	send_read(miss, found.flow, verdict, program);
 }
 
 void miss_decide_again(const struct miss *miss, uint32_t flow, struct verdict *verdict)
@@ -282,14 +303,18 @@ void miss_decide_again(const struct miss *miss, uint32_t flow, struct verdict *v
 	struct packet_context *context = miss->context;
 	struct cordon_switch *sw = context->worker->sw;
 	const struct conn *conn = conn_of_flow(sw->connections, flow);
-	const struct port *initiator = switch_port(sw, miss->forwarding.outputs[0]);
+	const struct conn_key *key = &conn_flow(sw->connections, flow & ~1u)->key;
+	const struct port *out = switch_port(sw, miss->forwarding.outputs[0]);
+	struct expectation control;
 
 	if (!(flow & 1))
 		miss_decide_outputs(miss, verdict);
-	else if (initiator != NULL)
-		verdict_decide(miss->endpoints, initiator, context->in,
-			&conn_flow(sw->connections, flow & ~1u)->key, conn->icmp_type,
+	else if (out != NULL)
+		verdict_decide(miss->endpoints, out, context->in, key, conn->icmp_type,
 			conn->icmp_code, verdict);
+	if (verdict->action != ZONE_ALLOW && out != NULL && related_of(conn, &control))
+		related_allows(miss->endpoints, flow & 1 ? out : context->in,
+			flow & 1 ? context->in : out, key, &control, verdict);
 }
 
 static void count_packet(const struct miss *miss, uint32_t flow)
@@ -352,8 +377,8 @@ static void renew(struct miss *miss, struct miss_found found, const struct progr
 	log_late_start(miss, found.flow, &verdict);
 	count_packet(miss, found.flow);
 	if (program != NULL && found.owns_key && !miss->forwarding.flood)
-		miss_cache_program(miss, found.flow, program);
-	send_frame(miss, program);
+		miss_cache_program(miss, found.flow, program, &verdict);
+	send_read(miss, found.flow, &verdict, program);
 }
 
 enum drop_reason miss_find(struct miss *miss, uint32_t flow, struct miss_found *found)

@@ -101,12 +101,16 @@ const struct program *miss_choose_program(struct miss *miss, const struct port *
 /* The program's number, or PROGRAM_NONE if there is no room for it. */
 uint32_t miss_intern(const struct miss *miss, const struct program *program);
 
-/* Puts an interned program, if it is one, into a flow that nobody else sees yet. */
-void miss_set_program(const struct miss *miss, struct flow *flow, uint32_t interned);
+/* Puts an interned program, if it is one, into a flow that nobody else sees yet.  A verdict that
+ * names a helper keeps the flow from being current, so that each of its packets comes here. */
+void miss_set_program(const struct miss *miss, struct flow *flow, uint32_t interned,
+	const struct verdict *verdict);
 
-/* Lets the next packets of the flow hit.  Whoever may write the flow at the same time (another
- * worker, for a guest that sends one flow by two queues) does so before or after, never between. */
-void miss_cache_program(const struct miss *miss, uint32_t flow, const struct program *program);
+/* Lets the next packets of the flow hit, unless the verdict names a helper.  Whoever may write the
+ * flow at the same time (another worker, for a guest that sends one flow by two queues) does so
+ * before or after, never between. */
+void miss_cache_program(const struct miss *miss, uint32_t flow, const struct program *program,
+	const struct verdict *verdict);
 
 /* --- icmp_error.c --------------------------------------------------------------------------- */
 
@@ -117,6 +121,20 @@ enum drop_reason icmp_error_judge(const struct miss *miss, uint32_t *flow);
 
 /* Sends the error on, or drops it.  Consumes the frame. */
 void icmp_error_handle(struct miss *miss);
+
+/* --- related.c ------------------------------------------------------------------------------ */
+
+/* True, with a new verdict, if the first packet at hand, which the zones have refused, was
+ * announced by a control connection that they allow. */
+bool related_is_announced(const struct miss *miss, struct verdict *verdict);
+
+/* It has become a connection, so it is announced no more. */
+void related_began(const struct miss *miss);
+
+/* Reads a packet of a control connection, once it has passed inspection, by the helper that the
+ * verdict names.  DROP_NONE, or why it must not pass, which has been logged. */
+enum drop_reason related_read(
+	const struct miss *miss, uint32_t flow, const struct verdict *verdict);
 
 /* --- quota.c -------------------------------------------------------------------------------- */
 

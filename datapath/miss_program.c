@@ -51,7 +51,14 @@ uint32_t miss_intern(const struct miss *miss, const struct program *program)
 	return program_intern(programs, program);
 }
 
-void miss_set_program(const struct miss *miss, struct flow *flow, uint32_t interned)
+/* The revision under which a flow is current; 0: never. */
+static uint32_t revision_of(const struct miss *miss, const struct verdict *verdict)
+{
+	return verdict->helper == ZONE_HELPER_NONE ? miss->context->revisions->forwarding : 0;
+}
+
+void miss_set_program(const struct miss *miss, struct flow *flow, uint32_t interned,
+	const struct verdict *verdict)
 {
 	const struct revisions *revisions = miss->context->revisions;
 
@@ -60,10 +67,11 @@ void miss_set_program(const struct miss *miss, struct flow *flow, uint32_t inter
 	atomic_store_explicit(&flow->program, interned, memory_order_relaxed);
 	atomic_store_explicit(&flow->policy_epoch, revisions->policy, memory_order_relaxed);
 	atomic_store_explicit(
-		&flow->forwarding_revision, revisions->forwarding, memory_order_relaxed);
+		&flow->forwarding_revision, revision_of(miss, verdict), memory_order_relaxed);
 }
 
-void miss_cache_program(const struct miss *miss, uint32_t number, const struct program *program)
+void miss_cache_program(const struct miss *miss, uint32_t number, const struct program *program,
+	const struct verdict *verdict)
 {
 	struct cordon_switch *sw = miss->context->worker->sw;
 	const struct revisions *revisions = miss->context->revisions;
@@ -78,6 +86,6 @@ void miss_cache_program(const struct miss *miss, uint32_t number, const struct p
 	atomic_store_explicit(&flow->program, interned, memory_order_release);
 	atomic_store_explicit(&flow->policy_epoch, revisions->policy, memory_order_release);
 	atomic_store_explicit(
-		&flow->forwarding_revision, revisions->forwarding, memory_order_release);
+		&flow->forwarding_revision, revision_of(miss, verdict), memory_order_release);
 	conn_unlock(conn);
 }

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "datapath/expectation.h"
 #include "openvswitch/vlog.h"
 #include "ovs-rcu.h"
 #include "ovs-thread.h"
@@ -116,14 +117,18 @@ static enum end_reason timeout_reason(const struct conn *conn)
 static bool is_denied_now(struct sweep *sweep, struct conn *conn, const struct flow *flow)
 {
 	struct verdict verdict = {.action = ZONE_DENY};
+	struct expectation control;
 	const struct port *in = switch_port(sweep->sw, flow->key.in_port);
 	const struct port *out = switch_port(sweep->sw, atomic_load(&conn->out_port));
 
 	if (atomic_load(&conn->verdict) != CONN_ALLOWED || in == NULL || out == NULL)
 		return false;
 	/* Read after the ports: never older than they are. */
-	verdict_decide(atomic_load_explicit(&sweep->sw->endpoints, memory_order_acquire), in, out,
-		&flow->key, conn->icmp_type, conn->icmp_code, &verdict);
+	const struct endpoint_map *endpoints =
+		atomic_load_explicit(&sweep->sw->endpoints, memory_order_acquire);
+	verdict_decide(endpoints, in, out, &flow->key, conn->icmp_type, conn->icmp_code, &verdict);
+	if (verdict.action != ZONE_ALLOW && related_of(conn, &control))
+		related_allows(endpoints, in, out, &flow->key, &control, &verdict);
 	connection_set_verdict(conn, &verdict);
 	return verdict.action != ZONE_ALLOW;
 }

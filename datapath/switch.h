@@ -84,6 +84,8 @@ struct timeouts {
 };
 
 struct switch_options;
+struct expectation;
+struct expectation_table;
 
 /* The ring from one producer to the log thread. */
 struct log_ring {
@@ -131,6 +133,7 @@ struct cordon_switch {
 	struct conn_open_report connections_opened;
 	struct program_table *programs;
 	struct mac_table *macs;
+	struct expectation_table *expectations;
 	struct port_environment environment;
 	struct worker *workers[WORKERS_MAX];
 	unsigned int n_workers;
@@ -172,6 +175,10 @@ struct verdict {
 	bool quarantined;
 	uint32_t rule, policy_revision;
 	uint16_t source_zone, destination_zone;
+	uint8_t helper; /* enum zone_helper, of a control connection. */
+	/* Of a connection that a control connection has announced: see related.c. */
+	bool is_related, server_opens;
+	uint16_t control_port;
 };
 
 /* --- worker.c: the packet path -------------------------------------------------------------- */
@@ -445,6 +452,17 @@ size_t verdict_questions(const struct endpoint_map *endpoints, const struct port
  * again by the destination's where that is another pair.  Under RCU; any thread. */
 void verdict_decide(const struct endpoint_map *endpoints, const struct port *in,
 	const struct port *out, const struct conn_key *key, uint8_t icmp_type, uint8_t icmp_code,
+	struct verdict *verdict);
+
+/* --- related.c: connections that others announce -------------------------------------------- */
+
+/* True if the connection was announced; *control says by what. */
+bool related_of(const struct conn *conn, struct expectation *control);
+
+/* True, with a new verdict, if the zones would allow its control connection with a helper.  For a
+ * connection that they do not allow by itself.  Under RCU; any thread. */
+bool related_allows(const struct endpoint_map *endpoints, const struct port *initiator,
+	const struct port *responder, const struct conn_key *key, const struct expectation *control,
 	struct verdict *verdict);
 
 /* --- reject.c ------------------------------------------------------------------------------- */

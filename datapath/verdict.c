@@ -44,6 +44,7 @@ static void ask(const struct endpoint_map *endpoints, const struct zone_question
 	verdict->action = answer.action;
 	verdict->log = answer.log;
 	verdict->rule = answer.rule;
+	verdict->helper = answer.helper;
 	verdict->source_zone = source_zone;
 	verdict->destination_zone = destination_zone;
 	verdict->quarantined =
