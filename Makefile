@@ -62,7 +62,7 @@ DATAPATH := $(addprefix datapath/,$(addsuffix .c, \
 	offload offload_shape offload_cut drop \
 	miss guard spoof fragment signalling forward mac_table icmp_error verdict miss_output miss_program quota expectation related reject \
 	event log_account log_thread sweep conn_file conn_adopt \
-	config config_zones config_port status control control_conn telemetry \
+	config config_zones config_port status control control_conn inject telemetry \
 	dpdk buffers options))
 DATAPATH_MAIN := datapath/main.c
 

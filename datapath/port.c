@@ -277,6 +277,12 @@ struct port_queue_stats port_stats(const struct port *port)
 
 /* --- Receiving and sending ------------------------------------------------------------------ */
 
+void port_count_injected(struct port *port, uint16_t queue, const struct rte_mbuf *frame)
+{
+	count(&port->queues[queue].rx_packets, 1);
+	count(&port->queues[queue].rx_bytes, rte_pktmbuf_pkt_len(frame));
+}
+
 uint16_t port_rx(struct port *port, uint16_t queue, struct rte_mbuf **frames, uint16_t n)
 {
 	struct port_queue_stats *stats = &port->queues[queue];

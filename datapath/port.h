@@ -170,6 +170,9 @@ void port_settings_free(struct port_settings *settings); /* Accepts NULL. */
 uint16_t port_rx(struct port *port, uint16_t queue, struct rte_mbuf **frames, uint16_t n);
 void port_rx_done(struct port *port, uint16_t queue);
 
+/* Counts a frame as received that did not come by port_rx().  The queue's worker. */
+void port_count_injected(struct port *port, uint16_t queue, const struct rte_mbuf *frame);
+
 /* Sends n frames by the worker's queue, in order.  Frames that the port cannot take as they are
  * (large, unchecksummed, chained) are brought into shape first (offload.c).  All frames are
  * consumed.  Adds what was not sent to drops[reason]. */

@@ -223,6 +223,8 @@ struct forward_entry {
 
 enum { FORWARD_ENTRIES = 256 };
 
+struct injection;
+
 struct worker {
 	/* Immutable after start. */
 	struct cordon_switch *sw;
@@ -232,7 +234,8 @@ struct worker {
 	struct log_ring events;
 	uint64_t cycles_per_us;
 
-	_Atomic(struct poll_list *) polls; /* RCU: the main thread writes. */
+	_Atomic(struct poll_list *) polls;     /* RCU: the main thread writes. */
+	_Atomic(struct injection *) injection; /* It fills it, the worker empties it: inject.h. */
 
 	/* The worker's own. */
 	struct log_cap *log_cap;

@@ -31,6 +31,7 @@
 #include <rte_prefetch.h>
 
 #include "datapath/fragment.h"
+#include "datapath/inject.h"
 #include "datapath/storm.h"
 #include "openvswitch/vlog.h"
 #include "ovs-rcu.h"
@@ -292,7 +293,8 @@ static inline void look_ahead(struct worker *worker, struct burst *burst, uint16
 	}
 }
 
-static void switch_burst(
+/* Takes the frames of a burst to the batches of their output ports. */
+static inline void switch_frames(
 	struct worker *worker, struct port *in, struct rte_mbuf **frames, uint16_t n_received)
 {
 	struct cordon_switch *sw = worker->sw;
@@ -319,6 +321,12 @@ static void switch_burst(
 		switch_packet(&context, conn_lookup_hinted(sw->connections, &burst.packets[i].key,
 						burst.packets[i].hash, burst.flows[i]));
 	}
+}
+
+static void switch_burst(
+	struct worker *worker, struct port *in, struct rte_mbuf **frames, uint16_t n_received)
+{
+	switch_frames(worker, in, frames, n_received);
 	output_flush(worker);
 }
 
@@ -380,6 +388,67 @@ static unsigned int poll_queue(struct worker *worker, struct poll_entry *entry, 
 	return n;
 }
 
+/* --- frames that an operator injects -------------------------------------------------------- */
+
+static bool polls_queue(const struct worker *worker, const struct port *port, uint16_t queue)
+{
+	const struct poll_list *list = atomic_load_explicit(&worker->polls, memory_order_acquire);
+
+	for (size_t i = 0; list != NULL && i < list->n; i++)
+		if (list->at[i].port == port && list->at[i].queue == queue)
+			return true;
+	return false;
+}
+
+/* Adds what was counted so far, or takes it off: the difference is what one frame has done. */
+static void note_counts(const struct worker *worker, struct injection *injection, uint64_t sign)
+{
+	const struct worker_stats *stats = &worker->stats;
+
+	for (unsigned int i = 0; i < DROP_N_REASONS; i++)
+		injection->drops[i] +=
+			sign * (atomic_load_explicit(&worker->drops[i], memory_order_relaxed) +
+				       worker->output_drops[i]);
+	injection->copied += sign * atomic_load_explicit(&stats->copied, memory_order_relaxed);
+	injection->answered += sign * atomic_load_explicit(&stats->answered, memory_order_relaxed);
+}
+
+static void note_outputs(const struct worker *worker, struct injection *injection)
+{
+	for (uint16_t i = 0; i < worker->n_pending; i++) {
+		uint16_t number = worker->pending[i];
+
+		injection->outputs[injection->n_outputs++] =
+			(struct injected_output){.port = number, .frames = worker->tx[number].n};
+	}
+}
+
+/* Switches the frame in the worker's slot.  Returns the number of frames received. */
+static unsigned int switch_injected(struct worker *worker)
+{
+	struct injection *injection =
+		atomic_exchange_explicit(&worker->injection, NULL, memory_order_acquire);
+
+	if (injection == NULL)
+		return 0;
+	if (polls_queue(worker, injection->port, injection->queue)) {
+		injection->switched = true;
+		read_clocks(worker);
+		worker->drops = injection->port->drops[injection->queue];
+		note_counts(worker, injection, -UINT64_C(1));
+		port_count_injected(injection->port, injection->queue, injection->frame);
+		switch_frames(worker, injection->port, &injection->frame, 1);
+		note_outputs(worker, injection);
+		output_flush(worker);
+		note_counts(worker, injection, 1);
+	}
+	bool switched = injection->switched;
+	atomic_store_explicit(&injection->done, true, memory_order_release);
+	return switched;
+}
+
+/* --- poll rounds ---------------------------------------------------------------------------- */
+
 /* Polls every queue once, but for those that have used up their time: a turn is as long as a burst
  * of known connections takes, and who sends what takes longer, such as new connections without end,
  * waits for some rounds.  So time is shared between queues, and not frames (deficit round robin,
@@ -400,6 +469,8 @@ static unsigned int poll_queues(struct worker *worker)
 			continue;
 		received += poll_queue(worker, entry, received == 0);
 	}
+	if (unlikely(atomic_load_explicit(&worker->injection, memory_order_relaxed) != NULL))
+		received += switch_injected(worker);
 	notify_guests(worker);
 	return received;
 }
