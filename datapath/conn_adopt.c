@@ -38,8 +38,8 @@ static bool conn_valid(const struct conn_table *table, uint32_t number)
 {
 	const struct flow *flow = &table->flows[2 * (size_t)number];
 	const struct conn *conn = &table->conns[number];
-	const unsigned int known =
-		CONN_CONFIRMED | CONN_LOGGED | CONN_TCP | CONN_CLOSE_NOW | CONN_REVERSE;
+	const unsigned int known = CONN_CONFIRMED | CONN_LOGGED | CONN_TCP | CONN_CLOSE_NOW |
+				   CONN_REVERSE | CONN_RELATED | CONN_SERVER_OPENS;
 	struct conn_key reverse;
 
 	if (!flow_valid(table, &flow[0]) || conn->flags & ~known)
