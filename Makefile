@@ -49,7 +49,7 @@ endif
 ZONES := $(addprefix zones/,$(addsuffix .c, \
 	address arena name_table \
 	policy_error policy_yaml policy_time service tag_expression policy_read policy_read_rules policy_check \
-	policy_compile rule_index prefix_table zone decide \
+	policy_compile rule_index prefix_table policy_reach zone decide \
 	endpoint_map tcp_state announcement \
 	log_cap log_record log_names log_dictionary log_schema log_bucket log_bucket_choose log_bucket_file log_writer log_store \
 	log_filter log_reader log_query log_summary))

@@ -18,12 +18,18 @@
 enum {
 	VERDICT_RULE_SHIFT = 12,
 	VERDICT_TIER_SHIFT = 8,
-	VERDICT_ACTION_SHIFT = 4,
-	VERDICT_FIELD_MASK = 15,
+	VERDICT_TIER_MASK = 15,
+	VERDICT_LIMITED = 1 << 6,
+	VERDICT_HELPER_SHIFT = 4,
+	VERDICT_ACTION_SHIFT = 2,
+	VERDICT_FIELD_MASK = 3, /* Of helper, action and log. */
 };
 
 _Static_assert(ZONE_RULES_MAX < 1 << 20, "a rule's number fits its bits");
-_Static_assert(POLICY_TIERS_MAX <= VERDICT_FIELD_MASK + 1, "a tier fits its bits");
+_Static_assert(POLICY_TIERS_MAX <= VERDICT_TIER_MASK + 1, "a tier fits its bits");
+_Static_assert((int)ZONE_PASS <= (int)VERDICT_FIELD_MASK, "an action fits its bits");
+_Static_assert((int)ZONE_LOG_ALL <= (int)VERDICT_FIELD_MASK, "a log level fits its bits");
+_Static_assert((int)ZONE_HELPER_TFTP <= (int)VERDICT_FIELD_MASK, "a helper fits its bits");
 
 /* No tier: the baseline. */
 enum { LEVEL_NONE = -1 };
@@ -34,17 +40,29 @@ struct policy_zone {
 	struct ip_prefix *prefixes;
 	size_t n_prefixes;
 	uint8_t within; /* enum zone_action: the default between its members. */
+	bool pickup;
+	struct zone_limits limits;
 };
 
 /* What the names of a rule are; its verdict is in the index. */
 struct policy_rule {
 	const char *id, *label;
 	uint32_t policy;
-	uint8_t action, log;
+	uint32_t limits; /* Index of `limits`; 0: none. */
+	uint8_t action, log, helper;
+	bool in_force, simulated;
 };
 
 struct policy_name {
 	const char *id, *tier;
+};
+
+/* Rules that are tried together.  Level 0 holds those of all tiers, the others those behind a tier
+ * that can pass. */
+struct policy_levels {
+	size_t n;
+	int8_t behind[POLICY_TIERS_MAX]; /* Where `pass` of each tier goes on. */
+	struct rule_index at[POLICY_TIERS_MAX + 1];
 };
 
 struct zone_policy {
@@ -52,21 +70,33 @@ struct zone_policy {
 	uint32_t n_rules;
 	uint16_t n_zones;
 	uint8_t between_zones, baseline_log;
-	uint8_t *within; /* enum zone_action, by zone. */
-	/* Level 0 holds the rules of all tiers, the others those behind a tier that can pass. */
-	struct rule_index levels[POLICY_TIERS_MAX + 1];
-	int8_t level_behind[POLICY_TIERS_MAX]; /* Where `pass` of each tier goes on. */
+	bool any_zone_limited;
+	bool has_simulated; /* `simulated` holds those rules and the enforced ones. */
+	uint8_t *within;    /* enum zone_action, by zone. */
+	bool *zone_limited; /* By zone. */
+	struct policy_levels enforced, simulated;
 
 	uint32_t revision;
-	int64_t now; /* Seconds since 1970: the moment for which it was compiled. */
-	size_t n_levels, n_policies, memory_bytes;
+	int64_t next_change;
+	size_t n_policies, memory_bytes;
 	struct arena arena;
 	struct policy_zone *zones;
 	struct policy_rule *rules; /* Number 1 is at [0]. */
+	struct zone_limits *limits;
+	/* What the rules in force match, in their order. */
+	struct rule_cell *cells;
+	size_t n_cells;
 	struct policy_name *policies;
 	struct name_table zone_names;
 	struct prefix_table *prefixes;
 };
+
+/* The point of the line of services at which a question stands. */
+static inline uint32_t question_point(const struct zone_question *question)
+{
+	return service_point(
+		question->protocol, question->type, question->code, question->destination_port);
+}
 
 /* Compiles a document that has been read and checked without an error. */
 struct zone_policy *zone_policy_compile(

@@ -51,6 +51,8 @@ static void compile_zones(struct zone_policy *policy, const struct policy_docume
 	policy->n_zones = (uint16_t)(document->n_zones + 1);
 	policy->zones = arena_allocate(&policy->arena, policy->n_zones * sizeof *policy->zones);
 	policy->within = arena_allocate(&policy->arena, policy->n_zones);
+	policy->zone_limited =
+		arena_allocate(&policy->arena, policy->n_zones * sizeof *policy->zone_limited);
 	policy->prefixes = prefix_table_create(document->n_prefixes);
 	policy->zones[ZONE_QUARANTINE] =
 		(struct policy_zone){.name = "quarantine", .within = ZONE_DENY};
@@ -62,7 +64,7 @@ static void compile_zones(struct zone_policy *policy, const struct policy_docume
 
 /* --- Rules ---------------------------------------------------------------------------------- */
 
-/* The cells of all rules, and where each tier's begin. */
+/* The cells of the rules in force, and where each tier's begin. */
 struct cell_list {
 	struct rule_cell *cells;
 	size_t n, allocated;
@@ -121,7 +123,7 @@ static void add_rule(struct cell_list *list, const struct policy_document *docum
 	}
 }
 
-/* Numbers the rules of one policy and adds their cells. */
+/* Numbers the rules of one policy and adds the cells of those in force. */
 static void compile_rules(struct zone_policy *policy, const struct policy_document *document,
 	uint32_t policy_index, struct cell_list *list)
 {
@@ -130,13 +132,19 @@ static void compile_rules(struct zone_policy *policy, const struct policy_docume
 
 	for (uint32_t i = 0; i < from->n_rules; i++) {
 		const struct document_rule *rule = &document->rules[from->first_rule + i];
+		struct policy_rule *to = &policy->rules[policy->n_rules++];
 
-		policy->rules[policy->n_rules++] =
-			(struct policy_rule){.id = copy_text(policy, rule->id.text),
-				.label = copy_text(policy, rule->label),
-				.policy = policy_index,
-				.action = rule->action,
-				.log = rule->log};
+		*to = (struct policy_rule){.id = copy_text(policy, rule->id.text),
+			.label = copy_text(policy, rule->label),
+			.policy = policy_index,
+			.action = rule->action,
+			.log = rule->log,
+			.in_force = from->mode != MODE_OFF,
+			.simulated = from->mode == MODE_SIMULATE};
+		if (!to->in_force)
+			continue;
+		if (to->simulated)
+			policy->has_simulated = true;
 		if (rule->action == ZONE_PASS)
 			list->tier_passes[tier] = true;
 		add_rule(list, document, rule,
@@ -151,9 +159,7 @@ static void compile_tiers(
 	for (uint32_t tier = 0; tier < document->n_tiers; tier++) {
 		list->tier_begin[tier] = list->n;
 		for (uint32_t i = 0; i < document->n_policies; i++) {
-			const struct document_policy *from = &document->policies[i];
-
-			if (from->tier.index == tier && from->mode != MODE_OFF)
+			if (document->policies[i].tier.index == tier)
 				compile_rules(policy, document, i, list);
 		}
 	}
@@ -161,30 +167,55 @@ static void compile_tiers(
 }
 
 /* Builds the index of all tiers, and one of what is behind each tier that has a `pass` rule. */
-static void compile_levels(struct zone_policy *policy, size_t n_tiers, const struct cell_list *list)
+static void compile_levels(
+	struct policy_levels *levels, size_t n_tiers, const struct cell_list *list, size_t n_zones)
 {
-	rule_index_build(
-		&policy->levels[policy->n_levels++], list->cells, list->n, policy->n_zones);
+	rule_index_build(&levels->at[levels->n++], list->cells, list->n, n_zones);
 	for (size_t tier = 0; tier < n_tiers; tier++) {
 		size_t begin = list->tier_begin[tier + 1];
 
-		policy->level_behind[tier] = LEVEL_NONE;
+		levels->behind[tier] = LEVEL_NONE;
 		if (!list->tier_passes[tier] || begin == list->n)
 			continue;
-		policy->level_behind[tier] = (int8_t)policy->n_levels;
-		rule_index_build(&policy->levels[policy->n_levels++], list->cells + begin,
-			list->n - begin, policy->n_zones);
+		levels->behind[tier] = (int8_t)levels->n;
+		rule_index_build(
+			&levels->at[levels->n++], list->cells + begin, list->n - begin, n_zones);
 	}
 }
 
-static void compile_policies(struct zone_policy *policy, const struct policy_document *document)
+static const struct policy_rule *rule_of_cell(
+	const struct zone_policy *policy, const struct rule_cell *cell)
 {
-	struct cell_list list = {0};
+	return &policy->rules[(cell->verdict >> VERDICT_RULE_SHIFT) - 1];
+}
 
+/* The cells of the enforced rules alone. */
+static struct cell_list select_enforced(
+	const struct zone_policy *policy, size_t n_tiers, const struct cell_list *all)
+{
+	struct cell_list list = {.cells = zone_allocate(all->n, sizeof *all->cells)};
+
+	for (size_t tier = 0; tier < n_tiers; tier++) {
+		list.tier_begin[tier] = list.n;
+		for (size_t i = all->tier_begin[tier]; i < all->tier_begin[tier + 1]; i++) {
+			const struct policy_rule *rule = rule_of_cell(policy, &all->cells[i]);
+
+			if (rule->simulated)
+				continue;
+			list.cells[list.n++] = all->cells[i];
+			if (rule->action == ZONE_PASS)
+				list.tier_passes[tier] = true;
+		}
+	}
+	list.tier_begin[n_tiers] = list.n;
+	return list;
+}
+
+static void compile_policy_names(struct zone_policy *policy, const struct policy_document *document)
+{
 	policy->n_policies = document->n_policies;
 	policy->policies =
 		arena_allocate(&policy->arena, document->n_policies * sizeof *policy->policies);
-	policy->rules = arena_allocate(&policy->arena, document->n_rules * sizeof *policy->rules);
 	for (size_t i = 0; i < document->n_policies; i++) {
 		const struct document_policy *from = &document->policies[i];
 
@@ -192,9 +223,36 @@ static void compile_policies(struct zone_policy *policy, const struct policy_doc
 		policy->policies[i].tier =
 			copy_text(policy, document->tiers[from->tier.index].text);
 	}
-	compile_tiers(policy, document, &list);
-	compile_levels(policy, document->n_tiers, &list);
-	free(list.cells);
+}
+
+static void compile_policies(struct zone_policy *policy, const struct policy_document *document)
+{
+	struct cell_list all = {0};
+
+	compile_policy_names(policy, document);
+	policy->limits = arena_allocate(&policy->arena, sizeof *policy->limits);
+	policy->rules = arena_allocate(&policy->arena, document->n_rules * sizeof *policy->rules);
+	compile_tiers(policy, document, &all);
+	if (policy->has_simulated) {
+		struct cell_list enforced = select_enforced(policy, document->n_tiers, &all);
+
+		compile_levels(&policy->enforced, document->n_tiers, &enforced, policy->n_zones);
+		compile_levels(&policy->simulated, document->n_tiers, &all, policy->n_zones);
+		free(enforced.cells);
+	} else {
+		compile_levels(&policy->enforced, document->n_tiers, &all, policy->n_zones);
+	}
+	policy->cells = all.cells;
+	policy->n_cells = all.n;
+}
+
+static size_t levels_bytes(const struct policy_levels *levels)
+{
+	size_t bytes = 0;
+
+	for (size_t i = 0; i < levels->n; i++)
+		bytes += rule_index_bytes(&levels->at[i]);
+	return bytes;
 }
 
 struct zone_policy *zone_policy_compile(
@@ -202,16 +260,16 @@ struct zone_policy *zone_policy_compile(
 {
 	struct zone_policy *policy = zone_allocate(1, sizeof *policy);
 
+	(void)now;
 	policy->revision = revision;
-	policy->now = now;
+	policy->next_change = ZONE_NO_CHANGE;
 	policy->between_zones = document->between_zones;
 	policy->baseline_log = document->baseline_log;
 	compile_zones(policy, document);
 	compile_policies(policy, document);
-	policy->memory_bytes = sizeof *policy + policy->arena.bytes +
-			       name_table_bytes(&policy->zone_names) +
-			       prefix_table_bytes(policy->prefixes);
-	for (size_t i = 0; i < policy->n_levels; i++)
-		policy->memory_bytes += rule_index_bytes(&policy->levels[i]);
+	policy->memory_bytes =
+		sizeof *policy + policy->arena.bytes + name_table_bytes(&policy->zone_names) +
+		prefix_table_bytes(policy->prefixes) + policy->n_cells * sizeof *policy->cells +
+		levels_bytes(&policy->enforced) + levels_bytes(&policy->simulated);
 	return policy;
 }

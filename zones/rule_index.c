@@ -72,6 +72,33 @@ uint32_t rule_index_find(const struct rule_index *index, uint16_t from, uint16_t
 	return least(least(pair, source), least(destination, any));
 }
 
+/* Where the span that holds the point ends. */
+static uint32_t slice_next(const struct rule_index *index, struct rule_slice slice, uint32_t point)
+{
+	const struct rule_span *spans = index->spans + slice.offset;
+	uint32_t low = 0, high = slice.n;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+
+		if (spans[middle].first <= point)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < slice.n ? spans[low].first : SERVICE_POINT_MAX + 1;
+}
+
+uint32_t rule_index_next(const struct rule_index *index, uint16_t from, uint16_t to, uint32_t point)
+{
+	uint32_t pair = slice_next(index, pair_slot(index, zones_of(from, to))->slice, point);
+	uint32_t source = slice_next(index, index->from_to_any[from], point);
+	uint32_t destination = slice_next(index, index->any_to[to], point);
+	uint32_t any = slice_next(index, index->any_to_any, point);
+
+	return least(least(pair, source), least(destination, any));
+}
+
 /* --- Building ------------------------------------------------------------------------------- */
 
 /* While building, slices count and place the cells of their pair; `order` lists cells by pair. */
@@ -289,8 +316,8 @@ void rule_index_build(
 		drawn = UINT64_C(0x9e3779b97f4a7c15);
 	*index = (struct rule_index){.multiplier = drawn | 1, .n_zones = n_zones};
 	pairs_allocate(index, 4);
-	index->from_to_any = zone_allocate(n_zones * 2, sizeof *index->from_to_any);
-	index->any_to = index->from_to_any + n_zones;
+	index->from_to_any = zone_allocate((n_zones + 1) * 2, sizeof *index->from_to_any);
+	index->any_to = index->from_to_any + n_zones + 1;
 	count_cells(index, cells, n);
 	builder.order = zone_allocate(n, sizeof *builder.order);
 	build_pairs(&builder, order_cells(&builder, n));
@@ -308,6 +335,6 @@ void rule_index_free(struct rule_index *index)
 size_t rule_index_bytes(const struct rule_index *index)
 {
 	return index->n_spans * sizeof *index->spans +
-	       index->n_zones * 2 * sizeof *index->from_to_any +
+	       (index->n_zones + 1) * 2 * sizeof *index->from_to_any +
 	       index->n_pairs_allocated * sizeof *index->pairs;
 }

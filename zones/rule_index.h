@@ -51,7 +51,8 @@ struct rule_pair {
 /* Immutable once built. */
 struct rule_index {
 	struct rule_span *spans;
-	struct rule_slice any_to_any, *from_to_any, *any_to; /* Arrays by zone. */
+	/* Arrays by zone, with one more: a zone that no rule names. */
+	struct rule_slice any_to_any, *from_to_any, *any_to;
 	struct rule_pair *pairs;
 	uint64_t multiplier; /* Odd, drawn: nobody can choose zones that collide. */
 	unsigned int shift;
@@ -66,6 +67,11 @@ size_t rule_index_bytes(const struct rule_index *index);
 
 /* The verdict of the first rule that matches, or RULE_NO_VERDICT.  Any thread. */
 uint32_t rule_index_find(
+	const struct rule_index *index, uint16_t from, uint16_t to, uint32_t point);
+
+/* The first point after `point` at which rule_index_find() may say something else; past the last
+ * one if there is none.  Any thread. */
+uint32_t rule_index_next(
 	const struct rule_index *index, uint16_t from, uint16_t to, uint32_t point);
 
 #endif

@@ -38,12 +38,19 @@ struct zone_policy *zone_policy_create_empty(void)
 	return zone_policy_compile(&document, 0, 0);
 }
 
+static void levels_free(struct policy_levels *levels)
+{
+	for (size_t i = 0; i < levels->n; i++)
+		rule_index_free(&levels->at[i]);
+}
+
 void zone_policy_destroy(struct zone_policy *policy)
 {
 	if (!policy)
 		return;
-	for (size_t i = 0; i < policy->n_levels; i++)
-		rule_index_free(&policy->levels[i]);
+	levels_free(&policy->enforced);
+	levels_free(&policy->simulated);
+	free(policy->cells);
 	prefix_table_destroy(policy->prefixes);
 	name_table_free(&policy->zone_names);
 	arena_free(&policy->arena);
@@ -53,6 +60,11 @@ void zone_policy_destroy(struct zone_policy *policy)
 uint32_t zone_policy_revision(const struct zone_policy *policy)
 {
 	return policy->revision;
+}
+
+int64_t zone_policy_next_change(const struct zone_policy *policy)
+{
+	return policy->next_change;
 }
 
 size_t zone_policy_memory_bytes(const struct zone_policy *policy)
@@ -75,7 +87,9 @@ struct zone_info zone_info(const struct zone_policy *policy, uint16_t number)
 		.match = zone->match,
 		.prefixes = zone->prefixes,
 		.n_prefixes = zone->n_prefixes,
-		.intra_deny = zone->within != ZONE_ALLOW};
+		.intra_deny = zone->within != ZONE_ALLOW,
+		.pickup = zone->pickup,
+		.limits = zone->limits};
 }
 
 int zone_find(const struct zone_policy *policy, const char *name)
@@ -128,6 +142,7 @@ static void default_info(const struct zone_policy *policy, uint32_t pair,
 		.tier = "baseline",
 		.action = source == destination ? policy->within[source] : policy->between_zones,
 		.log = policy->baseline_log,
+		.in_force = true,
 		.source_zone = source,
 		.destination_zone = destination,
 		.is_default = true};
@@ -152,6 +167,10 @@ bool zone_rule_info(const struct zone_policy *policy, uint32_t number, struct zo
 		.tier = policy->policies[rule->policy].tier,
 		.label = rule->label,
 		.action = rule->action,
-		.log = rule->log};
+		.log = rule->log,
+		.helper = rule->helper,
+		.in_force = rule->in_force,
+		.simulated = rule->simulated,
+		.limits = policy->limits[rule->limits]};
 	return true;
 }

@@ -181,7 +181,8 @@ struct zone_rule_info {
 bool zone_rule_info(const struct zone_policy *policy, uint32_t rule, struct zone_rule_info *info,
 	char name[160]);
 
-/* The rules of the document: their numbers are 1..zone_rule_count(). */
+/* The rules of the document, those of policies that are off included: their numbers are
+ * 1..zone_rule_count(). */
 uint32_t zone_rule_count(const struct zone_policy *policy);
 
 #endif

@@ -248,7 +248,7 @@ static void numbers_follow_the_order_of_trial(void **state)
 		"   {id: y, from: a, to: b, action: allow}]}\n"
 		"- {id: off, mode: off, rules: [{id: x, from: a, to: b, action: allow}]}\n"
 		"- {id: early, tier: emergency, rules: [{id: x, from: b, to: a, action: deny}]}\n";
-	static const char *const names[] = {"early/x", "late/x", "late/y",
+	static const char *const names[] = {"early/x", "late/x", "late/y", "off/x",
 		"baseline/quarantine->quarantine", "baseline/quarantine->a",
 		"baseline/quarantine->b", "baseline/a->quarantine", "baseline/a->a",
 		"baseline/a->b", "baseline/b->quarantine", "baseline/b->a", "baseline/b->b"};
@@ -257,12 +257,13 @@ static void numbers_follow_the_order_of_trial(void **state)
 	char name[160], full[320];
 
 	(void)state;
-	assert_int_equal(zone_rule_count(policy), 3);
+	assert_int_equal(zone_rule_count(policy), 4);
 	for (uint32_t i = 0; i < COUNT(names); i++) {
 		assert_true(zone_rule_info(policy, i + 1, &info, name));
 		snprintf(full, sizeof full, "%s/%s", info.policy, info.rule);
 		assert_string_equal(full, names[i]);
-		assert_int_equal(info.is_default, i >= 3);
+		assert_int_equal(info.is_default, i >= 4);
+		assert_int_equal(info.in_force, i != 3);
 	}
 	assert_false(zone_rule_info(policy, RULE_NONE, &info, name));
 	assert_false(zone_rule_info(policy, COUNT(names) + 1, &info, name));
@@ -273,7 +274,7 @@ static void numbers_follow_the_order_of_trial(void **state)
 	assert_true(zone_rule_info(policy, 2, &info, name));
 	assert_string_equal(info.tier, "application");
 	assert_string_equal(info.label, "why");
-	assert_true(zone_rule_info(policy, 9, &info, name));
+	assert_true(zone_rule_info(policy, 10, &info, name));
 	assert_string_equal(info.tier, "baseline");
 	assert_int_equal(info.source_zone, zone_find(policy, "a"));
 	assert_int_equal(info.destination_zone, zone_find(policy, "b"));
@@ -565,15 +566,15 @@ static struct zone_verdict interpret(
 		for (size_t i = 0; i < document->n_policies; i++) {
 			const struct document_policy *policy = &document->policies[i];
 
-			if (strcmp(policy->tier.text, document->tiers[t].text) ||
-				policy->mode == MODE_OFF)
+			if (strcmp(policy->tier.text, document->tiers[t].text))
 				continue;
 			for (uint32_t j = 0; j < policy->n_rules; j++) {
 				const struct document_rule *rule =
 					&document->rules[policy->first_rule + j];
 
 				number++;
-				if (passed || !rule_matches(rule, question))
+				if (passed || policy->mode == MODE_OFF ||
+					!rule_matches(rule, question))
 					continue;
 				if (rule->action != ZONE_PASS)
 					return (struct zone_verdict){.action = rule->action,

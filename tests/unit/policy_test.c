@@ -56,7 +56,7 @@ static void valid_documents(void **state)
 		 "- {id: q, mode: off, rules: [{id: r, from: a, to: b, action: allow, log: all}]}\n"
 		 "- {id: r, rules: []}\n"
 		 "baseline: {between_zones: reject, within_zone: deny, log: session}",
-			3, 2},
+			3, 3},
 	};
 
 	(void)state;
