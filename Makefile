@@ -45,14 +45,16 @@ endif
 
 # --- The rooms: every source file, in the order in which a packet, a policy or a command meets them --------------
 
-# A policy is read, checked, compiled and asked; then what the packet path knows of endpoints and TCP; then the log.
+# A policy is read, checked, compiled and asked; then what the packet path knows of endpoints and TCP; then the log;
+# then what a change of policy comes to.
 ZONES := $(addprefix zones/,$(addsuffix .c, \
 	address arena name_table \
 	policy_error policy_yaml policy_time service tag_expression policy_read policy_read_rules policy_check \
 	policy_compile rule_index prefix_table policy_reach zone decide \
 	endpoint_map tcp_state announcement \
 	log_cap log_record log_names log_dictionary log_schema log_bucket log_bucket_choose log_bucket_file log_writer log_store \
-	log_filter log_reader log_query log_summary))
+	log_filter log_reader log_query log_summary \
+	policy_diff policy_words both_ends policy_view policy_impact policy_impact_json log_replay))
 
 # Every packet: from the port through the parser and the table of connections to a port.
 # First packets: what the table does not know.  Then what follows packets, and what commands the switch.

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reading services as a person writes them.  Called by the reader of policy documents.
+ * Reading and writing services as a person writes them.  Called by the reader of policy documents,
+ * and by whoever tells a person of one.
  */
 #include "zones/service.h"
 
@@ -169,4 +170,54 @@ bool service_parse(const char *text, struct service_range *range, char problem[S
 		return problem_set(problem, text, expected);
 	*range = read;
 	return true;
+}
+
+static const struct service_word *service_word_of(uint8_t protocol)
+{
+	for (size_t i = 0; protocol && i < N_SERVICE_WORDS; i++) {
+		if (service_words[i].protocol == protocol)
+			return &service_words[i];
+	}
+	return NULL;
+}
+
+/* "/8", "/3/4". */
+static void format_type(uint32_t first, uint32_t last, char *text, size_t size)
+{
+	if (first == last)
+		snprintf(text, size, "/%u/%u", first >> 8, first & 0xff);
+	else
+		snprintf(text, size, "/%u", first >> 8);
+}
+
+static void format_ports(uint32_t first, uint32_t last, char *text, size_t size)
+{
+	if (first == last)
+		snprintf(text, size, "/%u", first);
+	else
+		snprintf(text, size, "/%u-%u", first, last);
+}
+
+const char *service_format(const struct service_range *range, char text[SERVICE_TEXT_MAX])
+{
+	const struct service_word *word = service_word_of((uint8_t)(range->first >> 16));
+	uint32_t first = range->first & 0xffff, last = range->last & 0xffff;
+	size_t length;
+
+	if (!range->first && range->last == SERVICE_POINT_MAX) {
+		snprintf(text, SERVICE_TEXT_MAX, "any");
+		return text;
+	}
+	if (!word) {
+		snprintf(text, SERVICE_TEXT_MAX, "ip/%u", range->first >> 16);
+		return text;
+	}
+	length = (size_t)snprintf(text, SERVICE_TEXT_MAX, "%s", word->word);
+	if (!first && last == 0xffff)
+		return text;
+	if (word->form == SERVICE_TYPES)
+		format_type(first, last, text + length, SERVICE_TEXT_MAX - length);
+	else
+		format_ports(first, last, text + length, SERVICE_TEXT_MAX - length);
+	return text;
 }

@@ -30,6 +30,12 @@ bool service_parse(
 /* True for what service_parse() is to read, rightly spelt or not; no service's name is that. */
 bool service_is_literal(const char *text);
 
+#define SERVICE_TEXT_MAX 24
+
+/* Writes a range that service_parse() or the point of a connection can be ("tcp/443", "icmp/8") as
+ * it is written in a policy, and returns `text`. */
+const char *service_format(const struct service_range *range, char text[SERVICE_TEXT_MAX]);
+
 /* The point of a connection.  The port counts for protocols that have ports, type and code for
  * ICMP; what else the caller filled in does not. */
 static inline uint32_t service_point(
