@@ -77,12 +77,12 @@ DRIVEN := $(filter-out $(CORE),$(DATAPATH)) $(DATAPATH_MAIN)
 
 # Desired state: a database's replica, what may be changed in it, and how a change is made.
 MODEL := $(addprefix controller/,$(addsuffix .c, \
-	model model_text model_port model_network model_policy model_transaction model_wait))
+	model model_text model_port model_network model_policy model_document model_transaction model_wait))
 
 # A line becomes a command; the nouns; an answer becomes a table or JSON.
 CLI := $(addprefix cli/,$(addsuffix .c, \
 	parse commands help complete \
-	up down process status port port_list network zone policy policy_document conn log log_options log_record mac drops worker \
+	up down process status port port_list network zone policy policy_document policy_apply policy_history conn log log_options log_record mac drops worker \
 	ask table text json))
 CLI_MAIN := cli/main.c
 

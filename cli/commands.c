@@ -71,13 +71,26 @@ const struct cli_command cli_commands[] = {
 	{"policy", "apply", "FILE", cli_policy_apply, cli_policy_apply_options,
 		"put a policy into force",
 		"Makes a new revision of it, and waits until every host has put it into force.\n"
-		"With errors in the file nothing is changed.  --expect N refuses if somebody else "
-		"has\n"
-		"applied another revision since N.\n\n"
-		"  cordon policy apply policy.yaml -m \"open the shop\""},
-	{"policy", "show", "[N]", cli_policy_show, NULL, "a revision's text, the newest by default",
-		NULL},
-	{"policy", "history", NULL, cli_policy_history, NULL, "all revisions", NULL},
+		"With errors in the file nothing is changed, and neither if somebody else has\n"
+		"applied a revision meanwhile (since N, with --expect N).\n\n"
+		"With --confirm every host goes back by itself to the last confirmed revision,\n"
+		"whether or not it can be reached then, unless `cordon policy confirm` is said in\n"
+		"time.\n\n"
+		"  cordon policy apply policy.yaml -m \"open the shop\"\n"
+		"  cordon policy apply policy.yaml -m \"close the back door\" --confirm 5m"},
+	{"policy", "confirm", "[N]", cli_policy_confirm, NULL, "keep a revision that waits for it",
+		"Of revision N, if another one could be meant by now.  Until it is said, `cordon\n"
+		"status` and `cordon policy history` show how much time is left."},
+	{"policy", "rollback", "N", cli_policy_rollback, cli_policy_rollback_options,
+		"put an old revision into force again",
+		"Makes a new revision of the document of revision N: the history is only added "
+		"to.\n"
+		"A revision that waits for confirmation is done with.\n\n"
+		"  cordon policy rollback 7 -m \"the shop is slow\""},
+	{"policy", "show", "[N]", cli_policy_show, NULL,
+		"a revision's text, the one wanted by default", NULL},
+	{"policy", "history", NULL, cli_policy_history, NULL,
+		"all revisions, and what became of them", NULL},
 
 	{"conn", "list", NULL, cli_conn_list, cli_conn_list_options, "the live connections",
 		CONN_FILTER},

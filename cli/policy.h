@@ -14,7 +14,21 @@
 struct zone_policy *cli_policy_compile(
 	struct cli *cli, const char *path, char **text, enum cli_status *status);
 
+/* The same with a document that is at hand; `name` stands before each error. */
+struct zone_policy *cli_policy_compile_text(
+	struct cli *cli, const char *name, const char *text, enum cli_status *status);
+
 /* Reads a revision's number, from 1.  False, after a message to the person, on anything else. */
 bool cli_policy_read_number(struct cli *cli, const char *text, int64_t *number);
+
+/* What is known of a revision, without its document, as an object of JSON. */
+struct json *cli_policy_revision_json(
+	struct model *model, const struct cordonrec_policy_revision *revision);
+
+/* What waits for confirmation, in words with the time left; the caller frees.  NULL: nothing. */
+char *cli_policy_pending_text(struct model *model);
+
+/* Puts it into an object of JSON, as member "pending". */
+void cli_policy_put_pending(struct json *object, struct model *model);
 
 #endif

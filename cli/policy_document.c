@@ -36,7 +36,8 @@ static char *read_document(
 	if (file != stdin)
 		fclose(file);
 	if (error || text.length > DOCUMENT_MAX_BYTES) {
-		*status = cli_fail(cli, CLI_FAILED, "policy file '%s' cannot be read: %s", path,
+		*status = cli_fail(cli, error ? CLI_FAILED : CLI_INVALID,
+			"policy file '%s' cannot be read: %s", path,
 			error ? ovs_strerror(error) : "it is larger than 64 MiB");
 		ds_destroy(&text);
 		return NULL;
@@ -101,11 +102,29 @@ static struct json *errors_json(const struct policy_errors *errors)
 	return array;
 }
 
+struct zone_policy *cli_policy_compile_text(
+	struct cli *cli, const char *name, const char *text, enum cli_status *status)
+{
+	struct policy_errors *errors = xzalloc(sizeof(*errors));
+	struct zone_policy *policy = zone_policy_create(text, strlen(text), 0, time_wall(), errors);
+
+	*status = policy ? CLI_OK : CLI_INVALID;
+	if (!policy)
+		print_errors(cli, name, text, errors);
+	if (!policy && cli->json) {
+		struct json *answer = json_object_create();
+
+		json_object_put(answer, "valid", json_boolean_create(false));
+		json_object_put(answer, "errors", errors_json(errors));
+		cli_print_json(cli, answer);
+	}
+	free(errors);
+	return policy;
+}
+
 struct zone_policy *cli_policy_compile(
 	struct cli *cli, const char *path, char **text, enum cli_status *status)
 {
-	struct policy_errors *errors;
-	struct zone_policy *policy;
 	size_t length;
 
 	*text = read_document(cli, path, &length, status);
@@ -117,20 +136,7 @@ struct zone_policy *cli_policy_compile(
 			strlen(*text));
 		return NULL;
 	}
-	errors = xzalloc(sizeof(*errors));
-	policy = zone_policy_create(*text, length, 0, time_wall(), errors);
-	*status = policy ? CLI_OK : CLI_INVALID;
-	if (!policy)
-		print_errors(cli, path, *text, errors);
-	if (!policy && cli->json) {
-		struct json *answer = json_object_create();
-
-		json_object_put(answer, "valid", json_boolean_create(false));
-		json_object_put(answer, "errors", errors_json(errors));
-		cli_print_json(cli, answer);
-	}
-	free(errors);
-	return policy;
+	return cli_policy_compile_text(cli, path, *text, status);
 }
 
 bool cli_policy_read_number(struct cli *cli, const char *text, int64_t *number)

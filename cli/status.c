@@ -3,6 +3,7 @@
  * `cordon status`: one screen on one host, from the switch and the database.  Either may be down:
  * what the other knows is still shown, and the exit status says so.
  */
+#include "cli/policy.h"
 #include "cli/process.h"
 
 #include <stdarg.h>
@@ -27,6 +28,8 @@ static struct json *database_json(struct cli *cli, struct model *model)
 		json_object_put(
 			answer, "policy_reached", json_integer_create(root->policy_reached));
 	}
+	if (model)
+		cli_policy_put_pending(answer, model);
 	if (host && host->policy_error)
 		json_object_put_string(answer, "policy_error", host->policy_error);
 	return answer;
@@ -39,9 +42,12 @@ static struct json *collect_warnings(
 {
 	const struct json *own = cli_json_member(live, "warnings");
 	const char *policy_error = cli_json_text(database, "policy_error");
+	char *pending = model ? cli_policy_pending_text(model) : NULL;
 	struct json *warnings = json_array_create_empty();
 	const struct cordonrec_port *port;
 
+	if (pending)
+		json_array_add(warnings, json_string_create_nocopy(pending));
 	if (*policy_error && !live) /* Else the switch says it. */
 		json_array_add(
 			warnings, json_string_create_nocopy(xasprintf("policy: %s", policy_error)));

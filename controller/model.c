@@ -46,9 +46,11 @@ struct model *model_open(const char *remote, unsigned int timeout_ms, struct mod
 	struct model *model = xzalloc(sizeof(*model));
 
 	model->timeout_ms = timeout_ms;
+	model->remote = xstrdup(remote);
 	model->idl = ovsdb_idl_create(remote, &cordonrec_idl_class, true, false);
 	/* Any member of a cluster, or a relay, will do. */
 	ovsdb_idl_set_leader_only(model->idl, false);
+	ovsdb_idl_omit(model->idl, &cordonrec_policy_revision_col_document);
 	if (!wait_for_replica(model->idl, time_msec() + timeout_ms)) {
 		int reason = ovsdb_idl_get_last_error(model->idl);
 
@@ -67,6 +69,7 @@ void model_close(struct model *model)
 	if (!model)
 		return;
 	ovsdb_idl_destroy(model->idl);
+	free(model->remote);
 	free(model);
 }
 

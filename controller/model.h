@@ -45,6 +45,7 @@ const struct cordonrec_cordon *model_root(struct model *model);
 const struct cordonrec_host *model_host(struct model *model, const char *name);
 const struct cordonrec_port *model_port(struct model *model, const char *host, const char *name);
 const struct cordonrec_network *model_network(struct model *model, const char *name);
+/* Without its document: see model_policy_document(). */
 const struct cordonrec_policy_revision *model_revision(struct model *model, int64_t number);
 
 /* Makes the root row, this host's row and the default log sink if they are not there. */
@@ -81,14 +82,46 @@ enum model_result model_network_add(struct model *model, const char *name, int64
 enum model_result model_network_delete(
 	struct model *model, const char *name, struct model_error *error);
 
-/* Makes a new revision of the policy, the next number, the one wanted.  The document must have been
- * validated by the caller (zone_policy_create()).  `expected` is the revision that the author had
- * seen, or -1: if it is no longer the one wanted, MODEL_CONFLICT.  *number gets the new number. */
-enum model_result model_policy_apply(struct model *model, const char *document, const char *author,
-	const char *comment, int64_t expected, int64_t *number, struct model_error *error);
+/* A revision that is wanted but not confirmed. */
+struct model_policy_pending {
+	int64_t revision;
+	int64_t returns_to; /* Where every host goes back to, by itself... */
+	int64_t confirm_by; /* ...at this second since 1970. */
+};
 
-/* Waits until every host has put `number` into force, or one has refused it (MODEL_FAILED with its
- * reason), or the time is over (MODEL_UNREACHABLE, naming the hosts that have not). */
+/* What waits for confirmation.  False, and nothing in *pending, if nothing does. */
+bool model_policy_pending(struct model *model, struct model_policy_pending *pending);
+
+/* The revision that is to be in force at this moment; 0: none.  Not that of the root row if that
+ * one was not confirmed in time and nobody has written it down yet. */
+int64_t model_policy_wanted(struct model *model);
+
+/* The document of a revision, which the replica leaves out; the caller frees.  NULL with *error. */
+char *model_policy_document(struct model *model, int64_t number, struct model_error *error);
+
+/* A new revision.  The document must have been validated by the caller (zone_policy_create()). */
+struct model_policy_change {
+	const char *document, *author, *comment;
+	int64_t expected; /* The revision that the author had seen; -1: he does not care. */
+	/* For so long the revision waits for model_policy_confirm(), and then every host goes back
+	 * to what was confirmed last.  0: it is confirmed at once. */
+	unsigned int confirm_seconds;
+	bool rollback; /* It may take the place of one that waits without waiting itself. */
+};
+
+/* Makes it the one wanted, under the next number, which *number gets.  MODEL_CONFLICT: another than
+ * `expected` is wanted, and the message says what came between; or one waits for confirmation. */
+enum model_result model_policy_apply(struct model *model, const struct model_policy_change *change,
+	int64_t *number, struct model_error *error);
+
+/* Confirms revision *number, or with -1 whichever waits, which *number gets.  MODEL_CONFLICT if it
+ * does not wait, or no longer. */
+enum model_result model_policy_confirm(
+	struct model *model, const char *author, int64_t *number, struct model_error *error);
+
+/* Waits until every host has put exactly revision `number` into force, or one has refused it
+ * (MODEL_FAILED with its reason), or another one is wanted (MODEL_CONFLICT), or the time is over
+ * (MODEL_UNREACHABLE, naming the hosts that have not, and what is known of them). */
 enum model_result model_policy_wait(
 	struct model *model, int64_t number, unsigned int timeout_ms, struct model_error *error);
 

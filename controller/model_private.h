@@ -13,6 +13,7 @@
 
 struct model {
 	struct ovsdb_idl *idl;
+	char *remote;
 	unsigned int timeout_ms;
 };
 

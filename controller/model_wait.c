@@ -46,21 +46,43 @@ enum model_result model_port_wait(struct model *model, const char *host, const c
 		name, host, timeout_ms / 1000);
 }
 
+/* --- The policy ------------------------------------------------------------------------------ */
+
+static enum model_result superseded(struct model *model, int64_t number, struct model_error *error)
+{
+	int64_t wanted = model_policy_wanted(model);
+	const struct cordonrec_policy_revision *revision = model_revision(model, wanted);
+
+	if (wanted < number)
+		return model_fail(error, MODEL_CONFLICT,
+			"revision %lld was not confirmed in time, and hosts go back to %lld",
+			(long long int)number, (long long int)wanted);
+	return model_fail(error, MODEL_CONFLICT,
+		"revision %lld was replaced by %lld (by %s, \"%.120s\") before every host had it "
+		"in force",
+		(long long int)number, (long long int)wanted, revision ? revision->author : "?",
+		revision ? revision->comment : "?");
+}
+
+/* MODEL_UNREACHABLE, and who is missing, as long as it is not decided. */
 static enum model_result policy_outcome(
 	struct model *model, int64_t number, struct ds *missing, struct model_error *error)
 {
 	const struct cordonrec_host *host;
 
 	ds_clear(missing);
+	if (model_policy_wanted(model) != number)
+		return superseded(model, number, error);
 	CORDONREC_HOST_FOR_EACH (host, model->idl) {
-		if (host->policy_reached >= number)
+		if (host->policy_reached == number)
 			continue;
 		if (host->policy_error && *host->policy_error)
 			return model_fail(error, MODEL_FAILED,
 				"host %s refuses policy revision %lld, and keeps %lld: %s",
 				host->name, (long long int)number,
 				(long long int)host->policy_reached, host->policy_error);
-		ds_put_format(missing, "%s%s", missing->length ? ", " : "", host->name);
+		ds_put_format(missing, "%s%s (at %lld)", missing->length ? ", " : "", host->name,
+			(long long int)host->policy_reached);
 	}
 	return missing->length ? MODEL_UNREACHABLE : MODEL_OK;
 }
@@ -77,10 +99,14 @@ enum model_result model_policy_wait(
 	while (result == MODEL_UNREACHABLE && model_wait_for_change(model, deadline));
 	if (result == MODEL_UNREACHABLE)
 		model_fail(error, MODEL_UNREACHABLE,
-			"policy revision %lld is the one wanted, but not yet in force within %u s "
-			"on: %s; "
-			"`cordon status` there says why",
-			(long long int)number, timeout_ms / 1000, ds_cstr(&missing));
+			"policy revision %lld is the one wanted, but after %u s not in force on: "
+			"%s.  %s",
+			(long long int)number, timeout_ms / 1000, ds_cstr(&missing),
+			ovsdb_idl_is_connected(model->idl)
+				? "Their switches do not run, do not reach the database, or are "
+				  "still at it: `cordon status` there says which"
+				: "The database went away meanwhile: whether they have it now "
+				  "cannot be seen");
 	ds_destroy(&missing);
 	return result;
 }

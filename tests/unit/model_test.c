@@ -440,33 +440,176 @@ static void test_networks(void **state)
 	assert_int_equal(model_network_delete(model, "n", &error), MODEL_OK);
 }
 
+/* Applies a document by `author`; `confirm_seconds` as in struct model_policy_change. */
+static enum model_result apply(struct model *model, const char *document, const char *author,
+	int64_t expected, unsigned int confirm_seconds, int64_t *number, struct model_error *error)
+{
+	const struct model_policy_change change = {.document = document,
+		.author = author,
+		.comment = "why not",
+		.expected = expected,
+		.confirm_seconds = confirm_seconds};
+
+	return model_policy_apply(model, &change, number, error);
+}
+
+static int64_t apply_well(
+	struct model *model, const char *document, int64_t expected, unsigned int confirm_seconds)
+{
+	struct model_error error;
+	int64_t number = 0;
+
+	if (apply(model, document, "ada", expected, confirm_seconds, &number, &error) != MODEL_OK)
+		fail_msg("%s", error.message);
+	return number;
+}
+
+static void assert_document(struct model *model, int64_t number, const char *expected)
+{
+	struct model_error error;
+	char *document = model_policy_document(model, number, &error);
+
+	if (!document)
+		fail_msg("%s", error.message);
+	assert_string_equal(document, expected);
+	free(document);
+}
+
 static void test_policy(void **state)
 {
 	struct fixture *fixture = *state;
 	struct model *model = fixture->model;
 	const struct cordonrec_policy_revision *revision;
 	struct model_error error;
-	int64_t number = 0;
+	int64_t number = 7;
 
-	assert_int_equal(
-		model_policy_apply(model, "one\n", "ada", "first", -1, &number, &error), MODEL_OK);
-	assert_int_equal(number, 1);
-	assert_int_equal(
-		model_policy_apply(model, "two\n", "ada", "second", 1, &number, &error), MODEL_OK);
-	assert_int_equal(number, 2);
+	assert_int_equal(apply_well(model, "one\n", -1, 0), 1);
+	assert_int_equal(apply_well(model, "two\n", 1, 0), 2);
 	assert_int_equal(model_root(model)->policy_wanted, 2);
+	assert_int_equal(model_root(model)->policy_confirmed, 2);
+	assert_int_equal(model_policy_wanted(model), 2);
 	revision = model_revision(model, 1);
 	assert_non_null(revision);
-	assert_string_equal(revision->document, "one\n");
 	assert_string_equal(revision->author, "ada");
-	assert_string_equal(revision->comment, "first");
+	assert_string_equal(revision->comment, "why not");
 	assert_true(revision->time > 1600000000);
+	assert_document(model, 1, "one\n");
+	assert_document(model, 2, "two\n");
+	assert_null(model_policy_document(model, 3, &error));
+	assert_int_equal(error.result, MODEL_NOT_FOUND);
 
-	/* The author had seen an older one. */
-	assert_int_equal(
-		model_policy_apply(model, "x", "bob", "", 1, &number, &error), MODEL_CONFLICT);
-	assert_int_equal(number, 2);
+	/* The author had seen an older one, and is told by whom and why it was replaced. */
+	assert_int_equal(apply(model, "x", "bob", 1, 0, &number, &error), MODEL_CONFLICT);
+	assert_non_null(strstr(error.message, "revision 2 came in between"));
+	assert_non_null(strstr(error.message, "ada"));
+	assert_non_null(strstr(error.message, "why not"));
+	assert_int_equal(apply(model, "x", "bob", 9, 0, &number, &error), MODEL_CONFLICT);
+	assert_non_null(strstr(error.message, "no such revision"));
+	assert_int_equal(number, 7);
 	assert_null(model_revision(model, 3));
+}
+
+static void assert_outcome(struct model *model, int64_t number, const char *outcome)
+{
+	const struct cordonrec_policy_revision *revision = model_revision(model, number);
+
+	assert_non_null(revision);
+	if (!outcome)
+		assert_null(revision->outcome);
+	else
+		assert_string_equal(revision->outcome, outcome);
+}
+
+static void test_policy_confirm(void **state)
+{
+	struct model *model = ((struct fixture *)*state)->model;
+	struct model_policy_pending pending;
+	struct model_error error;
+	int64_t number = -1;
+
+	/* Before the first one there is nothing to go back to. */
+	assert_int_equal(apply(model, "one", "ada", 0, 60, &number, &error), MODEL_INVALID);
+	apply_well(model, "one", 0, 0);
+	assert_int_equal(model_policy_confirm(model, "ada", &number, &error), MODEL_CONFLICT);
+	assert_non_null(strstr(error.message, "no revision waits"));
+
+	assert_int_equal(apply_well(model, "two", 1, 60), 2);
+	assert_true(model_policy_pending(model, &pending));
+	assert_int_equal(pending.revision, 2);
+	assert_int_equal(pending.returns_to, 1);
+	assert_in_range(pending.confirm_by, time(NULL) + 55, time(NULL) + 62);
+
+	/* Nobody overlooks it. */
+	assert_int_equal(apply(model, "three", "bob", 2, 0, &number, &error), MODEL_CONFLICT);
+	assert_non_null(strstr(error.message, "revision 2, applied by ada"));
+
+	/* Another one may wait in its place; the way back stays the same. */
+	assert_int_equal(apply_well(model, "three", 2, 60), 3);
+	assert_outcome(model, 2, "replaced");
+	assert_true(model_policy_pending(model, &pending));
+	assert_int_equal(pending.returns_to, 1);
+
+	number = 2;
+	assert_int_equal(model_policy_confirm(model, "bob", &number, &error), MODEL_CONFLICT);
+	assert_non_null(strstr(error.message, "revision 3 came in between"));
+	number = -1;
+	assert_int_equal(model_policy_confirm(model, "bob", &number, &error), MODEL_OK);
+	assert_int_equal(number, 3);
+	assert_outcome(model, 3, "confirmed");
+	assert_string_equal(model_revision(model, 3)->outcome_author, "bob");
+	assert_false(model_policy_pending(model, &pending));
+	assert_int_equal(model_root(model)->policy_confirmed, 3);
+	assert_int_equal(apply_well(model, "four", 3, 0), 4);
+	assert_outcome(model, 4, NULL);
+}
+
+/* Nobody has confirmed it, and no switch has written that down. */
+static void test_policy_overdue(void **state)
+{
+	struct model *model = ((struct fixture *)*state)->model;
+	struct model_policy_pending pending;
+	struct model_error error;
+	int64_t number = -1;
+
+	apply_well(model, "one", 0, 0);
+	assert_int_equal(apply_well(model, "two", 1, 1), 2);
+	while (time(NULL) < model_root(model)->policy_confirm_by)
+		nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+	assert_false(model_policy_pending(model, &pending));
+	assert_int_equal(model_policy_wanted(model), 1);
+	assert_int_equal(model_policy_wait(model, 2, 0, &error), MODEL_CONFLICT);
+	assert_non_null(strstr(error.message, "not confirmed in time"));
+	assert_int_equal(model_policy_confirm(model, "ada", &number, &error), MODEL_CONFLICT);
+	assert_non_null(strstr(error.message, "too late"));
+	assert_int_equal(apply(model, "three", "bob", 2, 0, &number, &error), MODEL_CONFLICT);
+	assert_outcome(model, 2, NULL);
+	assert_int_equal(model_root(model)->policy_wanted, 2);
+
+	/* Whoever makes the next change does. */
+	assert_int_equal(apply_well(model, "three", 1, 0), 3);
+	assert_outcome(model, 2, "returned");
+	assert_int_equal(model_root(model)->policy_confirmed, 3);
+	assert_int_equal(model_root(model)->policy_confirm_by, 0);
+}
+
+static void test_policy_rollback(void **state)
+{
+	struct model *model = ((struct fixture *)*state)->model;
+	struct model_policy_change change = {
+		.document = "one", .author = "bob", .comment = "", .expected = 2, .rollback = true};
+	struct model_policy_pending pending;
+	struct model_error error;
+	int64_t number;
+
+	apply_well(model, "one", 0, 0);
+	apply_well(model, "two", 1, 60);
+	assert_int_equal(model_policy_apply(model, &change, &number, &error), MODEL_OK);
+	assert_int_equal(number, 3);
+	assert_outcome(model, 2, "replaced");
+	assert_string_equal(model_revision(model, 2)->outcome_author, "bob");
+	assert_false(model_policy_pending(model, &pending));
+	assert_int_equal(model_root(model)->policy_confirmed, 3);
+	assert_document(model, 3, "one");
 }
 
 /* A second program that applies between the look and the commit of the first. */
@@ -488,8 +631,7 @@ static enum model_result build_too_late(struct model *model, struct ovsdb_idl_tx
 	cordonrec_cordon_verify_policy_wanted(root);
 	cordonrec_cordon_set_policy_wanted(root, root->policy_wanted + 1);
 	assert_int_equal(
-		model_policy_apply(between->other, "quick", "bob", "", -1, &number, &other_error),
-		MODEL_OK);
+		apply(between->other, "quick", "bob", -1, 0, &number, &other_error), MODEL_OK);
 	return MODEL_OK;
 }
 
@@ -507,7 +649,7 @@ static void test_policy_conflict(void **state)
 	model_close(fixture->model);
 	fixture->model = open_model(fixture);
 	assert_int_equal(model_root(fixture->model)->policy_wanted, 1);
-	assert_string_equal(model_revision(fixture->model, 1)->document, "quick");
+	assert_document(fixture->model, 1, "quick");
 }
 
 /* Plays the switch: writes what it would have observed. */
@@ -558,16 +700,23 @@ static void test_policy_wait(void **state)
 	int64_t number;
 
 	observe(fixture, (struct observation){.policy_error = "about an older revision"});
-	assert_int_equal(model_policy_apply(fixture->model, "one", "ada", "", -1, &number, &error),
-		MODEL_OK);
+	number = apply_well(fixture->model, "one", -1, 0);
 	assert_int_equal(model_policy_wait(fixture->model, number, 50, &error), MODEL_UNREACHABLE);
 	assert_non_null(strstr(error.message, "alpha"));
 	observe(fixture, (struct observation){.policy_error = "no memory"});
 	assert_int_equal(
 		model_policy_wait(fixture->model, number, TIMEOUT_MS, &error), MODEL_FAILED);
 	assert_non_null(strstr(error.message, "no memory"));
+	/* A higher number, of a revision that hosts went back from, is not that one. */
+	observe(fixture, (struct observation){.policy_reached = 2});
+	assert_int_equal(model_policy_wait(fixture->model, number, 50, &error), MODEL_UNREACHABLE);
+	assert_non_null(strstr(error.message, "alpha (at 2)"));
 	observe(fixture, (struct observation){.policy_reached = 1});
 	assert_int_equal(model_policy_wait(fixture->model, number, TIMEOUT_MS, &error), MODEL_OK);
+	apply_well(fixture->model, "two", 1, 0);
+	assert_int_equal(
+		model_policy_wait(fixture->model, number, TIMEOUT_MS, &error), MODEL_CONFLICT);
+	assert_non_null(strstr(error.message, "replaced by 2"));
 }
 
 static void test_port_wait(void **state)
@@ -625,6 +774,9 @@ int main(void)
 		MODEL_TEST(test_port_add_concurrently),
 		MODEL_TEST(test_networks),
 		MODEL_TEST(test_policy),
+		MODEL_TEST(test_policy_confirm),
+		MODEL_TEST(test_policy_overdue),
+		MODEL_TEST(test_policy_rollback),
 		MODEL_TEST(test_policy_conflict),
 		MODEL_TEST(test_policy_wait),
 		MODEL_TEST(test_port_wait),
