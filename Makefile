@@ -62,7 +62,7 @@ DATAPATH := $(addprefix datapath/,$(addsuffix .c, \
 	port port_ethdev port_vhost vhost_message vhost_device guest_memory_fault vhost_ring vhost_receive vhost_send port_kernel kernel_device kernel_socket kernel_xdp kernel_xsk port_internal port_dpdk \
 	worker packet packet_extension packet_quoted storm conn connection program actions \
 	offload offload_shape offload_cut drop \
-	miss guard spoof fragment signalling forward mac_table icmp_error verdict miss_output miss_program quota expectation related reject \
+	miss guard spoof checksum fragment signalling forward mac_table icmp_error verdict miss_output miss_program quota expectation related reject \
 	event log_account log_thread sweep conn_file conn_adopt \
 	config config_zones config_port status control control_conn inject telemetry \
 	dpdk buffers options))
@@ -96,7 +96,7 @@ endif
 
 # What a unit test is linked with beside libcore and libzones.
 UNIT := $(sort $(wildcard tests/unit/*_test.c))
-UNIT_DPDK := $(shell grep -lE '"datapath/(switch|port|worker|log_thread|offload|segment)\.h"|<rte_' $(UNIT) /dev/null)
+UNIT_DPDK := $(shell grep -lE '"datapath/(switch|port|worker|log_thread|offload|segment|checksum)\.h"|<rte_' $(UNIT) /dev/null)
 UNIT_MODEL := $(shell grep -lE '"(controller/model|cordon-idl|openvswitch)' $(UNIT) /dev/null)
 UNIT_CLI := $(shell grep -lE '"cli/' $(UNIT) /dev/null)
 

@@ -16,6 +16,8 @@
 #include <netinet/ip_icmp.h>
 #include <string.h>
 
+#include "datapath/checksum.h"
+
 /* RFC 5382 (REQ-5: 2 h 4 min established, 4 min in transition), RFC 9293 (2 MSL), RFC 4787 (REQ-5:
  * 5 min for UDP) and RFC 5508 (REQ-2: 60 s for ICMP queries).  What was never answered goes soon:
  * that is what a scan or a flood fills the table with. */
@@ -72,19 +74,34 @@ static void confirm(struct cordon_switch *sw, struct conn *conn)
 			memory_order_relaxed);
 }
 
-static enum drop_reason step_tcp(struct worker *worker, struct conn *conn, unsigned int direction,
-	const struct packet *packet, const uint8_t *data, bool *reopen)
+/* A segment that may begin or end something: not believed if it is damaged. */
+static bool is_decisive(const struct tcp_side *sender, const struct tcp_segment *segment)
 {
-	struct tcp_segment segment = read_segment(packet, data);
+	return segment->flags & (TCP_FLAG_SYN | TCP_FLAG_FIN | TCP_FLAG_RST) ||
+	       tcp_load8(&sender->progress) < TCP_SIDE_OPEN;
+}
 
-	switch (tcp_step(
-		&conn->dir[direction].tcp, &conn->dir[!direction].tcp, &segment, direction == 0)) {
+/* What is no ordinary segment of an open connection.  Out of line, and with a segment of its own,
+ * so that the ordinary one's stays in registers. */
+static __rte_noinline enum drop_reason step_tcp_rare(const struct packet_context *context,
+	struct conn *conn, unsigned int direction, bool *reopen)
+{
+	const struct tcp_segment segment = read_segment(context->packet, context->data);
+	struct tcp_side *sender = &conn->dir[direction].tcp;
+
+	if (is_decisive(sender, &segment)) {
+		enum drop_reason reason = checksum_verify(context->frame, context->packet);
+
+		if (reason != DROP_NONE)
+			return reason;
+	}
+	switch (tcp_step_rare(sender, &conn->dir[!direction].tcp, &segment, direction == 0)) {
 	case TCP_OK: break;
 	case TCP_OK_STATE_CHANGED:
 		if (tcp_state(&conn->dir[0].tcp, &conn->dir[1].tcp) >= TCP_ESTABLISHED &&
 			!(atomic_load_explicit(&conn->flags, memory_order_relaxed) &
 				CONN_CONFIRMED))
-			confirm(worker->sw, conn);
+			confirm(context->worker->sw, conn);
 		break;
 	case TCP_REOPEN: *reopen = true; break;
 	case TCP_BAD_FLAGS: return DROP_TCP_FLAGS;
@@ -92,6 +109,17 @@ static enum drop_reason step_tcp(struct worker *worker, struct conn *conn, unsig
 	case TCP_OUT_OF_WINDOW: return DROP_TCP_WINDOW;
 	}
 	return DROP_NONE;
+}
+
+static inline enum drop_reason step_tcp(const struct packet_context *context, struct conn *conn,
+	unsigned int direction, bool *reopen)
+{
+	struct tcp_segment segment = read_segment(context->packet, context->data);
+
+	if (likely(tcp_step_common(
+		    &conn->dir[direction].tcp, &conn->dir[!direction].tcp, &segment)))
+		return DROP_NONE;
+	return step_tcp_rare(context, conn, direction, reopen);
 }
 
 static inline bool is_echo_reply(const struct packet *packet)
@@ -107,9 +135,10 @@ static inline bool is_echo(const struct packet *packet)
 	       packet->key.source_port == packet->key.destination_port;
 }
 
-enum drop_reason connection_step(struct worker *worker, struct conn *conn, unsigned int direction,
-	const struct packet *packet, const uint8_t *data, bool *reopen)
+enum drop_reason connection_step(const struct packet_context *context, struct conn *conn,
+	unsigned int direction, bool *reopen)
 {
+	const struct packet *packet = context->packet;
 	uint8_t flags = atomic_load_explicit(&conn->flags, memory_order_relaxed);
 
 	if (flags & CONN_TCP) {
@@ -118,12 +147,12 @@ enum drop_reason connection_step(struct worker *worker, struct conn *conn, unsig
 				packet->l4_bytes);
 			return DROP_NONE;
 		}
-		return step_tcp(worker, conn, direction, packet, data, reopen);
+		return step_tcp(context, conn, direction, reopen);
 	}
 	if (unlikely(is_echo(packet) && is_echo_reply(packet) != (direction == 1)))
 		return DROP_ICMP_UNRELATED;
 	if (unlikely(direction == 1 && !(flags & CONN_CONFIRMED)))
-		confirm(worker->sw, conn);
+		confirm(context->worker->sw, conn);
 	return DROP_NONE;
 }
 

@@ -39,6 +39,11 @@
 	X(DROP_UDP_LENGTH, "udp-length", "UDP length does not fit the packet")                     \
 	X(DROP_ICMP_SHORT, "icmp-short", "packet ends within its ICMP header")                     \
 	X(DROP_SCTP_SHORT, "sctp-short", "packet ends within its SCTP header")                     \
+	/* checksum_verify: first packets, ICMP, and the ends of TCP connections. */               \
+	X(DROP_TCP_CHECKSUM, "tcp-checksum", "TCP checksum is wrong")                              \
+	X(DROP_UDP_CHECKSUM, "udp-checksum", "UDP checksum is wrong")                              \
+	X(DROP_ICMP_CHECKSUM, "icmp-checksum", "ICMP or ICMPv6 checksum is wrong")                 \
+	X(DROP_SCTP_CHECKSUM, "sctp-checksum", "SCTP checksum is wrong")                           \
 	X(DROP_FRAGMENT_TINY, "fragment-tiny", "first fragment without its transport header")      \
 	X(DROP_FRAGMENT_LENGTH, "fragment-length", "empty, or not the last and not 8n bytes long") \
 	X(DROP_FRAGMENT_OVERSIZE, "fragment-oversize", "fragment reaches past 65535 bytes")        \

@@ -191,6 +191,8 @@ static void note_request(struct rte_mbuf *frame, const struct tpacket2_hdr *slot
 	if (slot->tp_status & TP_STATUS_VLAN_VALID)
 		request.csum_start += RTE_VLAN_HLEN;
 	offload_note_guest_request(frame, &request);
+	if (header->flags & VIRTIO_NET_HDR_F_DATA_VALID) /* The kernel's own word. */
+		frame->ol_flags |= RTE_MBUF_F_RX_L4_CKSUM_GOOD;
 }
 
 uint16_t kernel_socket_rx(struct kernel_socket *socket, struct rte_mbuf **frames, uint16_t n)

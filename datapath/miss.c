@@ -3,7 +3,8 @@
  * The miss path: what happens to a packet that the connection table does not answer, or answers
  * with a flow that was made under an older policy or forwarding.  It runs inline in the worker:
  *
- *      spoof guard -> ICMP errors -> forward -> zones, per output -> connection -> actions
+ *      spoof guard -> checksum -> ICMP errors -> forward -> zones, per output -> connection ->
+ * actions
  *
  * Every read of the configuration comes after the revisions are read, so that what is cached under
  * a revision never knows less than that revision.
@@ -15,6 +16,7 @@
 #include <arpa/inet.h>
 #include <string.h>
 
+#include "datapath/checksum.h"
 #include "datapath/expectation.h"
 
 /* --- finding the connection ------------------------------------------------------------------- */
@@ -362,8 +364,7 @@ static void renew(struct miss *miss, struct miss_found found, const struct progr
 		return;
 	}
 	connection_set_verdict(conn, &verdict);
-	enum drop_reason reason = connection_step(
-		context->worker, conn, found.flow & 1, context->packet, context->data, &reopen);
+	enum drop_reason reason = connection_step(context, conn, found.flow & 1, &reopen);
 	if (reason != DROP_NONE) {
 		packet_drop(context->worker, context->frame, reason);
 		return;
@@ -445,6 +446,24 @@ static void handle_connection(struct miss *miss, uint32_t flow)
 
 /* --- the path --------------------------------------------------------------------------------- */
 
+/* True if the checksum decides whether the packet is believed: it may begin something, or it is
+ * ICMP.  Frames to groups begin nothing. */
+static bool is_to_be_verified(const struct packet_context *context, uint32_t flow)
+{
+	const struct conn_table *table = context->worker->sw->connections;
+
+	if (context->packet->flags & PACKET_GROUP)
+		return context->packet->protocol == IPPROTO_ICMPV6;
+	return flow == CONN_FLOW_NONE || atomic_load_explicit(&conn_of_flow(table, flow)->verdict,
+						 memory_order_relaxed) != CONN_ALLOWED;
+}
+
+enum drop_reason miss_verify(const struct packet_context *context, uint32_t flow)
+{
+	return is_to_be_verified(context, flow) ? checksum_verify(context->frame, context->packet)
+						: DROP_NONE;
+}
+
 void miss_handle(struct packet_context *context, uint32_t flow)
 {
 	struct cordon_switch *sw = context->worker->sw;
@@ -456,6 +475,11 @@ void miss_handle(struct packet_context *context, uint32_t flow)
 	enum drop_reason reason = guard_check(context, miss.endpoints);
 	if (reason != DROP_NONE) {
 		event_packet(context, LOG_SPOOFED, reason, NULL, 0);
+		packet_drop(context->worker, context->frame, reason);
+		return;
+	}
+	reason = miss_verify(context, flow);
+	if (reason != DROP_NONE) {
 		packet_drop(context->worker, context->frame, reason);
 		return;
 	}

@@ -63,6 +63,10 @@ struct miss_found {
  * nothing but *miss. */
 enum drop_reason miss_find(struct miss *miss, uint32_t flow, struct miss_found *found);
 
+/* DROP_NONE, or by what name the packet's checksum is wrong, if one that the lookup found no flow
+ * for, or a denied one, must have a right one.  Changes nothing. */
+enum drop_reason miss_verify(const struct packet_context *context, uint32_t flow);
+
 /* What the policy in force says of a connection by a packet of either direction: always the
  * question of the first packet, from the initiator to the responder. */
 void miss_decide_again(const struct miss *miss, uint32_t flow, struct verdict *verdict);

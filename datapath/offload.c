@@ -16,8 +16,11 @@
 #include <rte_ether.h>
 #include <rte_ip.h>
 #include <rte_net.h>
+#include <rte_sctp.h>
 #include <rte_tcp.h>
 #include <rte_udp.h>
+
+#include "datapath/checksum.h"
 
 uint16_t offload_ethernet_bytes(const struct rte_mbuf *frame)
 {
@@ -129,6 +132,19 @@ void offload_begin_checksum(struct rte_mbuf *frame, const struct layers *layers)
 	*checksum_field(data, layers) = pseudo_header_sum(data, layers);
 }
 
+/* A checksum of zero that the kernel left to the network card.  There is none that could take it
+ * over, so it is filled in here. */
+static void fill_sctp(struct rte_mbuf *frame, const struct packet *packet)
+{
+	if (packet->l4_offset == 0 || packet->flags & PACKET_FRAGMENT_FIRST)
+		return;
+	struct rte_sctp_hdr *sctp =
+		rte_pktmbuf_mtod_offset(frame, struct rte_sctp_hdr *, packet->l4_offset);
+
+	if (sctp->cksum == 0)
+		sctp->cksum = checksum_of_sctp(frame, packet->l4_offset, packet->l4_bytes);
+}
+
 bool offload_note_partial_checksum(struct rte_mbuf *frame, const struct packet *packet)
 {
 	uint8_t *data = rte_pktmbuf_mtod(frame, uint8_t *);
@@ -140,6 +156,8 @@ bool offload_note_partial_checksum(struct rte_mbuf *frame, const struct packet *
 		.end = packet->l4_offset + packet->l4_bytes,
 	};
 
+	if (unlikely(packet->protocol == IPPROTO_SCTP))
+		fill_sctp(frame, packet);
 	if ((packet->protocol != IPPROTO_TCP && packet->protocol != IPPROTO_UDP) ||
 		packet->l4_offset == 0 ||
 		packet->flags & (PACKET_FRAGMENT_FIRST | PACKET_FRAGMENT_LATER))

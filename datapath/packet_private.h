@@ -12,8 +12,10 @@
 
 #include "datapath/packet.h"
 
+#ifndef likely /* DPDK has them too. */
 #define likely(condition)   __builtin_expect(!!(condition), 1)
 #define unlikely(condition) __builtin_expect(!!(condition), 0)
+#endif
 
 enum {
 	ETHERNET_BYTES = 14,

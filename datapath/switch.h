@@ -347,8 +347,8 @@ void miss_prefetch(struct packet_context *context);
 /* Steps the connection by a packet: TCP state and window, or the first answer of other protocols.
  * DROP_NONE: it may pass.  Sets *reopen, for the miss path, if it is a new SYN on a connection that
  * is over. */
-enum drop_reason connection_step(struct worker *worker, struct conn *conn, unsigned int direction,
-	const struct packet *packet, const uint8_t *data, bool *reopen);
+enum drop_reason connection_step(const struct packet_context *context, struct conn *conn,
+	unsigned int direction, bool *reopen);
 
 /* Copies what connection_step() reads, so that the copy can be stepped instead: it counts nowhere,
  * and nobody else sees it. */

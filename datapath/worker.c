@@ -187,8 +187,7 @@ static inline void switch_packet(struct packet_context *context, uint32_t number
 
 	struct conn *conn = conn_of_flow(sw->connections, number);
 	unsigned int direction = number & 1;
-	enum drop_reason reason =
-		connection_step(worker, conn, direction, context->packet, context->data, &reopen);
+	enum drop_reason reason = connection_step(context, conn, direction, &reopen);
 	if (unlikely(reason != DROP_NONE)) {
 		packet_drop(worker, context->frame, reason);
 		return;

@@ -108,6 +108,13 @@ bool tcp_side_valid(const struct tcp_side *side);
 static inline enum tcp_result tcp_step(struct tcp_side *sender, const struct tcp_side *receiver,
 	const struct tcp_segment *segment, bool from_initiator);
 
+/* tcp_step() in its two parts, for who has to do something between them.  The first takes the
+ * ordinary segments of an open connection and returns true; what it leaves is for the second. */
+static inline bool tcp_step_common(struct tcp_side *sender, const struct tcp_side *receiver,
+	const struct tcp_segment *segment);
+enum tcp_result tcp_step_rare(struct tcp_side *sender, const struct tcp_side *receiver,
+	const struct tcp_segment *segment, bool from_initiator);
+
 /* Counts `bytes` that `sender` sent in a later fragment, of which no segment is to be seen, so that
  * their acknowledgment is in the window.  Never past what `receiver` granted.  Called by the worker
  * that polls the sender's port. */

@@ -10,9 +10,6 @@
  * (van Rooij's MAXACKWINDOW): old segments that were overtaken. */
 enum { TCP_ACK_SLACK = 66000 };
 
-enum tcp_result tcp_step_rare(struct tcp_side *sender, const struct tcp_side *receiver,
-	const struct tcp_segment *segment, bool from_initiator);
-
 static inline uint32_t tcp_load(const _Atomic uint32_t *field)
 {
 	return atomic_load_explicit(field, memory_order_relaxed);
@@ -79,8 +76,8 @@ static inline void tcp_note_flags(struct tcp_side *sender, uint8_t flags)
 		tcp_store8(&sender->flags_seen, seen | flags);
 }
 
-static inline enum tcp_result tcp_step(struct tcp_side *sender, const struct tcp_side *receiver,
-	const struct tcp_segment *segment, bool from_initiator)
+static inline bool tcp_step_common(
+	struct tcp_side *sender, const struct tcp_side *receiver, const struct tcp_segment *segment)
 {
 	const uint8_t counts = TCP_FLAG_SYN | TCP_FLAG_FIN | TCP_FLAG_RST | TCP_FLAG_ACK;
 	uint32_t end = segment->sequence + segment->payload_bytes;
@@ -95,8 +92,16 @@ static inline enum tcp_result tcp_step(struct tcp_side *sender, const struct tcp
 			(uint32_t)segment->window
 				<< (tcp_load8(&sender->flags) >> TCP_SIDE_SCALE_SHIFT));
 		tcp_note_flags(sender, segment->flags);
-		return TCP_OK;
+		return true;
 	}
+	return false;
+}
+
+static inline enum tcp_result tcp_step(struct tcp_side *sender, const struct tcp_side *receiver,
+	const struct tcp_segment *segment, bool from_initiator)
+{
+	if (__builtin_expect(tcp_step_common(sender, receiver, segment), 1))
+		return TCP_OK;
 	return tcp_step_rare(sender, receiver, segment, from_initiator);
 }
 

@@ -13,7 +13,7 @@ import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption
 from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrHopByHop
 from scapy.layers.l2 import ARP, Dot1Q, Ether
-from scapy.layers.sctp import SCTP
+from scapy.layers.sctp import SCTP, SCTPChunkInit
 
 from cordon import wait_for
 
@@ -28,14 +28,23 @@ class Site:
     pass
 
 
+def host_with_a_silent_address(switch, name, number):
+    """Its number and 100 more: the vNIC's too, but unknown to the host's own IP stack, so that nobody but a test
+    answers at it."""
+    own = [f"10.0.0.{number}", f"fd00::{number}", f"10.0.0.{100 + number}", f"fd00::{100 + number}"]
+    host = switch.host(name, number, zone="all", port_options={"address": ",".join(own)})
+    host.silent = {4: own[2], 6: own[3]}
+    return host
+
+
 @pytest.fixture(scope="module")
 def site(shared):
     one = Site()
     one.switch = shared
     shared.add_network()
     shared.policy(POLICY)
-    one.sender = shared.host("sender", 1, zone="all")
-    one.receiver = shared.host("receiver", 2, zone="all")
+    one.sender = host_with_a_silent_address(shared, "sender", 1)
+    one.receiver = host_with_a_silent_address(shared, "receiver", 2)
     return one
 
 
@@ -119,6 +128,15 @@ MALFORMED = [
     ("icmp-short", lambda s: ip4(s, proto=1) / b"\x08\0\0"),
     ("icmp-short", lambda s: ip6(s, nh=58) / b"\x80\0\0"),
     ("sctp-short", lambda s: ip4(s, proto=132) / bytes(SCTP())[:6]),
+    ("tcp-checksum", lambda s: ip4(s) / TCP(sport=7, dport=80, flags="S", chksum=0x1234)),
+    ("tcp-checksum", lambda s: ip6(s) / TCP(sport=7, dport=80, flags="S", chksum=0x1234)),
+    ("udp-checksum", lambda s: ip4(s) / UDP(sport=7, dport=2, chksum=0x1234) / (b"x" * 31)),
+    ("udp-checksum", lambda s: ip6(s) / UDP(sport=7, dport=2, chksum=0x1234) / (b"x" * 1200)),
+    ("icmp-checksum", lambda s: ip4(s) / ICMP(id=7, chksum=0x1234) / b"x"),
+    ("icmp-checksum", lambda s: ip6(s) / ICMPv6EchoRequest(id=7, cksum=0x1234, data=b"x")),
+    ("icmp-checksum", lambda s: ip4(s) / ICMP(type=3, code=1, chksum=0x1234)
+     / IP(src=s.receiver.ipv4, dst=s.sender.ipv4) / UDP(sport=77, dport=78)),
+    ("sctp-checksum", lambda s: patched(ip4(s) / SCTP(sport=1, dport=9) / SCTPChunkInit(), 14 + 20 + 8, b"\1\2\3\4")),
     ("fragment-tiny", lambda s: ip4(s, proto=6, flags="MF") / b"\0\x50\0\x50\0\0\0\1"),
     ("fragment-length", lambda s: ip4(s, flags="MF", frag=10, proto=17) / (b"x" * 13)),
     ("fragment-oversize", lambda s: ip4(s, frag=8191, proto=17) / (b"x" * 64)),
@@ -158,6 +176,8 @@ WELL_FORMED = [
     ("ipv4-options", lambda s: ip4(s, options=[IPOption(b"\x94\x04\0\0")]) / UDP(sport=1, dport=3) / b"fine"),
     ("ipv6-extensions", lambda s: ip6(s) / IPv6ExtHdrHopByHop() / IPv6ExtHdrDestOpt() / UDP(sport=1, dport=3) / b"fine"),
     ("sctp", lambda s: ip4(s) / SCTP(sport=1, dport=2) / (b"\1\0\0\x14fine" + bytes(12))),
+    ("udp-without-checksum", lambda s: ip4(s) / UDP(sport=1, dport=4, chksum=0) / b"fine"),
+    ("udp-without-checksum-ipv6", lambda s: ip6(s) / UDP(sport=1, dport=4, chksum=0) / b"fine"),
     ("priority-tag", lambda s: ether(s) / Dot1Q(vlan=0, prio=5) / IP(src=s.sender.ipv4, dst=s.receiver.ipv4)
      / UDP(sport=1, dport=3) / b"fine"),
     ("unknown-ethertype", lambda s: Ether(src=s.sender.mac, dst=s.receiver.mac, type=0x88b5) / (b"fine" + bytes(60))),
@@ -172,6 +192,50 @@ def test_unusual_but_well_formed_frame_passes(site, make):
     site.receiver.packets.drain()
     site.sender.packets.send(frame)
     assert site.receiver.packets.receive(lambda f: b"fine" in bytes(f), 2), site.switch.drops()
+
+
+def test_sctp_checksum_that_is_left_to_the_network_card_is_filled_in(site):
+    """Linux leaves zero where it believes that the device does the rest."""
+    frame = patched(ip4(site) / SCTP(sport=3, dport=9) / SCTPChunkInit(init_tag=0x66696e65), 14 + 20 + 8, bytes(4))
+    site.receiver.packets.drain()
+    site.sender.packets.send(frame)
+    arrived = site.receiver.packets.receive(lambda f: b"fine" in bytes(f), 2)
+    assert arrived, site.switch.drops()
+    right = bytes(ip4(site) / SCTP(sport=3, dport=9) / SCTPChunkInit(init_tag=0x66696e65))
+    assert bytes(arrived[0])[34: 34 + 12] == right[34: 34 + 12]
+
+
+def test_damaged_segments_neither_open_nor_end_a_connection(site, version):
+    """Of an open connection, only what would change its state is verified: data is the receiver's to check."""
+    ip = IP if version == 4 else IPv6
+    here, far = site.sender.silent[version], site.receiver.silent[version]
+    there = ether(site) / ip(src=here, dst=far)
+    back = Ether(src=site.receiver.mac, dst=site.sender.mac) / ip(src=far, dst=here)
+
+    def reaches(source, target, frame):
+        target.packets.drain()
+        before = site.switch.drops()["tcp-checksum"]
+        source.packets.send(frame)
+        arrived = wait_for(lambda: target.packets.receive(lambda f: bytes(f) == bytes(frame), 0.05)
+                           or site.switch.drops()["tcp-checksum"] > before, 5, "the frame or its drop")
+        return arrived is not True
+
+    def out(**fields):
+        return there / TCP(sport=4000 + version, dport=81, **fields)
+
+    def answer(**fields):
+        return back / TCP(sport=81, dport=4000 + version, **fields)
+
+    assert not reaches(site.sender, site.receiver, out(flags="S", seq=100, chksum=1))
+    assert reaches(site.sender, site.receiver, out(flags="S", seq=100))
+    assert not reaches(site.receiver, site.sender, answer(flags="SA", seq=500, ack=101, chksum=1))
+    assert reaches(site.receiver, site.sender, answer(flags="SA", seq=500, ack=101))
+    assert not reaches(site.sender, site.receiver, out(flags="A", seq=101, ack=501, chksum=1))
+    assert reaches(site.sender, site.receiver, out(flags="A", seq=101, ack=501))
+    assert reaches(site.sender, site.receiver, out(flags="PA", seq=101, ack=501, chksum=1) / b"data")
+    assert not reaches(site.receiver, site.sender, answer(flags="R", seq=501, chksum=1))
+    assert not reaches(site.sender, site.receiver, out(flags="FA", seq=105, ack=501, chksum=1))
+    assert site.switch.connections(source=here, destination_port=81)[0]["state"] == "ESTABLISHED"
 
 
 def test_noise_hurts_nobody(site):

@@ -52,7 +52,6 @@ static size_t write_ip6(uint8_t *at, const struct stage_guest *source,
 	return sizeof(ip);
 }
 
-/* The switch does not look at transport checksums, so they are left out. */
 static void write_tcp(uint8_t *at, const struct frame *frame, uint16_t source, uint16_t destination)
 {
 	struct rte_tcp_hdr tcp = {
@@ -77,6 +76,17 @@ static void write_udp(uint8_t *at, uint16_t source, uint16_t destination, uint16
 	};
 
 	memcpy(at, &udp, sizeof(udp));
+}
+
+/* Of the whole packet at `ip`, with its transport header at `l4`: first packets are verified. */
+static void write_checksum(const uint8_t *ip, uint8_t *l4, const struct frame *frame)
+{
+	uint16_t sum = frame->ip6 ? rte_ipv6_udptcp_cksum((const void *)ip, l4)
+				  : rte_ipv4_udptcp_cksum((const void *)ip, l4);
+
+	memcpy(l4 + (frame->tcp ? offsetof(struct rte_tcp_hdr, cksum)
+				: offsetof(struct rte_udp_hdr, dgram_cksum)),
+		&sum, sizeof(sum));
 }
 
 void frame_write(struct rte_mbuf *buffer, const struct frame *frame)
@@ -104,6 +114,7 @@ void frame_write(struct rte_mbuf *buffer, const struct frame *frame)
 		write_tcp(at, frame, source_port, destination_port);
 	else
 		write_udp(at, source_port, destination_port, bytes);
+	write_checksum(data + 14, at, frame);
 	size_t all = (size_t)(at - data) + bytes;
 	buffer->data_len = (uint16_t)(all < FRAME_BYTES_MIN ? FRAME_BYTES_MIN : all);
 	buffer->pkt_len = buffer->data_len;
