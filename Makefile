@@ -49,7 +49,8 @@ endif
 # then what a change of policy comes to.
 ZONES := $(addprefix zones/,$(addsuffix .c, \
 	address arena name_table \
-	policy_error policy_yaml policy_time service tag_expression policy_read policy_read_rules policy_check \
+	policy_error policy_yaml policy_time schedule service tag_expression \
+	policy_read policy_read_rules policy_read_terms policy_check policy_moment \
 	policy_compile rule_index prefix_table policy_reach zone decide \
 	endpoint_map tcp_state announcement \
 	log_cap log_record log_names log_dictionary log_schema log_bucket log_bucket_choose log_bucket_file log_writer log_store \
@@ -107,6 +108,9 @@ FUZZ_SECONDS ?= 10
 
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
 DPDK_CFLAGS := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags libdpdk 2>/dev/null))
+# What the zones stand on: YAML, the log's store, and GLib's time zones.
+ZONES_LIBS := -lyaml -lsqlite3 $(or $(shell pkg-config --libs glib-2.0 2>/dev/null),-lglib-2.0)
+GLIB_CFLAGS := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags glib-2.0 2>/dev/null))
 DPDK_LIBS := $(shell pkg-config --libs libdpdk 2>/dev/null)
 # The same instruction set in all rooms of the packet path as in DPDK's inline functions.
 MACHINE := $(filter -m%,$(DPDK_CFLAGS)) -mprfchw
@@ -164,16 +168,17 @@ $(OUT)/lib%.a:
 
 $(OUT)/cordon-switchd: $(call objects,$(DATAPATH_MAIN) $(THREAD_SANITIZED)) $(OUT)/libdatapath.a $(OUT)/libcore.a \
 		$(OUT)/libmodel.a $(OUT)/libzones.a
-	$(call say,LD,$@) $(LINK) $^ $(OVS_LIBS) $(DPDK_LIBS) -lyaml -lsqlite3 -lm -lpthread $(LINKED)
+	$(call say,LD,$@) $(LINK) $^ $(OVS_LIBS) $(DPDK_LIBS) $(ZONES_LIBS) -lm -lpthread $(LINKED)
 
 $(OUT)/cordon: $(call objects,$(CLI_MAIN)) $(OUT)/libcli.a $(OUT)/libmodel.a $(OUT)/libzones.a
-	$(call say,LD,$@) $(LINK) $^ $(OVS_LIBS) -lyaml -lsqlite3 -lm -lpthread $(LINKED)
+	$(call say,LD,$@) $(LINK) $^ $(OVS_LIBS) $(ZONES_LIBS) -lm -lpthread $(LINKED)
 
 $(SCHEMA): controller/cordon.ovsschema
 	@mkdir -p $(@D) && cp $< $@
 
 # --- Objects -------------------------------------------------------------------------------------------------
 
+$(call objects,zones/schedule.c): ROOM_CFLAGS = $(GLIB_CFLAGS)
 $(call objects,$(DRIVEN) $(THREAD_SANITIZED)): ROOM_CFLAGS = $(DPDK_CFLAGS) $(OVS_CFLAGS) -DALLOW_EXPERIMENTAL_API
 $(call objects,$(MODEL) $(CLI_MAIN) $(CLI)): ROOM_CFLAGS = $(OVS_CFLAGS)
 $(call objects,$(DRIVEN) $(MODEL) $(CLI_MAIN) $(CLI)): | $(IDL).h
@@ -239,7 +244,7 @@ unit_programs = $(patsubst tests/unit/%.c,$(OUT)/tests/%,$(1))
 
 $(OUT)/tests/%_test: $(OUT)/obj/tests/unit/%_test.o
 	@mkdir -p $(@D)
-	$(call say,LD,$@) $(LINK) $^ $(UNIT_LIBS) -lyaml -lsqlite3 -lcmocka -lm -lpthread $(LINKED)
+	$(call say,LD,$@) $(LINK) $^ $(UNIT_LIBS) $(ZONES_LIBS) -lcmocka -lm -lpthread $(LINKED)
 
 # The order matters to the linker: who calls comes before who is called.
 $(call unit_programs,tests/unit/generator_test.c): \
@@ -257,14 +262,14 @@ fuzz_objects = $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(1))
 
 $(BUILD)/fuzz/obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(call say,FUZZ-CC,$<) clang $(FUZZ_FLAGS) $(COMMON) -fsanitize=fuzzer-no-link,address,undefined \
+	$(call say,FUZZ-CC,$<) clang $(FUZZ_FLAGS) $(COMMON) $(GLIB_CFLAGS) -fsanitize=fuzzer-no-link,address,undefined \
 		-MMD -MP -c -o $@ $<
 
 $(BUILD)/fuzz/librooms.a: $(call fuzz_objects,$(CORE) $(ZONES))
 	$(call say,AR,$@) rm -f $@ && $(AR) rcs $@ $^
 
 $(BUILD)/fuzz/%_fuzz: $(BUILD)/fuzz/obj/tests/fuzz/%_fuzz.o $(BUILD)/fuzz/librooms.a
-	$(call say,FUZZ-LD,$@) clang $(FUZZ_FLAGS) -fsanitize=fuzzer,address,undefined -o $@ $^ -lyaml -lsqlite3 -lm -lpthread
+	$(call say,FUZZ-LD,$@) clang $(FUZZ_FLAGS) -fsanitize=fuzzer,address,undefined -o $@ $^ $(ZONES_LIBS) -lm -lpthread
 
 # --- Benches: programs of their own, not part of `all` --------------------------------------------------------------
 
@@ -283,7 +288,7 @@ BENCHES := $(patsubst tests/bench/%.c,$(OUT)/bench/%,$(sort $(wildcard tests/ben
 
 $(OUT)/bench/%_bench: $(OUT)/obj/tests/bench/%_bench.o
 	@mkdir -p $(@D)
-	$(call say,LD,$@) $(LINK) $^ $(BENCH_LIBS) -lyaml -lsqlite3 -lm -lpthread $(LINKED)
+	$(call say,LD,$@) $(LINK) $^ $(BENCH_LIBS) $(ZONES_LIBS) -lm -lpthread $(LINKED)
 
 $(OUT)/obj/tests/bench/miss_bench.o: ROOM_CFLAGS = $(OVS_CFLAGS) $(DPDK_CFLAGS)
 $(OUT)/bench/miss_bench: $(OUT)/libdatapath.a $(OUT)/libmodel.a
@@ -310,7 +315,7 @@ $(INSTRUCTIONS_OBJECTS): ROOM_CFLAGS = $(DPDK_CFLAGS) $(OVS_CFLAGS) -DALLOW_EXPE
 $(INSTRUCTIONS_OBJECTS): | $(IDL).h
 $(OUT)/bench/instructions: $(INSTRUCTIONS_OBJECTS) $(OUT)/libdatapath.a $(OUT)/libcore.a $(OUT)/libmodel.a $(OUT)/libzones.a
 	@mkdir -p $(@D)
-	$(call say,LD,$@) $(LINK) $^ $(OVS_LIBS) $(DPDK_LIBS) -lyaml -lsqlite3 -lm -lpthread $(LINKED)
+	$(call say,LD,$@) $(LINK) $^ $(OVS_LIBS) $(DPDK_LIBS) $(ZONES_LIBS) -lm -lpthread $(LINKED)
 
 bench-instructions: ## Count the packet path's instructions and hold them to their bounds (RECORD=1 writes new bounds)
 	@scripts/setup.sh build instructions

@@ -11,11 +11,11 @@
 # Called by the Makefile.  Nothing is changed on the host but packages.
 set -eu
 
-packages_build="gcc libc6-dev make pkgconf python3 libdpdk-dev libyaml-dev libsqlite3-dev libssl-dev libcap-ng-dev
-	libxdp-dev libbpf-dev libnuma-dev openvswitch-source"
-packages_run="python3 openvswitch-common iproute2 iputils-ping curl procps"
+packages_build="gcc libc6-dev make pkgconf python3 libdpdk-dev libyaml-dev libglib2.0-dev libsqlite3-dev libssl-dev
+	libcap-ng-dev libxdp-dev libbpf-dev libnuma-dev openvswitch-source"
+packages_run="python3 openvswitch-common iproute2 iputils-ping curl procps tzdata"
 packages_check="libcmocka-dev clang libclang-rt-dev llvm python3-pytest python3-scapy dpdk-dev iperf3 tcpdump ethtool
-	python3-pyftpdlib dnsmasq-base curl"
+	python3-pyftpdlib dnsmasq-base curl tzdata"
 packages_bench="python3 dpdk-dev openvswitch-switch openvswitch-switch-dpdk openvswitch-common iproute2 nftables iperf3
 	util-linux"
 packages_instructions="valgrind python3"

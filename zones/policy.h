@@ -83,6 +83,7 @@ struct zone_policy {
 	struct policy_zone *zones;
 	struct policy_rule *rules; /* Number 1 is at [0]. */
 	struct zone_limits *limits;
+	size_t n_limits, allocated_limits;
 	/* What the rules in force match, in their order. */
 	struct rule_cell *cells;
 	size_t n_cells;

@@ -152,27 +152,33 @@ static uint32_t *service_seen(struct policy_checker *checker, size_t service)
 	return &checker->service_seen[service];
 }
 
-static void check_services(struct policy_checker *checker, struct document_names *names)
+/* Returns false if one of them is none. */
+static bool check_services(struct policy_checker *checker, struct document_names *names)
 {
+	bool all = true;
+
 	checker->list++;
 	if (names->any)
-		return;
+		return true;
 	for (uint32_t i = 0; i < names->n; i++) {
 		struct document_name *name = &names->names[i];
 		int service = name_table_find(&checker->document->service_names, 0, name->text);
 
 		if (service == NAME_NONE && service_is_literal(name->text)) {
 			service = add_literal(checker, name);
+			all = all && service != NAME_NONE;
 			if (service == NAME_NONE)
 				continue;
 		}
 		if (service == NAME_NONE) {
+			all = false;
 			fail_service(checker, name);
 			continue;
 		}
 		name->index = (uint32_t)service;
 		check_twice(checker, name, service_seen(checker, (size_t)service));
 	}
+	return all;
 }
 
 static void check_tier(struct policy_checker *checker, struct document_policy *policy)
@@ -223,10 +229,10 @@ static bool policy_passes(
 }
 
 /* How often the compiled policy holds a rule of each tier: once, and once more for every earlier
- * tier from which a `pass` may go on to it. */
+ * tier from which a `pass` may go on to it; all that twice if some policies are simulated. */
 static void count_copies(const struct policy_document *document, size_t copies[POLICY_TIERS_MAX])
 {
-	bool passes[POLICY_TIERS_MAX] = {false};
+	bool passes[POLICY_TIERS_MAX] = {false}, simulated = false;
 	size_t n = 1;
 
 	for (size_t i = 0; i < document->n_policies; i++) {
@@ -234,9 +240,10 @@ static void count_copies(const struct policy_document *document, size_t copies[P
 
 		if (policy->mode != MODE_OFF && policy_passes(document, policy))
 			passes[policy->tier.index] = true;
+		simulated = simulated || policy->mode == MODE_SIMULATE;
 	}
 	for (size_t i = 0; i < document->n_tiers; i++) {
-		copies[i] = n;
+		copies[i] = simulated ? 2 * n : n;
 		n += passes[i];
 	}
 }
@@ -274,6 +281,38 @@ static void check_size(struct policy_checker *checker)
 	}
 }
 
+/* A helper reads one protocol, so nothing else may come to it. */
+static void check_helper(struct policy_checker *checker, const struct document_rule *rule)
+{
+	static const struct {
+		const char *name, *ports;
+		uint8_t protocol;
+	} helpers[] = {[ZONE_HELPER_FTP] = {"ftp", "TCP ports, such as tcp/21", IPPROTO_TCP},
+		[ZONE_HELPER_TFTP] = {"tftp", "UDP ports, such as udp/69", IPPROTO_UDP}};
+	const struct document_service *services = checker->document->services;
+
+	if (rule->services.any)
+		policy_error_add(checker->errors, rule->helper_at,
+			"the helper '%s' needs a service that is %s, not 'any'",
+			helpers[rule->helper].name, helpers[rule->helper].ports);
+	for (uint32_t i = 0; !rule->services.any && i < rule->services.n; i++) {
+		const struct document_name *name = &rule->services.names[i];
+		const struct document_service *service = &services[name->index];
+		uint32_t j = 0;
+
+		while (j < service->n_ranges &&
+			service->ranges[j].first >> 16 == helpers[rule->helper].protocol &&
+			service->ranges[j].last >> 16 == helpers[rule->helper].protocol)
+			j++;
+		if (j < service->n_ranges)
+			policy_error_add(checker->errors, name->at,
+				"the helper '%s' needs a service that is %s: '%s' is more or other "
+				"than that",
+				helpers[rule->helper].name, helpers[rule->helper].ports,
+				name->text);
+	}
+}
+
 static void check_policy(struct policy_checker *checker, struct document_policy *policy)
 {
 	check_tier(checker, policy);
@@ -282,7 +321,8 @@ static void check_policy(struct policy_checker *checker, struct document_policy 
 
 		check_zones(checker, &rule->from);
 		check_zones(checker, &rule->to);
-		check_services(checker, &rule->services);
+		if (check_services(checker, &rule->services) && rule->helper)
+			check_helper(checker, rule);
 	}
 }
 

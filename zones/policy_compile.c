@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "zones/policy_moment.h"
+
 /* --- Zones ---------------------------------------------------------------------------------- */
 
 static const char *copy_text(struct zone_policy *policy, const char *text)
@@ -42,6 +44,10 @@ static void compile_zone(struct zone_policy *policy, uint16_t number,
 		prefix_table_insert(policy->prefixes, &zone->prefixes[i], number);
 	}
 	zone->within = within_zone(document, from);
+	zone->pickup = from->pickup;
+	zone->limits = from->limits;
+	policy->zone_limited[number] = zone_limits_any(&from->limits);
+	policy->any_zone_limited = policy->any_zone_limited || policy->zone_limited[number];
 	policy->within[number] = zone->within;
 	name_table_insert(&policy->zone_names, 0, zone->name, number);
 }
@@ -123,10 +129,32 @@ static void add_rule(struct cell_list *list, const struct policy_document *docum
 	}
 }
 
+/* Keeps a rule's limits, if it has any, and returns where. */
+static uint32_t keep_limits(struct zone_policy *policy, const struct zone_limits *limits)
+{
+	if (!zone_limits_any(limits))
+		return 0;
+	policy->limits = zone_grow(policy->limits, policy->n_limits, &policy->allocated_limits,
+		sizeof *policy->limits);
+	policy->limits[policy->n_limits] = *limits;
+	return (uint32_t)policy->n_limits++;
+}
+
+static uint32_t rule_verdict(const struct zone_policy *policy, const struct document_rule *rule,
+	uint32_t number, uint32_t tier)
+{
+	bool limited = policy->rules[number - 1].limits != 0;
+
+	return number << VERDICT_RULE_SHIFT | tier << VERDICT_TIER_SHIFT |
+	       (limited ? VERDICT_LIMITED : 0U) | (uint32_t)rule->helper << VERDICT_HELPER_SHIFT |
+	       (uint32_t)rule->action << VERDICT_ACTION_SHIFT | rule->log;
+}
+
 /* Numbers the rules of one policy and adds the cells of those in force. */
-static void compile_rules(struct zone_policy *policy, const struct policy_document *document,
+static void compile_rules(struct zone_policy *policy, struct policy_moment *moment,
 	uint32_t policy_index, struct cell_list *list)
 {
+	const struct policy_document *document = moment->document;
 	const struct document_policy *from = &document->policies[policy_index];
 	uint32_t tier = from->tier.index;
 
@@ -139,7 +167,9 @@ static void compile_rules(struct zone_policy *policy, const struct policy_docume
 			.policy = policy_index,
 			.action = rule->action,
 			.log = rule->log,
-			.in_force = from->mode != MODE_OFF,
+			.helper = rule->helper,
+			.limits = keep_limits(policy, &rule->limits),
+			.in_force = from->mode != MODE_OFF && policy_moment_has(moment, from, rule),
 			.simulated = from->mode == MODE_SIMULATE};
 		if (!to->in_force)
 			continue;
@@ -147,20 +177,20 @@ static void compile_rules(struct zone_policy *policy, const struct policy_docume
 			policy->has_simulated = true;
 		if (rule->action == ZONE_PASS)
 			list->tier_passes[tier] = true;
-		add_rule(list, document, rule,
-			policy->n_rules << VERDICT_RULE_SHIFT | tier << VERDICT_TIER_SHIFT |
-				(uint32_t)rule->action << VERDICT_ACTION_SHIFT | rule->log);
+		add_rule(list, document, rule, rule_verdict(policy, rule, policy->n_rules, tier));
 	}
 }
 
 static void compile_tiers(
-	struct zone_policy *policy, const struct policy_document *document, struct cell_list *list)
+	struct zone_policy *policy, struct policy_moment *moment, struct cell_list *list)
 {
+	const struct policy_document *document = moment->document;
+
 	for (uint32_t tier = 0; tier < document->n_tiers; tier++) {
 		list->tier_begin[tier] = list->n;
 		for (uint32_t i = 0; i < document->n_policies; i++) {
 			if (document->policies[i].tier.index == tier)
-				compile_rules(policy, document, i, list);
+				compile_rules(policy, moment, i, list);
 		}
 	}
 	list->tier_begin[document->n_tiers] = list->n;
@@ -225,14 +255,21 @@ static void compile_policy_names(struct zone_policy *policy, const struct policy
 	}
 }
 
-static void compile_policies(struct zone_policy *policy, const struct policy_document *document)
+static void compile_policies(
+	struct zone_policy *policy, const struct policy_document *document, int64_t now)
 {
 	struct cell_list all = {0};
+	struct policy_moment moment;
 
 	compile_policy_names(policy, document);
-	policy->limits = arena_allocate(&policy->arena, sizeof *policy->limits);
+	/* The first are those of the rules that have none. */
+	policy->limits = zone_grow(NULL, 0, &policy->allocated_limits, sizeof *policy->limits);
+	policy->limits[policy->n_limits++] = (struct zone_limits){0};
+	policy_moment_init(&moment, document, now);
 	policy->rules = arena_allocate(&policy->arena, document->n_rules * sizeof *policy->rules);
-	compile_tiers(policy, document, &all);
+	compile_tiers(policy, &moment, &all);
+	policy->next_change = moment.next_change;
+	policy_moment_free(&moment);
 	if (policy->has_simulated) {
 		struct cell_list enforced = select_enforced(policy, document->n_tiers, &all);
 
@@ -260,16 +297,15 @@ struct zone_policy *zone_policy_compile(
 {
 	struct zone_policy *policy = zone_allocate(1, sizeof *policy);
 
-	(void)now;
 	policy->revision = revision;
-	policy->next_change = ZONE_NO_CHANGE;
 	policy->between_zones = document->between_zones;
 	policy->baseline_log = document->baseline_log;
 	compile_zones(policy, document);
-	compile_policies(policy, document);
+	compile_policies(policy, document, now);
 	policy->memory_bytes =
 		sizeof *policy + policy->arena.bytes + name_table_bytes(&policy->zone_names) +
 		prefix_table_bytes(policy->prefixes) + policy->n_cells * sizeof *policy->cells +
+		policy->allocated_limits * sizeof *policy->limits +
 		levels_bytes(&policy->enforced) + levels_bytes(&policy->simulated);
 	return policy;
 }

@@ -14,6 +14,7 @@
 #include "zones/arena.h"
 #include "zones/name_table.h"
 #include "zones/policy_error.h"
+#include "zones/schedule.h"
 #include "zones/service.h"
 #include "zones/zone.h"
 
@@ -31,7 +32,11 @@ enum {
 	POLICY_WORDS_MAX = 4 << 20, /* Words of all lists. */
 	/* What all rules together may stand for, their lists multiplied out. */
 	POLICY_COMBINATIONS_MAX = 4 << 20,
+	POLICY_LIMIT_MAX = 1000000000, /* Of what `limits` may count. */
 };
+
+/* What never expires. */
+#define POLICY_NEVER INT64_MAX
 
 /* A word of the document, and once checked, what it stands for. */
 struct document_name {
@@ -60,6 +65,8 @@ struct document_zone {
 	struct document_prefix *prefixes;
 	uint32_t n_prefixes;
 	uint8_t intra; /* enum document_intra. */
+	uint8_t pickup;
+	struct zone_limits limits;
 };
 
 struct document_service {
@@ -68,11 +75,27 @@ struct document_service {
 	uint32_t n_ranges;
 };
 
+struct document_time_zone {
+	const char *name;
+	struct schedule_zone *zone; /* Owned. */
+};
+
+/* A schedule, kept once however often it is written. */
+struct document_schedule {
+	struct schedule window;
+	const char *time_zone;
+};
+
 struct document_rule {
 	struct document_name id;
 	const char *label; /* NULL: not given. */
 	struct document_names from, to, services;
+	struct policy_mark helper_at;
+	int64_t expires;     /* The first second without it, since 1970, or POLICY_NEVER. */
+	uint32_t schedule;   /* Its place in `schedules`, from 1; 0: always. */
 	uint8_t action, log; /* enum zone_action, enum zone_log. */
+	uint8_t helper;	     /* enum zone_helper. */
+	struct zone_limits limits;
 };
 
 enum document_mode { MODE_ENFORCE, MODE_SIMULATE, MODE_OFF };
@@ -81,6 +104,8 @@ struct document_policy {
 	struct document_name id, tier;
 	uint8_t mode; /* enum document_mode. */
 	uint32_t first_rule, n_rules;
+	int64_t expires;   /* As a rule's; both count. */
+	uint32_t schedule; /* As a rule's; both count. */
 };
 
 struct policy_document {
@@ -90,14 +115,23 @@ struct policy_document {
 	struct document_name *tiers;
 	struct document_policy *policies;
 	struct document_rule *rules;
-	size_t n_zones, n_services, n_tiers, n_policies, n_rules, n_prefixes, n_words;
+	struct document_schedule *schedules;
+	struct document_time_zone *time_zones;
+	size_t n_zones, n_services, n_tiers, n_policies, n_rules, n_schedules, n_time_zones,
+		n_prefixes, n_words;
 	size_t allocated_zones, allocated_services, allocated_tiers, allocated_policies,
-		allocated_rules;
+		allocated_rules, allocated_schedules, allocated_time_zones;
 	uint8_t between_zones, within_zone; /* enum zone_action. */
 	uint8_t baseline_log;		    /* enum zone_log. */
 	struct name_table zone_names, service_names, tier_names, policy_names;
 	struct name_table rule_names; /* Scope: the index of the policy. */
+	struct name_table time_zone_names, schedule_names;
 };
+
+static inline bool zone_limits_any(const struct zone_limits *limits)
+{
+	return limits->connections || limits->new_per_second || limits->half_open;
+}
 
 /* Reads a document.  *document is filled in as far as the text could be understood, and must be
  * freed in any case.  Returns false if the text ends before its end: then a name that is missing

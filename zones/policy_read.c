@@ -77,6 +77,19 @@ static void read_intra(struct policy_reader *reader, void *zone_)
 	policy_read_choice(reader, "verdict within a zone", choices, COUNT(choices), &zone->intra);
 }
 
+static void read_pickup(struct policy_reader *reader, void *zone_)
+{
+	static const struct policy_choice choices[] = {{"true", true}, {"false", false}};
+	struct document_zone *zone = zone_;
+
+	policy_read_choice(reader, "truth value", choices, COUNT(choices), &zone->pickup);
+}
+
+static void read_zone_limits(struct policy_reader *reader, void *zone)
+{
+	policy_read_limits(reader, &((struct document_zone *)zone)->limits);
+}
+
 static bool zone_name_is_free(struct policy_reader *reader, const struct document_name *name)
 {
 	struct policy_document *document = reader->document;
@@ -104,7 +117,8 @@ static bool zone_name_is_free(struct policy_reader *reader, const struct documen
 static void read_zone(struct policy_reader *reader, const struct document_name *name)
 {
 	static const struct policy_key keys[] = {{"match", false, read_match},
-		{"cidrs", false, read_cidrs}, {"intra", false, read_intra}};
+		{"cidrs", false, read_cidrs}, {"intra", false, read_intra},
+		{"pickup", false, read_pickup}, {"limits", false, read_zone_limits}};
 	struct policy_document *document = reader->document;
 	struct document_zone zone = {.name = *name};
 	size_t errors = reader->errors->n_total;
@@ -392,10 +406,16 @@ void policy_document_free(struct policy_document *document)
 	free(document->tiers);
 	free(document->policies);
 	free(document->rules);
+	free(document->schedules);
+	for (size_t i = 0; i < document->n_time_zones; i++)
+		schedule_zone_close(document->time_zones[i].zone);
+	free(document->time_zones);
 	name_table_free(&document->zone_names);
 	name_table_free(&document->service_names);
 	name_table_free(&document->tier_names);
 	name_table_free(&document->policy_names);
 	name_table_free(&document->rule_names);
+	name_table_free(&document->time_zone_names);
+	name_table_free(&document->schedule_names);
 	arena_free(&document->arena);
 }

@@ -4,10 +4,7 @@
  */
 #include "zones/policy_reader.h"
 
-#include <stdio.h>
 #include <string.h>
-
-#include "zones/policy_time.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -19,77 +16,14 @@ void policy_read_log(struct policy_reader *reader, uint8_t *log)
 	policy_read_choice(reader, "log level", choices, COUNT(choices), log);
 }
 
-/* --- What is understood, and refused -------------------------------------------------------- */
-
-static void fail_not_supported(struct policy_reader *reader, struct policy_mark at, const char *key)
-{
-	policy_error_add(reader->errors, at, "'%s' is not supported yet: take it out", key);
-}
-
-static void read_expires(struct policy_reader *reader, void *unused)
-{
-	char quoted[POLICY_QUOTE_MAX];
-	struct policy_mark at;
-	const char *text = policy_read_text(reader, "a date such as 2027-01-31", &at);
-
-	(void)unused;
-	if (!text)
-		return;
-	if (policy_time_is_date(text))
-		fail_not_supported(reader, at, "expires");
-	else
-		policy_error_add(reader->errors, at,
-			"%s is no date: expected one such as 2027-01-31 or 2027-01-31T18:00:00Z",
-			policy_quote(text, quoted));
-}
-
-static void read_day(struct policy_reader *reader, void *unused)
-{
-	static const struct policy_choice days[] = {
-		{"mon", 0}, {"tue", 1}, {"wed", 2}, {"thu", 3}, {"fri", 4}, {"sat", 5}, {"sun", 6}};
-	uint8_t day;
-
-	(void)unused;
-	policy_read_choice(reader, "day", days, COUNT(days), &day);
-}
-
-static void read_days(struct policy_reader *reader, void *unused)
-{
-	policy_read_sequence(reader, "days such as [mon, tue]", read_day, unused);
-}
-
-static void read_clock(struct policy_reader *reader, void *unused)
-{
-	char quoted[POLICY_QUOTE_MAX];
-	struct policy_mark at;
-	const char *text = policy_read_text(reader, "a time of day such as \"22:00\"", &at);
-
-	(void)unused;
-	if (text && !policy_time_is_clock(text))
-		policy_error_add(reader->errors, at,
-			"%s is no time of day: expected one from 00:00 to 24:00",
-			policy_quote(text, quoted));
-}
-
-static void read_schedule(struct policy_reader *reader, void *unused)
-{
-	static const struct policy_key keys[] = {
-		{"days", false, read_days}, {"from", true, read_clock}, {"to", true, read_clock}};
-	struct policy_mark at = policy_here(reader);
-	size_t errors = reader->errors->n_total;
-
-	policy_read_mapping(reader, "a schedule", keys, COUNT(keys), unused);
-	if (!reader->stopped && reader->errors->n_total == errors)
-		fail_not_supported(reader, at, "schedule");
-}
-
 /* --- Rules ---------------------------------------------------------------------------------- */
 
 /* A rule while it is read. */
 struct rule_in_progress {
 	struct document_rule rule;
-	uint32_t policy;	   /* Its policy's index. */
-	struct policy_mark log_at; /* Line 0: no log level given. */
+	uint32_t policy; /* Its policy's index. */
+	/* Line 0: not given. */
+	struct policy_mark log_at, limits_at;
 };
 
 static void read_rule_id(struct policy_reader *reader, void *rule_)
@@ -178,17 +112,65 @@ static void read_label(struct policy_reader *reader, void *rule_)
 	progress->rule.label = text;
 }
 
+static void read_rule_expires(struct policy_reader *reader, void *rule_)
+{
+	policy_read_expires(reader, &((struct rule_in_progress *)rule_)->rule.expires);
+}
+
+static void read_rule_schedule(struct policy_reader *reader, void *rule_)
+{
+	policy_read_schedule(reader, &((struct rule_in_progress *)rule_)->rule.schedule);
+}
+
+static void read_rule_limits(struct policy_reader *reader, void *rule_)
+{
+	struct rule_in_progress *progress = rule_;
+
+	progress->limits_at = policy_here(reader);
+	policy_read_limits(reader, &progress->rule.limits);
+}
+
+static void read_helper(struct policy_reader *reader, void *rule_)
+{
+	static const struct policy_choice choices[] = {
+		{"ftp", ZONE_HELPER_FTP}, {"tftp", ZONE_HELPER_TFTP}};
+	struct rule_in_progress *progress = rule_;
+
+	progress->rule.helper_at = policy_here(reader);
+	policy_read_choice(reader, "helper", choices, COUNT(choices), &progress->rule.helper);
+}
+
+/* What only some actions go with. */
+static void check_action(struct policy_reader *reader, const struct rule_in_progress *progress)
+{
+	const struct document_rule *rule = &progress->rule;
+
+	if (progress->log_at.line && rule->action == ZONE_PASS)
+		policy_error_add(reader->errors, progress->log_at,
+			"'log' has no meaning with 'action: pass': the rule that decides logs");
+	if (progress->limits_at.line && rule->action != ZONE_ALLOW)
+		policy_error_add(reader->errors, progress->limits_at,
+			"'limits' has a meaning with 'action: allow' only: they bound what is "
+			"opened");
+	if (rule->helper_at.line && rule->action != ZONE_ALLOW)
+		policy_error_add(reader->errors, rule->helper_at,
+			"'helper' has a meaning with 'action: allow' only: it opens what an "
+			"allowed connection announces");
+}
+
 static void read_rule(struct policy_reader *reader, void *policy_)
 {
 	static const struct policy_key keys[] = {{"id", true, read_rule_id},
 		{"from", true, read_from}, {"to", true, read_to},
 		{"service", false, read_rule_service}, {"action", true, read_action},
 		{"log", false, read_rule_log}, {"label", false, read_label},
-		{"expires", false, read_expires}, {"schedule", false, read_schedule}};
+		{"expires", false, read_rule_expires}, {"schedule", false, read_rule_schedule},
+		{"limits", false, read_rule_limits}, {"helper", false, read_helper}};
 	struct policy_document *document = reader->document;
 	struct document_policy *policy = policy_;
 	struct rule_in_progress progress = {
-		.rule = {.log = ZONE_LOG_DENIED}, .policy = (uint32_t)document->n_policies};
+		.rule = {.log = ZONE_LOG_DENIED, .expires = POLICY_NEVER},
+		.policy = (uint32_t)document->n_policies};
 
 	if (document->n_rules == ZONE_RULES_MAX) {
 		policy_fail(reader, "more than %d rules", ZONE_RULES_MAX);
@@ -197,9 +179,7 @@ static void read_rule(struct policy_reader *reader, void *policy_)
 	}
 	progress.rule.services.any = true;
 	policy_read_mapping(reader, "a rule", keys, COUNT(keys), &progress);
-	if (progress.log_at.line && progress.rule.action == ZONE_PASS)
-		policy_error_add(reader->errors, progress.log_at,
-			"'log' has no meaning with 'action: pass': the rule that decides logs");
+	check_action(reader, &progress);
 	document->rules = zone_grow(document->rules, document->n_rules, &document->allocated_rules,
 		sizeof *document->rules);
 	document->rules[document->n_rules++] = progress.rule;
@@ -239,12 +219,18 @@ static void read_mode(struct policy_reader *reader, void *policy_)
 	static const struct policy_choice choices[] = {
 		{"enforce", MODE_ENFORCE}, {"simulate", MODE_SIMULATE}, {"off", MODE_OFF}};
 	struct document_policy *policy = policy_;
-	struct policy_mark at = policy_here(reader);
 
-	if (policy_read_choice(reader, "mode", choices, COUNT(choices), &policy->mode) &&
-		policy->mode == MODE_SIMULATE)
-		policy_error_add(reader->errors, at,
-			"'mode: simulate' is not supported yet: expected enforce or off");
+	policy_read_choice(reader, "mode", choices, COUNT(choices), &policy->mode);
+}
+
+static void read_policy_expires(struct policy_reader *reader, void *policy)
+{
+	policy_read_expires(reader, &((struct document_policy *)policy)->expires);
+}
+
+static void read_policy_schedule(struct policy_reader *reader, void *policy)
+{
+	policy_read_schedule(reader, &((struct document_policy *)policy)->schedule);
 }
 
 static void read_rules(struct policy_reader *reader, void *policy)
@@ -259,10 +245,11 @@ static void read_policy(struct policy_reader *reader, void *unused)
 {
 	static const struct policy_key keys[] = {{"id", true, read_policy_id},
 		{"tier", false, read_policy_tier}, {"mode", false, read_mode},
-		{"rules", true, read_rules}, {"expires", false, read_expires},
-		{"schedule", false, read_schedule}};
+		{"rules", true, read_rules}, {"expires", false, read_policy_expires},
+		{"schedule", false, read_policy_schedule}};
 	struct policy_document *document = reader->document;
-	struct document_policy policy = {.first_rule = (uint32_t)document->n_rules};
+	struct document_policy policy = {
+		.first_rule = (uint32_t)document->n_rules, .expires = POLICY_NEVER};
 
 	(void)unused;
 	if (document->n_policies == POLICY_POLICIES_MAX) {

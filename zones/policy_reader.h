@@ -88,8 +88,11 @@ void policy_read_sequence(struct policy_reader *reader, const char *what,
 /* One word, or a list of words that is not empty.  The array lives in the document's arena. */
 struct document_names policy_read_words(struct policy_reader *reader, const char *what, size_t max);
 
-/* Shared by the two halves of the grammar. */
+/* Shared by the parts of the grammar. */
 void policy_read_log(struct policy_reader *reader, uint8_t *log);
+void policy_read_expires(struct policy_reader *reader, int64_t *expires);
+void policy_read_schedule(struct policy_reader *reader, uint32_t *number);
+void policy_read_limits(struct policy_reader *reader, struct zone_limits *limits);
 void policy_read_policies(struct policy_reader *reader, void *unused);
 
 #endif

@@ -51,6 +51,7 @@ void zone_policy_destroy(struct zone_policy *policy)
 	levels_free(&policy->enforced);
 	levels_free(&policy->simulated);
 	free(policy->cells);
+	free(policy->limits);
 	prefix_table_destroy(policy->prefixes);
 	name_table_free(&policy->zone_names);
 	arena_free(&policy->arena);

@@ -131,7 +131,7 @@ struct zone_verdict {
 	uint8_t action; /* enum zone_action, never ZONE_PASS. */
 	uint8_t log;	/* enum zone_log. */
 	uint8_t helper; /* enum zone_helper. */
-	bool limited;	/* The rule or the source's zone has limits: ask for them. */
+	bool limited;	/* Allowed, but the rule or the source's zone has limits: ask for them. */
 	uint32_t rule;
 };
 

@@ -242,11 +242,10 @@ static const struct mistake {
 		"'' cannot be a label"},
 };
 
-static void mistakes_are_named_where_they_are(void **state)
+static void check_mistakes(const struct mistake *at, size_t n)
 {
-	(void)state;
-	for (size_t i = 0; i < COUNT(mistakes); i++) {
-		const struct mistake *mistake = &mistakes[i];
+	for (size_t i = 0; i < n; i++) {
+		const struct mistake *mistake = &at[i];
 		struct policy_errors errors;
 
 		if (create(mistake->text, &errors))
@@ -265,56 +264,168 @@ static void mistakes_are_named_where_they_are(void **state)
 	}
 }
 
-/* --- What is understood, and not done yet --------------------------------------------------- */
-
-static void what_is_not_supported_is_checked_and_named(void **state)
+static void mistakes_are_named_where_they_are(void **state)
 {
-#define EXPIRES	 RULE "{id: r, from: a, to: a, action: allow, expires: "
-#define SCHEDULE RULE "{id: r, from: a, to: a, action: allow, schedule: "
-	static const struct {
-		const char *text, *message;
-		unsigned int column;
-	} cases[] = {
-		{EXPIRES "2027-01-31}" END, "'expires' is not supported yet", 49},
-		{EXPIRES "2028-02-29}" END, "'expires' is not supported yet", 49},
-		{EXPIRES "2027-01-31T18:00:00Z}" END, "'expires' is not supported yet", 49},
-		{EXPIRES "2027-01-31T18:00:00+01:30}" END, "'expires' is not supported yet", 49},
-		{EXPIRES "2027-02-29}" END, "'2027-02-29' is no date: expected one such as", 49},
-		{EXPIRES "2100-02-29}" END, "'2100-02-29' is no date", 49},
-		{EXPIRES "2027-13-01}" END, "'2027-13-01' is no date", 49},
-		{EXPIRES "2027-04-31}" END, "'2027-04-31' is no date", 49},
-		{EXPIRES "2027-1-1}" END, "'2027-1-1' is no date", 49},
-		{EXPIRES "2027-01-31T24:00:00Z}" END, "'2027-01-31T24:00:00Z' is no date", 49},
-		{EXPIRES "2027-01-31T18:00:00}" END, "'2027-01-31T18:00:00' is no date", 49},
-		{EXPIRES "tomorrow}" END, "'tomorrow' is no date", 49},
-		{EXPIRES "[2027-01-31]}" END, "expected a date such as 2027-01-31, found a list",
-			49},
-		{SCHEDULE "{from: 22:00, to: 06:00}}" END, "'schedule' is not supported yet", 50},
-		{SCHEDULE "{days: [mon, sun], from: 00:00, to: 24:00}}" END,
-			"'schedule' is not supported yet", 50},
-		{SCHEDULE "{days: [monday], from: 00:00, to: 24:00}}" END,
-			"'monday' is no day: expected mon, tue, wed, thu, fri, sat or sun", 58},
-		{SCHEDULE "{from: 24:01, to: 06:00}}" END,
-			"'24:01' is no time of day: expected one from 00:00 to 24:00", 57},
-		{SCHEDULE "{from: 9:00, to: 10:00}}" END, "'9:00' is no time of day", 57},
-		{SCHEDULE "{from: 09:00}}" END, "a schedule needs the key 'to'", 50},
-		{SCHEDULE "nights}" END, "expected a schedule, as keys and values, found", 50},
-		{"policies: [{id: p, rules: [], expires: \n 2027-01-31}]\nzones: {}",
-			"'expires' is not supported yet", 2},
-		{ZONE "policies: [{id: p, rules: [],\n mode: simulate}]",
-			"'mode: simulate' is not supported yet: expected enforce or off", 8},
-	};
+	(void)state;
+	check_mistakes(mistakes, COUNT(mistakes));
+}
+
+/* --- The terms of rules, policies and zones -------------------------------------------------- */
+
+#define ALLOW	 RULE "{id: r, from: a, to: a, action: allow, "
+#define EXPIRES	 ALLOW "expires: "
+#define SCHEDULE ALLOW "schedule: "
+#define LIMITS	 ALLOW "limits: "
+#define HELPER	 RULE "{id: r, from: a, to: a, helper: "
+
+static const struct mistake mistaken_terms[] = {
+	{EXPIRES "2027-02-29}" END, 3, 49, "'2027-02-29' is no date: expected one such as"},
+	{EXPIRES "2100-02-29}" END, 3, 49, "'2100-02-29' is no date"},
+	{EXPIRES "2027-13-01}" END, 3, 49, "'2027-13-01' is no date"},
+	{EXPIRES "2027-00-01}" END, 3, 49, "'2027-00-01' is no date"},
+	{EXPIRES "2027-04-31}" END, 3, 49, "'2027-04-31' is no date"},
+	{EXPIRES "2027-04-00}" END, 3, 49, "'2027-04-00' is no date"},
+	{EXPIRES "2027-1-1}" END, 3, 49, "'2027-1-1' is no date"},
+	{EXPIRES "2027-01-31T24:00:00Z}" END, 3, 49, "'2027-01-31T24:00:00Z' is no date"},
+	{EXPIRES "2027-01-31T18:60:00Z}" END, 3, 49, "'2027-01-31T18:60:00Z' is no date"},
+	{EXPIRES "2027-01-31T18:00:60Z}" END, 3, 49, "'2027-01-31T18:00:60Z' is no date"},
+	{EXPIRES "2027-01-31T18:00:00+24:00}" END, 3, 49, "'2027-01-31T18:00:00+24:00' is no date"},
+	{EXPIRES "2027-01-31T18:00:00+01:60}" END, 3, 49, "'2027-01-31T18:00:00+01:60' is no date"},
+	{EXPIRES "2027-01-31T18:00:00}" END, 3, 49, "'2027-01-31T18:00:00' is no date"},
+	{EXPIRES "tomorrow}" END, 3, 49, "'tomorrow' is no date"},
+	{EXPIRES "[2027-01-31]}" END, 3, 49, "expected a date such as 2027-01-31, found a list"},
+	{ZONE "policies: [{id: p, rules: [], expires: 31.1.2027}]", 2, 40,
+		"'31.1.2027' is no date"},
+	{SCHEDULE "{days: [monday], from: 00:00, to: 24:00}}" END, 3, 58,
+		"'monday' is no day: expected mon, tue, wed, thu, fri, sat or sun"},
+	{SCHEDULE "{days: [mon, tue, mon], from: 00:00, to: 24:00}}" END, 3, 68,
+		"'mon' is in this list twice"},
+	{SCHEDULE "{days: [], from: 00:00, to: 24:00}}" END, 3, 57,
+		"the list is empty: name at least one day, or leave 'days' out"},
+	{SCHEDULE "{days: mon, from: 00:00, to: 24:00}}" END, 3, 57,
+		"expected a list of days such as [mon, tue], found 'mon'"},
+	{SCHEDULE "{from: 24:00, to: 06:00}}" END, 3, 57,
+		"'24:00' is no time of day: expected one from 00:00 to 23:59"},
+	{SCHEDULE "{from: 22:00, to: 24:01}}" END, 3, 68,
+		"'24:01' is no time of day: expected one from 00:00 to 24:00"},
+	{SCHEDULE "{from: 09:60, to: 10:00}}" END, 3, 57, "'09:60' is no time of day"},
+	{SCHEDULE "{from: 09:00:60, to: 10:00}}" END, 3, 57, "'09:00:60' is no time of day"},
+	{SCHEDULE "{from: 9:00, to: 10:00}}" END, 3, 57, "'9:00' is no time of day"},
+	{SCHEDULE "{from: 09:00}}" END, 3, 50, "a schedule needs the key 'to'"},
+	{SCHEDULE "{from: 09:00, to: 09:00}}" END, 3, 50,
+		"the schedule ends when it begins: for whole days, write from 00:00 to 24:00"},
+	{SCHEDULE "nights}" END, 3, 50, "expected a schedule, as keys and values, found"},
+	{SCHEDULE "{from: 09:00, to: 10:00, zone: UTC}}" END, 3, 75,
+		"unknown key 'zone' in a schedule"},
+	{SCHEDULE "{from: 09:00, to: 10:00, time_zone: Europe/Berln}}" END, 3, 86,
+		"no time zone is named 'Europe/Berln': expected one such as Europe/Berlin or UTC; "
+		"did you mean 'Europe/Berlin'?"},
+	{SCHEDULE "{from: 09:00, to: 10:00, time_zone: ../../../etc/passwd}}" END, 3, 86,
+		"no time zone is named '../../../etc/passwd'"},
+	{SCHEDULE "{from: 09:00, to: 10:00, time_zone: /etc/localtime}}" END, 3, 86,
+		"no time zone is named '/etc/localtime'"},
+	{SCHEDULE "{from: 09:00, to: 10:00, time_zone: zone.tab}}" END, 3, 86,
+		"no time zone is named 'zone.tab'"},
+	{SCHEDULE "{from: 09:00, to: 10:00, time_zone: Europe}}" END, 3, 86,
+		"no time zone is named 'Europe'"},
+	{SCHEDULE "{from: 09:00, to: 10:00, time_zone: right/Europe/Berlin}}" END, 3, 86,
+		"no time zone is named 'right/Europe/Berlin'"},
+	{SCHEDULE "{from: 09:00, to: 10:00, time_zone: '+01:00'}}" END, 3, 86,
+		"no time zone is named '+01:00'"},
+	{SCHEDULE "{from: 09:00, to: 10:00, time_zone: CET-1CEST}}" END, 3, 86,
+		"no time zone is named 'CET-1CEST'"},
+	{ZONE "policies: [{id: p, rules: [], schedule: {to: 10:00}}]", 2, 41,
+		"a schedule needs the key 'from'"},
+	{LIMITS "{connections: 0}}" END, 3, 62,
+		"'0' is no limit: expected a number from 1 to 1000000000; for no limit, leave the "
+		"key out"},
+	{LIMITS "{connections: 1000000001}}" END, 3, 62, "'1000000001' is no limit"},
+	{LIMITS "{connections: 99999999999999999999999999}}" END, 3, 62, "'9999"},
+	{LIMITS "{new_per_second: -1}}" END, 3, 65, "'-1' is no limit"},
+	{LIMITS "{half_open: 1e3}}" END, 3, 60, "'1e3' is no limit"},
+	{LIMITS "{half_open: ''}}" END, 3, 60, "'' is no limit"},
+	{LIMITS "{half_open: 1, connection: 1}}" END, 3, 63,
+		"unknown key 'connection' in limits; did you mean 'connections'?"},
+	{LIMITS "{}}" END, 3, 48, "the limits are empty: expected connections, new_per_second or"},
+	{LIMITS "100}" END, 3, 48, "expected limits, as keys and values, found '100'"},
+	{RULE "{id: r, from: a, to: a, action: deny, limits: {half_open: 1}}" END, 3, 47,
+		"'limits' has a meaning with 'action: allow' only"},
+	{"zones: {a: {match: x, limits: {half_open: no}}}", 1, 43, "'no' is no limit"},
+	{"zones: {a: {match: x, pickup: yes}}", 1, 31,
+		"'yes' is no truth value: expected true or false"},
+	{HELPER "ftpd, service: tcp/21, action: allow}" END, 3, 33,
+		"'ftpd' is no helper: expected ftp or tftp; did you mean 'ftp'?"},
+	{HELPER "ftp, action: allow}" END, 3, 33,
+		"the helper 'ftp' needs a service that is TCP ports, such as tcp/21, not 'any'"},
+	{HELPER "ftp, service: any, action: allow}" END, 3, 33, "the helper 'ftp' needs"},
+	{HELPER "ftp, service: udp/21, action: allow}" END, 3, 47,
+		"the helper 'ftp' needs a service that is TCP ports, such as tcp/21: 'udp/21' is "
+		"more or other than that"},
+	{HELPER "tftp, service: [udp/69, tcp/69], action: allow}" END, 3, 57,
+		"the helper 'tftp' needs a service that is UDP ports, such as udp/69: 'tcp/69'"},
+	{HELPER "ftp, service: mixed, action: allow}" END "services: {mixed: [tcp/21, udp/21]}", 3,
+		47, "the helper 'ftp' needs a service that is TCP ports"},
+	{HELPER "ftp, service: mixd, action: allow}" END "services: {mixed: [tcp/21, udp/21]}", 3,
+		47, "no service is named 'mixd'"},
+	{HELPER "ftp, service: tcp/21, action: reject}" END, 3, 33,
+		"'helper' has a meaning with 'action: allow' only"},
+};
+
+static void mistakes_in_terms_are_named_where_they_are(void **state)
+{
+	(void)state;
+	check_mistakes(mistaken_terms, COUNT(mistaken_terms));
+}
+
+static void terms_are_told(void **state)
+{
+	static const char text[] =
+		"zones:\n"
+		"  a: {match: a, pickup: true, limits: {connections: 10, new_per_second: 20, "
+		"half_open: 30}}\n"
+		"  b: {match: b, pickup: false}\n"
+		"policies:\n"
+		"- id: p\n"
+		"  mode: simulate\n"
+		"  rules:\n"
+		"  - {id: ftp, from: a, to: b, service: [tcp/21, tcp/2121-2122], action: allow, "
+		"helper: ftp}\n"
+		"- id: q\n"
+		"  expires: 2030-01-01\n"
+		"  schedule: {from: 00:00, to: 24:00}\n"
+		"  rules:\n"
+		"  - {id: tftp, from: b, to: a, service: udp/69, action: allow, helper: tftp,\n"
+		"     limits: {connections: 1000000000}}\n"
+		"  - {id: old, from: b, to: a, action: allow, expires: 1969-12-31}\n"
+		"  - {id: plain, from: b, to: b, action: allow, limits: {half_open: 7}}\n";
+	struct policy_errors errors;
+	struct zone_policy *policy = create(text, &errors);
+	struct zone_rule_info info;
+	char name[160];
 
 	(void)state;
-	for (size_t i = 0; i < COUNT(cases); i++) {
-		struct policy_errors errors;
-
-		assert_null(create(cases[i].text, &errors));
-		if (errors.n != 1 || errors.at[0].column != cases[i].column ||
-			strncmp(errors.at[0].message, cases[i].message, strlen(cases[i].message)))
-			fail_msg("%s\nsaid (%zu) %u: %s", cases[i].text, errors.n,
-				errors.at[0].column, errors.at[0].message);
-	}
+	assert_non_null(policy);
+	assert_true(zone_info(policy, 1).pickup);
+	assert_int_equal(zone_info(policy, 1).limits.connections, 10);
+	assert_int_equal(zone_info(policy, 1).limits.new_per_second, 20);
+	assert_int_equal(zone_info(policy, 1).limits.half_open, 30);
+	assert_false(zone_info(policy, 2).pickup);
+	assert_int_equal(zone_info(policy, 2).limits.connections, 0);
+	assert_true(zone_rule_info(policy, 1, &info, name));
+	assert_true(info.simulated && info.in_force);
+	assert_int_equal(info.helper, ZONE_HELPER_FTP);
+	assert_int_equal(info.limits.connections, 0);
+	assert_true(zone_rule_info(policy, 2, &info, name));
+	assert_true(!info.simulated && info.in_force);
+	assert_int_equal(info.helper, ZONE_HELPER_TFTP);
+	assert_int_equal(info.limits.connections, 1000000000);
+	assert_true(zone_rule_info(policy, 3, &info, name));
+	assert_false(info.in_force);
+	assert_true(zone_rule_info(policy, 4, &info, name));
+	assert_int_equal(info.limits.connections, 0);
+	assert_int_equal(info.limits.half_open, 7);
+	assert_int_equal(zone_policy_next_change(policy), 1893542400);
+	zone_policy_destroy(policy);
 }
 
 /* --- Many, and large ------------------------------------------------------------------------ */
@@ -418,7 +529,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(valid_documents),
 		cmocka_unit_test(mistakes_are_named_where_they_are),
-		cmocka_unit_test(what_is_not_supported_is_checked_and_named),
+		cmocka_unit_test(mistakes_in_terms_are_named_where_they_are),
+		cmocka_unit_test(terms_are_told),
 		cmocka_unit_test(many_mistakes_come_in_order),
 		cmocka_unit_test(what_is_too_large_is_refused_by_name),
 		cmocka_unit_test(deep_nesting_ends_the_reading),
