@@ -65,13 +65,13 @@ DATAPATH := $(addprefix datapath/,$(addsuffix .c, \
 	offload offload_shape offload_cut drop \
 	miss guard spoof checksum fragment signalling forward mac_table icmp_error verdict miss_output miss_program quota expectation related reject \
 	event log_account log_thread sweep conn_file conn_adopt \
-	config config_zones config_port status control control_conn inject telemetry \
+	config config_policy policy_intent policy_compiler wall_clock config_zones policy_return config_port status control control_conn inject telemetry \
 	dpdk buffers options))
 DATAPATH_MAIN := datapath/main.c
 
 # Those of them that need neither DPDK nor Open vSwitch: tested and fuzzed without.
 CORE := $(addprefix datapath/,$(addsuffix .c, \
-	vhost_message guest_memory_fault vhost_ring packet packet_extension packet_quoted storm conn program drop spoof fragment mac_table expectation conn_file conn_adopt log_account))
+	vhost_message guest_memory_fault vhost_ring packet packet_extension packet_quoted storm conn program drop spoof fragment mac_table expectation conn_file conn_adopt policy_intent log_account))
 
 # The rest of them.
 DRIVEN := $(filter-out $(CORE),$(DATAPATH)) $(DATAPATH_MAIN)

@@ -35,6 +35,16 @@ static struct json *database_json(struct cli *cli, struct model *model)
 	return answer;
 }
 
+static char *returned_text(struct model *model)
+{
+	const struct cordonrec_policy_revision *returned = model_policy_returned(model);
+
+	return xasprintf("policy revision %lld, applied by %s, was not confirmed in time: revision "
+			 "%lld is wanted again",
+		(long long int)returned->number, returned->author,
+		(long long int)model_policy_wanted(model));
+}
+
 /* One sentence for each thing that a person should look at: the switch's, and only without it what
  * the database remembers. */
 static struct json *collect_warnings(
@@ -48,6 +58,8 @@ static struct json *collect_warnings(
 
 	if (pending)
 		json_array_add(warnings, json_string_create_nocopy(pending));
+	if (model && model_policy_returned(model))
+		json_array_add(warnings, json_string_create_nocopy(returned_text(model)));
 	if (*policy_error && !live) /* Else the switch says it. */
 		json_array_add(
 			warnings, json_string_create_nocopy(xasprintf("policy: %s", policy_error)));

@@ -90,6 +90,18 @@ static const struct cordonrec_policy_revision *newest_since(
 	return newest;
 }
 
+const struct cordonrec_policy_revision *model_policy_returned(struct model *model)
+{
+	size_t n;
+	const struct cordonrec_policy_revision *newest = newest_since(model, 0, &n);
+	bool unwritten = newest && is_overdue(model_root(model)) &&
+			 newest->number == model_root(model)->policy_wanted;
+
+	return unwritten || (newest && newest->outcome && !strcmp(newest->outcome, "returned"))
+		       ? newest
+		       : NULL;
+}
+
 /* Somebody was quicker: who, when and why. */
 static enum model_result refuse_unexpected(
 	struct model *model, int64_t expected, struct model_error *error)
@@ -295,22 +307,20 @@ struct confirmation {
 	bool tried;
 };
 
-static enum model_result refuse_confirmation(
-	struct model *model, const struct cordonrec_cordon *root, struct model_error *error)
+static enum model_result refuse_confirmation(struct model *model, struct model_error *error)
 {
-	char when[32];
+	const struct cordonrec_policy_revision *returned = model_policy_returned(model);
+	long long int wanted = model_policy_wanted(model);
 
-	if (!is_overdue(root))
+	if (!returned)
 		return model_fail(error, MODEL_CONFLICT,
 			"no revision waits for confirmation: the policy is at revision %lld; see "
 			"`cordon policy history`",
-			(long long int)model_policy_wanted(model));
-	format_time(root->policy_confirm_by, when);
+			wanted);
 	return model_fail(error, MODEL_CONFLICT,
-		"too late: revision %lld was not confirmed by %s, and hosts have gone back to "
+		"too late: revision %lld was not confirmed in time, and hosts have gone back to "
 		"%lld; `cordon policy rollback %lld` puts it into force once more",
-		(long long int)root->policy_wanted, when, (long long int)root->policy_confirmed,
-		(long long int)root->policy_wanted);
+		(long long int)returned->number, wanted, (long long int)returned->number);
 }
 
 static bool was_confirmed(struct model *model, const struct confirmation *confirmation)
@@ -334,7 +344,7 @@ static enum model_result build_confirmation(struct model *model, struct ovsdb_id
 	if (was_confirmed(model, confirmation))
 		return MODEL_OK;
 	if (!is_waiting(root) || is_overdue(root))
-		return refuse_confirmation(model, root, error);
+		return refuse_confirmation(model, error);
 	if (confirmation->number >= 0 && confirmation->number != root->policy_wanted)
 		return refuse_unexpected(model, confirmation->number, error);
 	confirmation->number = root->policy_wanted;

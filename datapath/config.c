@@ -125,6 +125,9 @@ static void reconfigure(struct config *config)
 	config_timeouts(config, host);
 	config_log(config);
 	config_zones(config, host); /* Before the first port is polled: nothing passes unjudged. */
+	config->ports_held = !config_policy_is_settled(config);
+	if (config->ports_held)
+		return;
 	if (config_ports(config, host))
 		config->status_changed = true;
 	buffers_fill(config->sw->environment.buffers);
@@ -147,10 +150,12 @@ static bool any_port_failed(const struct config *config)
 void config_run(struct config *config)
 {
 	ovsdb_idl_run(config->idl);
+	config_policy_run(config);
 	unsigned int now = ovsdb_idl_get_seqno(config->idl);
+	bool release = config->ports_held && config_policy_is_settled(config);
 
 	if (ovsdb_idl_has_ever_connected(config->idl) &&
-		(now != config->seen || time_msec() >= config->next_retry)) {
+		(now != config->seen || release || time_msec() >= config->next_retry)) {
 		config->seen = now;
 		reconfigure(config);
 		config->next_retry = any_port_failed(config) ? time_msec() + RETRY_MS : LLONG_MAX;
@@ -161,6 +166,7 @@ void config_run(struct config *config)
 void config_wait(struct config *config)
 {
 	ovsdb_idl_wait(config->idl);
+	config_policy_wait(config);
 	if (config->next_retry != LLONG_MAX)
 		poll_timer_wait_until(config->next_retry);
 	status_wait(config);
@@ -188,6 +194,7 @@ struct config *config_create(struct cordon_switch *sw, const char *remote)
 	config->idl = idl;
 	config->next_retry = LLONG_MAX;
 	shash_init(&config->ports);
+	config_policy_start(config);
 	return config;
 }
 
@@ -195,12 +202,13 @@ void config_destroy(struct config *config)
 {
 	if (config == NULL)
 		return;
+	config_policy_stop(config);
 	config_ports_close(config);
 	shash_destroy(&config->ports);
 	if (config->txn != NULL)
 		ovsdb_idl_txn_destroy(config->txn);
 	ovsdb_idl_destroy(config->idl);
-	free(config->endpoints);
+	config_zones_destroy(config);
 	free(config->policy_error);
 	free(config);
 }

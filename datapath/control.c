@@ -73,16 +73,39 @@ static void add_port_warnings(const struct config *config, struct json *warnings
 					  endpoint_map_conflicts(endpoints)));
 }
 
+static void add_policy_warnings(const struct config *config, struct json *warnings)
+{
+	struct policy_pending pending;
+
+	if (config->policy_error != NULL)
+		add_warning(warnings,
+			xasprintf("policy revision %lld is %s: %s",
+				(long long int)config->policy_failed,
+				config->policy_failed == config->revision ? "in force, but"
+									  : "not in force",
+				config->policy_error));
+	if (config_policy_pending(config, &pending) && pending.returned)
+		add_warning(warnings,
+			xasprintf("policy revision %lld was not confirmed in time, and this host "
+				  "has gone back to %lld",
+				(long long int)pending.revision,
+				(long long int)pending.returns_to));
+	else if (config_policy_pending(config, &pending) && !ovsdb_idl_is_connected(config->idl))
+		add_warning(warnings,
+			xasprintf("policy revision %lld waits for confirmation, and the database "
+				  "does not answer: in %lld s this host goes back to %lld",
+				(long long int)pending.revision,
+				(long long int)(pending.confirm_by - time(NULL)),
+				(long long int)pending.returns_to));
+}
+
 static struct json *list_warnings(const struct config *config)
 {
 	struct json *warnings = json_array_create_empty();
 	struct log_thread_stats log;
 
 	add_port_warnings(config, warnings);
-	if (config->policy_error != NULL)
-		add_warning(warnings,
-			xasprintf("policy revision %lld is not in force: %s",
-				(long long int)config->policy_failed, config->policy_error));
+	add_policy_warnings(config, warnings);
 	if (!ovsdb_idl_is_connected(config->idl))
 		add_warning(warnings,
 			xstrdup("the database does not answer; traffic and policy go on as they "
@@ -195,6 +218,9 @@ static void show_status(struct unixctl_conn *conn, int argc OVS_UNUSED,
 	put_integer(object, "pid", (uint64_t)getpid());
 	put_integer(object, "uptime_s", (uint64_t)time(NULL) - sw->started_ns / 1000000000u);
 	put_integer(object, "policy_revision", config->revision);
+	if (config_policy_next_change(config) != ZONE_NO_CHANGE)
+		put_integer(object, "policy_changes_ns",
+			(uint64_t)config_policy_next_change(config) * 1000000000u);
 	put_integer(object, "policy_memory_bytes", zone_policy_memory_bytes(policy));
 	put_integer(object, "workers", sw->n_workers);
 	json_object_put(object, "huge_pages", json_boolean_create(sw->environment.huge_pages));

@@ -140,6 +140,10 @@ static void write_log_sinks(struct config *config)
 static void begin(struct config *config, const struct cordonrec_host *host, bool statistics)
 {
 	config->txn = ovsdb_idl_txn_create(config->idl);
+	if (policy_return_write(config)) {
+		config->status_changed = true; /* The rest is the next transaction's. */
+		return;
+	}
 	write_host(config, host);
 	write_ports(config, host, statistics);
 	write_root(config);

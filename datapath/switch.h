@@ -537,11 +537,14 @@ struct config {
 	struct ovsdb_idl *idl;
 	unsigned int seen;	   /* IDL sequence number of what is in force. */
 	struct shash ports;	   /* Of struct config_port, by name. */
-	char *endpoints;	   /* The endpoint map's entries as text. */
-	uint32_t revision;	   /* Of the policy in force. */
-	char *policy_error;	   /* Why the revision wanted is not in force. */
-	int64_t policy_failed;	   /* That revision. */
-	bool policy_missing;	   /* It was not there, rather than wrong. */
+	struct known_endpoints *endpoints; /* As the database had them last. */
+	char *endpoints_text;		   /* The endpoint map's entries. */
+	uint64_t n_kept, kept_since[POLICIES_KEPT]; /* In which order sw->policies came. */
+	struct config_policy *policy;
+	uint32_t revision;     /* Of the policy in force. */
+	char *policy_error;    /* What is wrong with the revision wanted, or NULL. */
+	int64_t policy_failed; /* That revision. */
+	bool ports_held;       /* No port is opened before a policy was looked for. */
 	struct ovsdb_idl_txn *txn; /* In progress, or NULL. */
 	long long int next_status, next_poll, next_statistics, next_retry;
 	bool status_changed;
@@ -571,10 +574,45 @@ void config_assign_queues(struct cordon_switch *sw);
 struct port_settings *config_port_settings(
 	const struct cordonrec_port *row, uint32_t capacity, char **error);
 
-/* --- config_zones.c: the policy and who is in which zone ------------------------------------ */
+/* --- config_policy.c: which policy is in force, and when another one is ------------------------ */
 
-/* Puts the revision wanted into force, and rebuilds the map of endpoints if either changed. */
+/* Before the replica is first run. */
+void config_policy_start(struct config *config);
+void config_policy_stop(struct config *config);
+
+/* Puts the policy into force that should be at this moment, by database and clock. */
+void config_policy_run(struct config *config);
+void config_policy_wait(struct config *config);
+
+/* True once the policy that the database wants is in force, or is known not to be to be had. */
+bool config_policy_is_settled(const struct config *config);
+
+/* A revision that is wanted until `confirm_by`, in seconds since 1970, unless it is confirmed. */
+struct policy_pending {
+	int64_t revision, returns_to, confirm_by;
+	bool returned; /* It was not, and this host has gone back. */
+};
+
+/* False if nothing waits for confirmation, as far as this host knows. */
+bool config_policy_pending(const struct config *config, struct policy_pending *pending);
+
+/* The next second at which other rules of the revision in force are; or ZONE_NO_CHANGE. */
+int64_t config_policy_next_change(const struct config *config);
+
+/* --- policy_return.c: a revision that was not confirmed, written down -------------------------- */
+
+/* Adds to config->txn that hosts have gone back, and nothing else.  False if there is nothing to
+ * write. */
+bool policy_return_write(struct config *config);
+
+/* --- config_zones.c: the policy in force and who is in which zone ------------------------------ */
+
+/* Rebuilds the map of endpoints if any has changed. */
 void config_zones(struct config *config, const struct cordonrec_host *host);
+
+/* Puts `policy` into force, which then is the switch's, in place of whatever was. */
+void config_zones_swap(struct config *config, struct zone_policy *policy);
+void config_zones_destroy(struct config *config);
 
 /* The compiled policy of a revision not long gone, or NULL.  Any thread, under RCU. */
 const struct zone_policy *policy_of_revision(const struct cordon_switch *sw, uint32_t revision);
