@@ -65,7 +65,7 @@ DATAPATH := $(addprefix datapath/,$(addsuffix .c, \
 	offload offload_shape offload_cut drop \
 	miss guard spoof checksum fragment signalling forward mac_table icmp_error verdict miss_output miss_program quota expectation related reject \
 	event log_account log_thread sweep conn_file conn_adopt \
-	config config_policy policy_intent policy_compiler wall_clock config_zones policy_return config_port status control control_conn inject telemetry \
+	config config_policy policy_intent policy_compiler wall_clock config_zones policy_return config_port status control control_conn control_plan inject telemetry \
 	dpdk buffers options))
 DATAPATH_MAIN := datapath/main.c
 
@@ -83,7 +83,7 @@ MODEL := $(addprefix controller/,$(addsuffix .c, \
 # A line becomes a command; the nouns; an answer becomes a table or JSON.
 CLI := $(addprefix cli/,$(addsuffix .c, \
 	parse commands help complete \
-	up down process status port port_list network zone policy policy_document policy_apply policy_history conn log log_options log_record mac drops worker \
+	up down process status port port_list network zone policy policy_document policy_apply policy_history policy_plan policy_impact policy_diff revision endpoints conn log log_options log_record mac drops worker \
 	ask table text json))
 CLI_MAIN := cli/main.c
 

@@ -68,6 +68,17 @@ const struct cli_command cli_commands[] = {
 
 	{"policy", "check", "FILE", cli_policy_check, NULL, "read a policy, and change nothing",
 		"Names every error with line and column.  Needs neither switch nor database."},
+	{"policy", "plan", "FILE", cli_policy_plan, cli_policy_plan_options,
+		"what a policy would change, before it is applied",
+		"Changes nothing.  Compares the file (\"-\": standard input) with the policy "
+		"wanted, and\n"
+		"tells in words what differs; which endpoints change zone, or fit none or two; "
+		"which\n"
+		"rules can never match; and what the stored traffic of the last days and the "
+		"live\n"
+		"connections would newly be allowed or denied, by which rules.\n\n"
+		"  cordon policy plan policy.yaml\n"
+		"  cordon policy plan policy.yaml --days 30 --json"},
 	{"policy", "apply", "FILE", cli_policy_apply, cli_policy_apply_options,
 		"put a policy into force",
 		"Makes a new revision of it, and waits until every host has put it into force.\n"
@@ -89,6 +100,11 @@ const struct cli_command cli_commands[] = {
 		"  cordon policy rollback 7 -m \"the shop is slow\""},
 	{"policy", "show", "[N]", cli_policy_show, NULL,
 		"a revision's text, the one wanted by default", NULL},
+	{"policy", "diff", "N [M]", cli_policy_diff, NULL, "what changed between two revisions",
+		"Says in words what revision M, or else the one wanted, has otherwise than "
+		"revision N.\n\n"
+		"  cordon policy diff 3\n"
+		"  cordon policy diff 3 4"},
 	{"policy", "history", NULL, cli_policy_history, NULL,
 		"all revisions, and what became of them", NULL},
 

@@ -21,4 +21,15 @@ void control_sum_drops(struct cordon_switch *sw, uint64_t drops[DROP_N_REASONS])
 
 void control_conn_register(struct config *config);
 
+/* --- control_plan.c: live connections under another policy ---------------------------------- */
+
+void control_plan_register(struct config *config);
+
+/* Answers what is done. */
+void control_plan_run(struct config *config);
+void control_plan_wait(struct config *config);
+
+/* Waits for what is under way to end, which sw->stop makes it do soon.  Nobody is answered. */
+void control_plan_destroy(struct config *config);
+
 #endif

@@ -36,6 +36,7 @@
 #include "command-line.h"
 #include "daemon.h"
 #include "datapath/buffers.h"
+#include "datapath/control.h"
 #include "datapath/dpdk.h"
 #include "datapath/expectation.h"
 #include "fatal-signal.h"
@@ -353,6 +354,7 @@ static void stop(struct cordon_switch *sw, struct config *config)
 		worker_join(sw->workers[i]);
 	sweep_join(sw->sweep);
 	log_thread_join(sw->log);
+	control_plan_destroy(config);
 	ovsrcu_quiesce_end();
 	config_destroy(config);
 	for (unsigned int i = 0; i < sw->n_workers; i++)
@@ -410,8 +412,10 @@ int main(int argc, char *argv[])
 		run_signals(sw, signals);
 		unixctl_server_run(unixctl);
 		config_run(config);
+		control_plan_run(config);
 		unixctl_server_wait(unixctl);
 		config_wait(config);
+		control_plan_wait(config);
 		poll_fd_wait(signals, POLLIN);
 		if (atomic_load(&sw->quit))
 			poll_immediate_wake();
