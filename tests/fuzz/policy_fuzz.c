@@ -20,12 +20,32 @@ static void check_errors(const struct policy_errors *errors)
 	}
 }
 
+/* A verdict is a rule's that is in force, and its last step. */
+static void check_verdict(const struct zone_policy *policy, const struct zone_question *question,
+	const struct zone_verdict *verdict, bool simulated)
+{
+	struct zone_step steps[ZONE_STEPS_MAX];
+	size_t n = zone_explain(policy, question, simulated, steps);
+	struct zone_rule_info info;
+	char name[160];
+
+	assert(n >= 1 && n <= ZONE_STEPS_MAX);
+	assert(steps[n - 1].rule == verdict->rule && steps[n - 1].action == verdict->action);
+	assert(verdict->action < ZONE_PASS && verdict->log <= ZONE_LOG_ALL);
+	if (verdict->rule == RULE_NONE) {
+		assert(verdict->action == ZONE_DENY);
+		return;
+	}
+	assert(zone_rule_info(policy, verdict->rule, &info, name));
+	assert(info.action == verdict->action && info.log == verdict->log);
+	assert(info.helper == verdict->helper && info.in_force);
+	assert(simulated || !info.simulated);
+}
+
 /* The questions are taken from the document's own bytes. */
 static void ask(const struct zone_policy *policy, const uint8_t *data, size_t size)
 {
-	struct zone_rule_info info;
 	struct zone_verdict verdict;
-	char name[160];
 
 	for (size_t i = 0; i + 8 <= size && i < 512; i += 8) {
 		struct zone_question question = {
@@ -38,14 +58,31 @@ static void ask(const struct zone_policy *policy, const uint8_t *data, size_t si
 		};
 
 		zone_decide(policy, &question, &verdict);
-		assert(verdict.action < ZONE_PASS && verdict.log <= ZONE_LOG_ALL);
-		if (verdict.rule == RULE_NONE) {
-			assert(verdict.action == ZONE_DENY);
-			continue;
-		}
-		assert(zone_rule_info(policy, verdict.rule, &info, name));
-		assert(info.action == verdict.action && info.log == verdict.log);
+		check_verdict(policy, &question, &verdict, false);
+		if (zone_decide_simulated(policy, &question, &verdict))
+			check_verdict(policy, &question, &verdict, true);
 	}
+}
+
+static void check_unreachable(uint32_t rule, uint32_t by, void *policy)
+{
+	assert(rule >= 1 && rule <= zone_rule_count(policy) && by < rule);
+}
+
+/* At the moment of the next change the text must be as good as it is now. */
+static void check_change(
+	const char *text, size_t size, int64_t now, const struct zone_policy *policy)
+{
+	int64_t change = zone_policy_next_change(policy);
+	struct policy_errors errors;
+	struct zone_policy *then;
+
+	assert(change > now);
+	if (change == ZONE_NO_CHANGE)
+		return;
+	then = zone_policy_create(text, size, 2, change, &errors);
+	assert(then && zone_rule_count(then) == zone_rule_count(policy));
+	zone_policy_destroy(then);
 }
 
 static void walk_zones(const struct zone_policy *policy)
@@ -71,19 +108,23 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	/* The reader may not count on a NUL behind the text. */
 	char *text = malloc(size ? size : 1);
 	struct zone_policy *policy;
+	/* Some moment of some decade, by the text. */
+	int64_t now = (int64_t)size * 9999991 % 4000000000;
 
 	if (!text)
 		return 0;
 	memcpy(text, data, size);
-	policy = zone_policy_create(text, size, 1, 0, &errors);
-	free(text);
-	if (!policy) {
+	policy = zone_policy_create(text, size, 1, now, &errors);
+	if (policy) {
+		assert(!errors.n_total);
+		ask(policy, data, size);
+		walk_zones(policy);
+		zone_each_unreachable_rule(policy, check_unreachable, policy);
+		check_change(text, size, now, policy);
+		zone_policy_destroy(policy);
+	} else {
 		check_errors(&errors);
-		return 0;
 	}
-	assert(!errors.n_total);
-	ask(policy, data, size);
-	walk_zones(policy);
-	zone_policy_destroy(policy);
+	free(text);
 	return 0;
 }
