@@ -23,6 +23,7 @@
 		{"vm-id", 0, "TEXT", "the guest's id, for the log"},                               \
 		{"vm-name", 0, "TEXT", "the guest's name, for the log"},                           \
 		{"spoof-guard", 0, "on|off", "drop what is not from its own addresses"},           \
+		{"serves", 0, "dhcp|router|dhcp,router|none", "what it may answer as"},            \
 		{"device", 0, "NAME", "type kernel: the network device (the port's name)"},        \
 		{"socket", 0, "FILE", "type vhost: the socket of the guest's VMM"},                \
 		{"devargs", 0, "TEXT", "type dpdk: the device, e.g. 0000:03:00.0"},                \
@@ -150,6 +151,7 @@ static bool read_change(struct cli *cli, struct model_port_change *change)
 		.macs = joined(cli, "mac"),
 		.addresses = joined(cli, "address"),
 		.tags = joined(cli, "tag"),
+		.serves = joined(cli, "serves"),
 		.vm_id = cli_option(cli, "vm-id"),
 		.vm_name = cli_option(cli, "vm-name"),
 		.spoof_guard = guard ? !strcmp(guard, "on") : -1,

@@ -46,6 +46,16 @@ static struct json *counts_json(char **keys, const int64_t *values, size_t n)
 	return object;
 }
 
+/* What the port may serve: as the row says, or as its role has it. */
+static struct json *services_json(const struct cordonrec_port *port)
+{
+	static char *all[] = {"dhcp", "router"};
+
+	if (port->n_serves == 0)
+		return texts_json(all, strcmp(port->role, "uplink") ? 0 : ARRAY_SIZE(all));
+	return texts_json(port->serves, strcmp(port->serves[0], "none") ? port->n_serves : 0);
+}
+
 /* What was asked for. */
 static void put_wanted(struct json *row, const struct cordonrec_port *port)
 {
@@ -71,6 +81,7 @@ static void put_wanted(struct json *row, const struct cordonrec_port *port)
 	json_object_put_string(row, "vm_id", port->vm_id);
 	json_object_put_string(row, "vm_name", port->vm_name);
 	json_object_put(row, "spoof_guard", json_boolean_create(guarded));
+	json_object_put(row, "serves", services_json(port));
 	json_object_put(row, "options", smap_to_json(&port->options));
 	json_object_put(
 		row, "limits", counts_json(port->key_limits, port->value_limits, port->n_limits));
@@ -219,6 +230,7 @@ static void print_port(struct cli *cli, const struct json *row)
 		{"MACs", "macs"},
 		{"addresses", "addresses"},
 		{"spoof guard", "spoof_guard"},
+		{"serves", "serves"},
 		{"VM name", "vm_name"},
 		{"VM id", "vm_id"},
 		{"limits", "limits"},

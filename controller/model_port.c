@@ -21,7 +21,7 @@ struct port_columns {
 	const struct model_port_change *change;
 	bool adding;
 	struct smap options;
-	struct svec macs, addresses, tags;
+	struct svec macs, addresses, tags, serves;
 	bool vlans[4096];
 };
 
@@ -57,6 +57,28 @@ static void port_columns_destroy(struct port_columns *columns)
 	svec_destroy(&columns->macs);
 	svec_destroy(&columns->addresses);
 	svec_destroy(&columns->tags);
+	svec_destroy(&columns->serves);
+}
+
+/* What the port may serve: words of the schema, "none" by itself. */
+static bool read_services(const char *text, struct svec *serves, struct model_error *error)
+{
+	static const char *const services[] = {"dhcp", "router", "none", NULL};
+	const char *word;
+	size_t i;
+
+	model_split(text, serves);
+	SVEC_FOR_EACH (i, word, serves) {
+		if (!check_word("service", word, services, error))
+			return false;
+	}
+	svec_sort_unique(serves);
+	if (serves->n > 1 && svec_contains(serves, "none")) {
+		model_fail(error, MODEL_INVALID,
+			"a port that serves 'none' serves nothing else; leave out one of them");
+		return false;
+	}
+	return true;
 }
 
 static bool check_limits(const struct model_port_change *change, struct model_error *error)
@@ -92,6 +114,7 @@ static bool port_columns_read(struct port_columns *columns, const struct model_p
 	svec_init(&columns->macs);
 	svec_init(&columns->addresses);
 	svec_init(&columns->tags);
+	svec_init(&columns->serves);
 	if (adding && !change->type) {
 		model_fail(error, MODEL_INVALID,
 			"port %s has no type; use one of: vhost, kernel, internal, dpdk",
@@ -109,6 +132,7 @@ static bool port_columns_read(struct port_columns *columns, const struct model_p
 	       (!change->addresses ||
 		       model_read_addresses(change->addresses, &columns->addresses, error)) &&
 	       (!change->tags || model_read_tags(change->tags, &columns->tags, error)) &&
+	       (!change->serves || read_services(change->serves, &columns->serves, error)) &&
 	       (!change->vm_id || model_check_text("VM id", change->vm_id, error)) &&
 	       (!change->vm_name || model_check_text("VM name", change->vm_name, error)) &&
 	       check_limits(change, error);
@@ -236,6 +260,9 @@ static void write_lists(const struct cordonrec_port *port, struct port_columns *
 			port, (const char **)columns->addresses.names, columns->addresses.n);
 	if (change->tags)
 		cordonrec_port_set_tags(port, (const char **)columns->tags.names, columns->tags.n);
+	if (change->serves)
+		cordonrec_port_set_serves(
+			port, (const char **)columns->serves.names, columns->serves.n);
 }
 
 static enum model_result write_columns(struct model *model, const struct cordonrec_port *port,

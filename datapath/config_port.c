@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "cordon-idl.h"
+#include "datapath/service_guard.h"
 #include "openvswitch/dynamic-string.h"
 #include "openvswitch/vlog.h"
 #include "ovs-rcu.h"
@@ -99,6 +100,23 @@ static void read_vlans(const struct cordonrec_port *row, struct port_settings *s
 	settings->trunks[4095 / 64] &= ~(UINT64_C(1) << 4095 % 64);
 }
 
+/* What the row names; if it names nothing, an uplink serves all, since the network's own servers
+ * and routers are behind it, and other ports nothing. */
+static uint8_t read_services(const struct cordonrec_port *row)
+{
+	uint8_t serves = 0;
+
+	if (row->n_serves == 0)
+		return strcmp(row->role, "uplink") ? 0 : SERVICE_DHCP | SERVICE_ROUTER;
+	for (size_t i = 0; i < row->n_serves; i++) {
+		if (!strcmp(row->serves[i], "dhcp"))
+			serves |= SERVICE_DHCP;
+		else if (!strcmp(row->serves[i], "router"))
+			serves |= SERVICE_ROUTER;
+	}
+	return serves;
+}
+
 struct port_settings *config_port_settings(
 	const struct cordonrec_port *row, uint32_t capacity, char **error)
 {
@@ -109,6 +127,7 @@ struct port_settings *config_port_settings(
 			 : !strcmp(row->role, "internal") ? PORT_INTERNAL
 							  : PORT_VNIC;
 	settings->spoof_guard = row->n_spoof_guard ? row->spoof_guard[0] : !uplink;
+	settings->serves = read_services(row);
 	settings->mac_limit = limit(row, "macs", uplink ? 0 : MAC_LIMIT_DEFAULT);
 	settings->storm_limit = limit(row, "storm-pps", STORM_LIMIT_DEFAULT);
 	settings->connection_limit = limit(row, "connections", 0);
@@ -148,6 +167,7 @@ static char *describe(const struct cordonrec_port *row)
 	put_texts(&text, row->macs, row->n_macs);
 	put_texts(&text, row->addresses, row->n_addresses);
 	put_texts(&text, row->tags, row->n_tags);
+	put_texts(&text, row->serves, row->n_serves);
 	ds_put_format(&text, " %d %d %d", row->n_spoof_guard ? row->spoof_guard[0] : -1,
 		network && network->n_vlan ? (int)network->vlan[0] : -1,
 		network && network->n_vni ? (int)network->vni[0] : -1);

@@ -56,6 +56,8 @@
 	X(DROP_SPOOFED_ADDRESS, "spoofed-address", "source address is not the vNIC's")             \
 	X(DROP_SPOOFED_ARP, "spoofed-arp", "ARP sender is not the vNIC")                           \
 	X(DROP_SPOOFED_ND, "spoofed-nd", "neighbour discovery or redirect in another's name")      \
+	X(DROP_ROUTER_ADVERTISEMENT, "router-advertisement", "from a port that serves no router")  \
+	X(DROP_DHCP_SERVER, "dhcp-server", "DHCP answer from a port that does not serve DHCP")     \
 	X(DROP_RESERVED_MULTICAST, "reserved-multicast", "link-local protocol of switches")        \
 	/* Fragments and related errors. */                                                        \
 	X(DROP_FRAGMENT_NO_FIRST, "fragment-no-first", "fragment whose first one was not seen")    \

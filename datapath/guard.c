@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The spoof guard at the switch's ports: spoof.c's rules with what the configuration says of the
- * port, and of who else owns an address.  Called on the miss path, by workers.
+ * The guards at the switch's ports: the rules of spoof.c and service_guard.c with what the
+ * configuration says of the port, and of who else owns an address.  Called on the miss path, by
+ * workers.
  */
 #include <config.h>
 
+#include "datapath/service_guard.h"
 #include "datapath/spoof.h"
 #include "datapath/switch.h"
 
@@ -63,7 +65,8 @@ enum drop_reason guard_check(
 		if (reason != DROP_NONE)
 			return reason;
 	}
-	return check_owner(context, endpoints);
+	enum drop_reason reason = service_guard(settings->serves, context->packet);
+	return reason != DROP_NONE ? reason : check_owner(context, endpoints);
 }
 
 bool guard_passes_answer(const struct packet_context *context, const struct endpoint_map *endpoints,
@@ -79,5 +82,6 @@ bool guard_passes_answer(const struct packet_context *context, const struct endp
 		if (!spoof_may_send(&binding, context->data, address))
 			return false;
 	}
-	return may_speak_for(endpoints, out, settings, address);
+	return service_passes_answer(settings->serves, context->packet) &&
+	       may_speak_for(endpoints, out, settings, address);
 }

@@ -494,9 +494,10 @@ void miss_handle(struct packet_context *context, uint32_t flow)
 			return;
 		}
 	}
+	miss.signalling = signalling_of(&miss);
 	if (context->packet->flags & PACKET_ICMP_ERROR)
 		icmp_error_handle(&miss);
-	else if (context->packet->flags & PACKET_GROUP || signalling_is(context))
+	else if (context->packet->flags & PACKET_GROUP || miss.signalling != SIGNALLING_NONE)
 		miss_send_to_allowed(&miss);
 	else
 		handle_connection(&miss, flow);

@@ -15,6 +15,13 @@
 
 #include "datapath/switch.h"
 
+/* What the network itself does not work without. */
+enum signalling {
+	SIGNALLING_NONE,
+	SIGNALLING_TO_ALL,     /* Passes between all but quarantined ports, whatever the rules. */
+	SIGNALLING_TO_SERVERS, /* A DHCP request: likewise, to ports only that serve DHCP. */
+};
+
 /* What the stages of one miss hand to each other. */
 struct miss {
 	struct packet_context *context;
@@ -24,6 +31,7 @@ struct miss {
 	uint32_t mirror_hash;
 	struct program built;
 	struct forwarding forwarding;
+	enum signalling signalling; /* signalling_of(), once the outputs are known. */
 };
 
 static inline bool miss_is_uplink(const struct port *port)
@@ -73,6 +81,17 @@ void miss_decide_again(const struct miss *miss, uint32_t flow, struct verdict *v
 
 /* May the packet begin a connection in the place of the one that `flow` is of? */
 enum drop_reason miss_may_begin_again(const struct miss *miss, uint32_t flow);
+
+/* --- signalling.c --------------------------------------------------------------------------- */
+
+/* ARP, neighbour discovery, reports of multicast membership, the announcement of a guest that has
+ * moved (RARP), and DHCP where a port serves it.  The guards have read what they say.  They make no
+ * connection, since the next one may say something else.  What is not written as its RFC demands
+ * (RFC 4861, 6.1 and 7.1: hop limit 255; RFC 3376, 4 and RFC 3810, 5: to a group, hop limit 1) is
+ * traffic like any other. */
+enum signalling signalling_of(const struct miss *miss);
+
+bool signalling_serves_dhcp(const struct port *port);
 
 /* --- miss_output.c -------------------------------------------------------------------------- */
 

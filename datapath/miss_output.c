@@ -22,11 +22,13 @@ static void decide_signalling(
 	*verdict = (struct verdict){.action = ZONE_ALLOW};
 	if (miss_is_quarantined(miss, miss->context->in) || miss_is_quarantined(miss, out))
 		*verdict = (struct verdict){.action = ZONE_DENY, .quarantined = true};
+	else if (miss->signalling == SIGNALLING_TO_SERVERS && !signalling_serves_dhcp(out))
+		*verdict = (struct verdict){.action = ZONE_DENY}; /* It is not asked. */
 }
 
 void miss_decide_output(const struct miss *miss, const struct port *out, struct verdict *verdict)
 {
-	if (signalling_is(miss->context))
+	if (miss->signalling != SIGNALLING_NONE)
 		decide_signalling(miss, out, verdict);
 	else
 		verdict_decide(miss->endpoints, miss->context->in, out, &miss->context->packet->key,

@@ -42,6 +42,7 @@ struct port_settings {
 	uint16_t vlan;		    /* Access VLAN, or a trunk's native one; 0: untagged network. */
 	uint64_t trunks[4096 / 64]; /* Bit per VLAN id. */
 	bool spoof_guard;	    /* On for vNICs and internal ports unless switched off. */
+	uint8_t serves;		    /* enum service: see service_guard.h. */
 	size_t n_macs;
 	uint8_t (*macs)[6];
 	size_t n_addresses;

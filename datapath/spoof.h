@@ -30,7 +30,6 @@ struct spoof_binding {
 	size_t n_macs; /* 0: any. */
 	const struct in6_addr *addresses;
 	size_t n_addresses; /* 0: any. */
-	bool routes;	    /* It may advertise routers and redirect. */
 };
 
 /* DROP_NONE, or DROP_SPOOFED_MAC, _ADDRESS, _ARP or _ND, or DROP_ICMP_SHORT for a neighbour

@@ -401,16 +401,6 @@ enum drop_reason guard_check(
 bool guard_passes_answer(const struct packet_context *context, const struct endpoint_map *endpoints,
 	const struct port *out);
 
-/* --- signalling.c --------------------------------------------------------------------------- */
-
-/* True for what a network does not work at all without: ARP, neighbour discovery, reports of
- * multicast membership, and the announcement of a guest that has moved (RARP).  They pass between
- * all but quarantined ports, whatever the rules; the spoof guard has read what they say.  They make
- * no connection, since the next one may say something else.  What is not written as its RFC demands
- * (RFC 4861, 6.1 and 7.1: hop limit 255; RFC 3376, 4 and RFC 3810, 5: to a group, hop limit 1) is
- * traffic like any other. */
-bool signalling_is(const struct packet_context *context);
-
 /* --- forward.c: which ports a frame leaves by ----------------------------------------------- */
 
 /* Where a frame is to go, before the zones are asked. */

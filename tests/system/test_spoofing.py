@@ -91,7 +91,7 @@ FROM_THE_VNIC = [
      lambda s: nd(s, ICMPv6ND_NA(tgt=s.liar.ipv6, R=0, S=0, O=1) / ICMPv6NDOptDstLLAddr(lladdr=s.victim.mac))),
     ("nd-solicitation-with-another-mac", "spoofed-nd",
      lambda s: nd(s, ICMPv6ND_NS(tgt=s.peer.ipv6) / ICMPv6NDOptSrcLLAddr(lladdr=s.victim.mac))),
-    ("router-advertisement", "spoofed-nd",
+    ("router-advertisement", "router-advertisement",
      lambda s: nd(s, ICMPv6ND_RA() / ICMPv6NDOptSrcLLAddr(lladdr=s.liar.mac), source="fe80::ff:fe00:1")),
     ("nd-redirect", "spoofed-nd", lambda s: nd(s, ICMPv6ND_Redirect(tgt=s.liar.ipv6, dst=s.victim.ipv6))),
     ("icmp-redirect", "spoofed-nd",

@@ -234,6 +234,7 @@ static void test_port_columns(void **state)
 	change = port_change("web1");
 	change.addresses = "";
 	change.trunks = "10,20-22";
+	change.serves = "router,dhcp,router";
 	change.vlan_mode = "trunk";
 	change.network = "";
 	change.mac_limit = 0;
@@ -242,6 +243,9 @@ static void test_port_columns(void **state)
 	assert_int_equal(port->n_addresses, 0);
 	assert_int_equal(port->n_macs, 2);
 	assert_int_equal(port->n_trunks, 4);
+	assert_int_equal(port->n_serves, 2);
+	assert_string_equal(port->serves[0], "dhcp");
+	assert_string_equal(port->serves[1], "router");
 	assert_string_equal(port->vlan_mode, "trunk");
 	assert_null(port->network);
 	assert_int_equal(port->n_limits, 2);
@@ -255,6 +259,7 @@ static void test_port_columns(void **state)
 /* What must be refused, and which word the message must hold. */
 static const struct refused {
 	const char *why, *type, *role, *macs, *addresses, *tags, *trunks, *options, *network;
+	const char *serves;
 	enum model_result result;
 	const char *word;
 } refused[] = {
@@ -281,6 +286,8 @@ static const struct refused {
 	{.why = "tag value", .tags = "tier=", .result = MODEL_INVALID, .word = "'tier='"},
 	{.why = "tag space", .tags = "tier=w b", .result = MODEL_INVALID, .word = "KEY=VALUE"},
 	{.why = "trunk", .trunks = "10,4095", .result = MODEL_INVALID, .word = "'4095'"},
+	{.why = "service", .serves = "dhcp,dns", .result = MODEL_INVALID, .word = "'dns'"},
+	{.why = "none and", .serves = "none,dhcp", .result = MODEL_INVALID, .word = "'none'"},
 	{.why = "range", .trunks = "30-20", .result = MODEL_INVALID, .word = "'30-20'"},
 	{.why = "trunk rest", .trunks = "30x", .result = MODEL_INVALID, .word = "'30x'"},
 	{.why = "option", .options = "queues", .result = MODEL_INVALID, .word = "KEY=VALUE"},
@@ -299,6 +306,7 @@ static void check_refused(struct model *model, const struct refused *row)
 	change.addresses = row->addresses;
 	change.tags = row->tags;
 	change.trunks = row->trunks;
+	change.serves = row->serves;
 	change.options = row->options;
 	change.network = row->network;
 	if (model_port_add(model, &change, &error) != row->result ||
