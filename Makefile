@@ -65,7 +65,8 @@ DATAPATH := $(addprefix datapath/,$(addsuffix .c, \
 	offload offload_shape offload_cut drop \
 	miss guard spoof service_guard checksum fragment signalling forward mac_table icmp_error verdict miss_output miss_program quota expectation related reject \
 	event log_account log_thread sweep conn_file conn_adopt \
-	config config_policy policy_intent policy_compiler wall_clock config_zones policy_return config_port status control control_conn control_plan inject telemetry \
+	config config_policy policy_intent policy_compiler wall_clock config_zones policy_return config_port status control control_conn control_plan \
+	trace trace_conn trace_zones trace_output trace_words control_trace inject telemetry \
 	dpdk buffers options))
 DATAPATH_MAIN := datapath/main.c
 
@@ -84,6 +85,7 @@ MODEL := $(addprefix controller/,$(addsuffix .c, \
 CLI := $(addprefix cli/,$(addsuffix .c, \
 	parse commands help complete \
 	up down process status port port_list network zone policy policy_document policy_apply policy_history policy_plan policy_impact policy_diff revision endpoints conn log log_options log_record mac drops worker \
+	trace trace_options trace_packet trace_pcap trace_story \
 	ask table text json))
 CLI_MAIN := cli/main.c
 
@@ -171,7 +173,7 @@ $(OUT)/cordon-switchd: $(call objects,$(DATAPATH_MAIN) $(THREAD_SANITIZED)) $(OU
 	$(call say,LD,$@) $(LINK) $^ $(OVS_LIBS) $(DPDK_LIBS) $(ZONES_LIBS) -lm -lpthread $(LINKED)
 
 $(OUT)/cordon: $(call objects,$(CLI_MAIN)) $(OUT)/libcli.a $(OUT)/libmodel.a $(OUT)/libzones.a
-	$(call say,LD,$@) $(LINK) $^ $(OVS_LIBS) $(ZONES_LIBS) -lm -lpthread $(LINKED)
+	$(call say,LD,$@) $(LINK) $^ $(OVS_LIBS) $(ZONES_LIBS) -lpcap -lm -lpthread $(LINKED)
 
 $(SCHEMA): controller/cordon.ovsschema
 	@mkdir -p $(@D) && cp $< $@
@@ -253,7 +255,7 @@ $(call unit_programs,$(UNIT_CLI)): $(OUT)/libcli.a
 $(call unit_programs,$(UNIT_DPDK)): $(OUT)/libdatapath.a
 $(call unit_programs,$(UNIT_CLI) $(UNIT_MODEL) $(UNIT_DPDK)): $(OUT)/libmodel.a
 $(call unit_programs,$(UNIT)): $(OUT)/libcore.a $(OUT)/libzones.a
-$(call unit_programs,$(filter-out $(UNIT_DPDK),$(UNIT_CLI) $(UNIT_MODEL))): UNIT_LIBS = $(OVS_LIBS)
+$(call unit_programs,$(filter-out $(UNIT_DPDK),$(UNIT_CLI) $(UNIT_MODEL))): UNIT_LIBS = $(OVS_LIBS) -lpcap
 $(call unit_programs,$(UNIT_DPDK)): UNIT_LIBS = $(OVS_LIBS) $(DPDK_LIBS)
 
 # Fuzz targets: clang's, with the rooms' sources instrumented for it.

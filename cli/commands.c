@@ -137,6 +137,19 @@ const struct cli_command cli_commands[] = {
 	{"drops", NULL, "[PORT]", cli_drops, cli_drops_options, "why packets were dropped",
 		"Every reason for which the switch drops packets has a name; those that have not\n"
 		"occurred are left out unless --all is given."},
+	{"trace", NULL, "PORT", cli_trace, cli_trace_options,
+		"what would become of a packet from a port, and why",
+		"Tells each step that the packet would take through the switch, down to the rule\n"
+		"that decides, and changes nothing.  The sender is the port, by its own MAC and\n"
+		"address; the receiver's MAC is that of the port which has the address.  With\n"
+		"--send the packet is sent for real as well, as if it had come in by the port, "
+		"and\n"
+		"what happened is told beside what was foretold.\n\n"
+		"  cordon trace web1 --to 10.0.0.12 --tcp 5432\n"
+		"  cordon trace web1 --to 2001:db8::12 --udp 53 --payload 40\n"
+		"  cordon trace up0 --from 192.0.2.1 --mac-from 00:00:5e:00:53:01 --to 10.0.0.11\n"
+		"  cordon trace web1 --pcap refused.pcap --frame 3\n"
+		"  cordon trace web1 --to 10.0.0.12 --tcp 5432 --send --wait 3"},
 	{"worker", "list", NULL, cli_worker_list, NULL, "the workers, and the queues they poll",
 		NULL},
 	{"version", NULL, NULL, cli_version, NULL, "versions of this program and of the switch",

@@ -242,6 +242,7 @@ enum cli_status cli_log_follow(struct cli *cli);
 enum cli_status cli_log_summary(struct cli *cli);
 enum cli_status cli_mac_list(struct cli *cli);
 enum cli_status cli_drops(struct cli *cli);
+enum cli_status cli_trace(struct cli *cli);
 enum cli_status cli_worker_list(struct cli *cli);
 enum cli_status cli_version(struct cli *cli);
 enum cli_status cli_help(struct cli *cli);
@@ -257,6 +258,6 @@ extern const struct cli_option cli_policy_plan_options[];
 extern const struct cli_option cli_conn_list_options[], cli_conn_flush_options[];
 extern const struct cli_option cli_log_list_options[], cli_log_follow_options[];
 extern const struct cli_option cli_log_summary_options[];
-extern const struct cli_option cli_drops_options[];
+extern const struct cli_option cli_drops_options[], cli_trace_options[];
 
 #endif

@@ -462,4 +462,5 @@ void control_register(struct config *config)
 	unixctl_command_register("exit", "", 0, 0, quit, config);
 	control_conn_register(config);
 	control_plan_register(config);
+	control_trace_register(config);
 }

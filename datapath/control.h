@@ -19,7 +19,11 @@ const char *control_port_name(const struct cordon_switch *sw, uint16_t number);
 /* All drops since the start, by reason. */
 void control_sum_drops(struct cordon_switch *sw, uint64_t drops[DROP_N_REASONS]);
 
+/* "ESTABLISHED", "UNANSWERED", "DENIED"... */
+const char *control_conn_state(const struct conn *conn);
+
 void control_conn_register(struct config *config);
+void control_trace_register(struct config *config);
 
 /* --- control_plan.c: live connections under another policy ---------------------------------- */
 

@@ -65,7 +65,7 @@ static const char *conn_verdict_name(const struct conn *conn)
 		       : "";
 }
 
-static const char *conn_state(const struct conn *conn)
+const char *control_conn_state(const struct conn *conn)
 {
 	uint8_t flags = atomic_load(&conn->flags);
 
@@ -132,7 +132,7 @@ static bool matches(const struct conn_list *list, const struct flow *flow, const
 	if (filter->zone && !zone_is(list->policy, atomic_load(&conn->source_zone), filter->zone) &&
 		!zone_is(list->policy, atomic_load(&conn->destination_zone), filter->zone))
 		return false;
-	if (filter->state && strcasecmp(filter->state, conn_state(conn)))
+	if (filter->state && strcasecmp(filter->state, control_conn_state(conn)))
 		return false;
 	return !filter->verdict || !strcasecmp(filter->verdict, conn_verdict_name(conn));
 }
@@ -209,7 +209,7 @@ static struct json *describe(const struct conn_list *list, uint32_t number)
 	uint64_t started = conn->start_ns / 1000000000u, now = (uint64_t)time(NULL);
 
 	put_integer(object, "id", number);
-	json_object_put_string(object, "state", conn_state(conn));
+	json_object_put_string(object, "state", control_conn_state(conn));
 	json_object_put_string(object, "verdict", conn_verdict_name(conn));
 	put_addresses(object, &flow->key);
 	json_object_put_string(object, "in_port", control_port_name(sw, flow->key.in_port));

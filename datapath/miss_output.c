@@ -49,15 +49,15 @@ void miss_log_denial(const struct miss *miss, const struct verdict *verdict, uin
 		event_packet(miss->context, LOG_DENIED, miss_denial_reason(verdict), verdict, out);
 }
 
-void miss_send_to_allowed(const struct miss *miss)
+size_t miss_allowed_actions(const struct miss *miss, struct action actions[2 * PORTS_MAX],
+	struct verdict *denial, uint16_t *denied_at)
 {
-	struct packet_context *context = miss->context;
-	struct action actions[2 * PORTS_MAX];
+	const struct packet_context *context = miss->context;
 	bool tagged = context->packet->flags & PACKET_TAGGED;
-	struct verdict verdict = {0}, denial = {0};
-	uint16_t denied_at = 0;
+	struct verdict verdict = {0};
 	size_t n = 0;
 
+	*denied_at = 0;
 	for (uint16_t i = 0; i < miss->forwarding.n_outputs; i++) {
 		const struct port *out =
 			switch_port(context->worker->sw, miss->forwarding.outputs[i]);
@@ -66,13 +66,24 @@ void miss_send_to_allowed(const struct miss *miss)
 			continue;
 		miss_decide_output(miss, out, &verdict);
 		if (verdict.action != ZONE_ALLOW) {
-			denial = verdict;
-			denied_at = out->number;
+			*denial = verdict;
+			*denied_at = out->number;
 			continue;
 		}
 		n += forward_output_actions(
 			out, context->packet->key.net & 0xfff, &tagged, actions + n);
 	}
+	return n;
+}
+
+void miss_send_to_allowed(const struct miss *miss)
+{
+	struct packet_context *context = miss->context;
+	struct action actions[2 * PORTS_MAX];
+	struct verdict denial = {0};
+	uint16_t denied_at;
+	size_t n = miss_allowed_actions(miss, actions, &denial, &denied_at);
+
 	if (n != 0) {
 		actions_run(context->worker, actions, n, context->frame);
 		return;

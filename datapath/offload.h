@@ -43,6 +43,10 @@ bool offload_note_partial_checksum(struct rte_mbuf *frame, const struct packet *
  * then treated as it is. */
 void offload_note_guest_request(struct rte_mbuf *frame, const struct virtio_net_hdr *request);
 
+/* True if a frame that is not to be cut is within the MTU, which does not count Ethernet's header
+ * and tags. */
+bool offload_fits(const struct rte_mbuf *frame, uint16_t mtu);
+
 /* Shapes `n` frames for a port with `offloads`: fills checksums, cuts large frames, and makes
  * chains contiguous, as far as the port needs it.  Writes the result, in order, to `out`, which has
  * room for `n_out`, at least OFFLOAD_PIECES_MAX.  Frames that could not be shaped are freed and

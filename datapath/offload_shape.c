@@ -75,13 +75,20 @@ drop:
 	return NULL;
 }
 
+bool offload_fits(const struct rte_mbuf *frame, uint16_t mtu)
+{
+	uint32_t bytes = rte_pktmbuf_pkt_len(frame);
+
+	return bytes - RTE_MIN(offload_ethernet_bytes(frame), bytes) <= mtu;
+}
+
 /* Shapes one frame into out[].  Returns how many frames that makes; 0 with *reason set if none. */
 static uint16_t shape_one(const struct shape *shape, struct rte_mbuf *frame, struct rte_mbuf **out,
 	enum drop_reason *reason)
 {
 	uint16_t l2 = offload_ethernet_bytes(frame);
 	bool is_large = frame->ol_flags & OFFLOAD_CUT;
-	uint32_t largest = rte_pktmbuf_pkt_len(frame) - RTE_MIN(l2, rte_pktmbuf_pkt_len(frame));
+	bool fits = offload_fits(frame, shape->mtu);
 	struct layers layers;
 	bool unfinished = frame->ol_flags & OFFLOAD_FLAGS;
 
@@ -100,9 +107,9 @@ static uint16_t shape_one(const struct shape *shape, struct rte_mbuf *frame, str
 		return n;
 	}
 	if (is_large)
-		largest = frame->l3_len + frame->l4_len + frame->tso_segsz;
+		fits = (uint32_t)frame->l3_len + frame->l4_len + frame->tso_segsz <= shape->mtu;
 	*reason = DROP_OUTPUT_MTU;
-	if (largest > shape->mtu)
+	if (!fits)
 		goto drop;
 	*reason = DROP_NO_BUFFER;
 	if (!(shape->offloads & PORT_TX_COPIES) && refers_to_guest(frame)) {

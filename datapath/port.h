@@ -180,6 +180,13 @@ void port_count_injected(struct port *port, uint16_t queue, const struct rte_mbu
 void port_tx(struct port *port, const struct port_environment *environment, unsigned int worker,
 	struct rte_mbuf **frames, uint16_t n, uint64_t drops[DROP_N_REASONS]);
 
+/* True if port_tx() gives frames to the back end, and does not drop them because it is down. */
+static inline bool port_can_send(const struct port *port)
+{
+	return atomic_load_explicit(&port->running, memory_order_acquire) &&
+	       atomic_load_explicit(&port->link_up, memory_order_relaxed);
+}
+
 /* True if port_notify() is owed after rx or tx. */
 static inline bool port_wants_notify(const struct port *port)
 {
