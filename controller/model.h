@@ -93,7 +93,8 @@ struct model_policy_pending {
 /* What waits for confirmation.  False, and nothing in *pending, if nothing does. */
 bool model_policy_pending(struct model *model, struct model_policy_pending *pending);
 
-/* The newest revision, if it was not confirmed in time, so that another one is in force; else NULL. */
+/* The newest revision, if it was not confirmed in time, so that another one is in force; else NULL.
+ */
 const struct cordonrec_policy_revision *model_policy_returned(struct model *model);
 
 /* The revision that is to be in force at this moment; 0: none.  Not that of the root row if that

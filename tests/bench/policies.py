@@ -47,8 +47,13 @@ def rule(draw, number, zones):
             f"action: {action}, log: session}}\n")
 
 
-def many_rules(rules):
-    """A policy of so many rules; the same one every time."""
+def deny_service(service):
+    """A rule before the one that allows the guests' traffic."""
+    return f"  - {{id: denied, from: left, to: right, service: {service}, action: deny}}\n"
+
+
+def many_rules(rules, more=""):
+    """A policy of so many rules; the same one every time.  `more` stands before the last of them."""
     draw = random.Random(rules)
     zones = zone_names(rules)
     parts = [HEAD, *(f"  {zone}: {{match: zone={zone}}}\n" for zone in zones), "policies:\n"]
@@ -57,4 +62,4 @@ def many_rules(rules):
             tier = TIERS[number // (rules // len(TIERS) + 1)]
             parts.append(f"- id: of-{tier}\n  tier: {tier}\n  rules:\n")
         parts.append(rule(draw, number, zones))
-    return "".join([*parts, LAST_RULE, TAIL])
+    return "".join([*parts, more, LAST_RULE, TAIL])
