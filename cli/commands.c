@@ -49,8 +49,10 @@ const struct cli_command cli_commands[] = {
 		"  cordon port add veth0 --type kernel --device veth0 --tag tier=db\n"
 		"  cordon port add up0 --type dpdk --devargs 0000:03:00.0 --role uplink"},
 	{"port", "set", "NAME", cli_port_set, cli_port_set_options, "change a port",
-		"Only what is named changes.  \"\" empties a list; 0 removes a limit.\n\n"
-		"  cordon port set web1 --tag tier=web,stage=test --connection-limit 10000"},
+		"Only what is named changes.  \"\" empties a list; a limit of 0 is none, and\n"
+		"`default` what holds if nobody has set one.\n\n"
+		"  cordon port set web1 --tag tier=web,stage=test --connection-limit 10000\n"
+		"  cordon port set web1 --connection-limit default"},
 	{"port", "del", "NAME", cli_port_delete, NULL, "unplug a port",
 		"Its connections end, and are logged as ended."},
 	{"port", "list", NULL, cli_port_list, cli_port_list_options, "all ports of the host", NULL},
@@ -65,6 +67,14 @@ const struct cli_command cli_commands[] = {
 
 	{"zone", "list", NULL, cli_zone_list, NULL, "the zones and who is in them", NULL},
 	{"zone", "show", "ZONE", cli_zone_show, NULL, "everything about one zone", NULL},
+
+	{"limit", "list", NULL, cli_limit_list, cli_limit_list_options,
+		"what ports, zones and rules have open, and may",
+		"Ports that nobody has set a limit for, and that have nothing open, are left out\n"
+		"unless --all is given.  `refused` counts since the zone or rule was first used.\n"
+		"`from outside` is what uplinks have opened to a port, which counts apart.\n\n"
+		"  cordon limit list\n"
+		"  cordon limit list --kind rule"},
 
 	{"policy", "check", "FILE", cli_policy_check, NULL, "read a policy, and change nothing",
 		"Names every error with line and column.  Needs neither switch nor database."},

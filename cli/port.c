@@ -32,9 +32,10 @@
 		{"ingress-kbps", 0, "N", "limit on what it sends, kbit/s; 0: none"},               \
 		{"mac-limit", 0, "N", "MACs learned behind it; 0: none"},                          \
 		{"storm-limit", 0, "N", "flooded frames/s let in; 0: none"},                       \
-		{"connection-limit", 0, "N", "connections it may open; 0: none"},                  \
+		{"connection-limit", 0, "N", "connections that it opens; 0: none"},                \
+		{"half-open-limit", 0, "N", "of them unanswered; 0: none"},                        \
 	{                                                                                          \
-		"half-open-limit", 0, "N", "of them unanswered; 0: none"                           \
+		"new-connection-limit", 0, "N", "of them new in a second; 0: none"                 \
 	}
 
 const struct cli_option cli_port_add_options[] = {
@@ -125,14 +126,26 @@ static const char *merged_options(
 	return cli_keep(cli, ds_steal_cstr(&list));
 }
 
+/* A number, or "default". */
+static bool read_limit(struct cli *cli, const char *name, int64_t *value)
+{
+	const char *text = cli_option(cli, name);
+
+	if (text && !strcmp(text, "default")) {
+		*value = MODEL_LIMIT_DEFAULT;
+		return true;
+	}
+	return cli_option_number(cli, name, 0, UINT32_MAX, value);
+}
+
 static bool read_limits(struct cli *cli, struct model_port_change *change)
 {
-	return cli_option_number(cli, "ingress-kbps", 0, UINT32_MAX, &change->ingress_kbps) &&
-	       cli_option_number(cli, "mac-limit", 0, UINT32_MAX, &change->mac_limit) &&
-	       cli_option_number(cli, "storm-limit", 0, UINT32_MAX, &change->storm_pps) &&
-	       cli_option_number(
-		       cli, "connection-limit", 0, UINT32_MAX, &change->connection_limit) &&
-	       cli_option_number(cli, "half-open-limit", 0, UINT32_MAX, &change->half_open_limit);
+	return read_limit(cli, "ingress-kbps", &change->ingress_kbps) &&
+	       read_limit(cli, "mac-limit", &change->mac_limit) &&
+	       read_limit(cli, "storm-limit", &change->storm_pps) &&
+	       read_limit(cli, "connection-limit", &change->connection_limit) &&
+	       read_limit(cli, "half-open-limit", &change->half_open_limit) &&
+	       read_limit(cli, "new-connection-limit", &change->new_connection_limit);
 }
 
 static bool read_change(struct cli *cli, struct model_port_change *change)
@@ -160,6 +173,7 @@ static bool read_change(struct cli *cli, struct model_port_change *change)
 		.storm_pps = -1,
 		.connection_limit = -1,
 		.half_open_limit = -1,
+		.new_connection_limit = -1,
 	};
 	return read_limits(cli, change);
 }

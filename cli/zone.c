@@ -58,6 +58,19 @@ static enum cli_status say_unknown_zone(struct cli *cli, const struct json *zone
 	return CLI_NOT_FOUND;
 }
 
+/* What its members have open, and what they may. */
+static void print_limits(struct cli *cli, const struct json *limits)
+{
+	if (!limits)
+		return;
+	cli_print_member(cli, limits, "connections", "connections", CLI_COUNT);
+	cli_print_member(cli, limits, "  at most", "max_connections", CLI_COUNT);
+	cli_print_member(cli, limits, "half-open", "half_open", CLI_COUNT);
+	cli_print_member(cli, limits, "  at most", "max_half_open", CLI_COUNT);
+	cli_print_member(cli, limits, "new a second, at most", "max_new_per_second", CLI_COUNT);
+	cli_print_member(cli, limits, "refused", "refused", CLI_COUNT);
+}
+
 static void print_zone(struct cli *cli, const struct json *zone)
 {
 	fprintf(cli->out, "%szone %s%s\n", cli_colour_start(cli, CLI_BOLD),
@@ -66,6 +79,9 @@ static void print_zone(struct cli *cli, const struct json *zone)
 	cli_print_member(cli, zone, "match", "match", CLI_AUTO);
 	cli_print_member(cli, zone, "prefixes", "prefixes", CLI_AUTO);
 	cli_print_member(cli, zone, "among its own", "intra", CLI_STATE);
+	if (cli_json_true(zone, "pickup"))
+		cli_print_member(cli, zone, "pickup", "pickup", CLI_AUTO);
+	print_limits(cli, cli_json_member(zone, "limits"));
 	cli_print_member(cli, zone, "endpoints", "endpoints", CLI_AUTO);
 	cli_print_member(cli, zone, "conflicts", "conflicts", CLI_AUTO);
 }

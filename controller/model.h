@@ -54,7 +54,8 @@ enum model_result model_initialize(
 
 /* What `cordon port add|set` may say.  A NULL string or a negative number leaves the column as it
  * is (its default, on adding).  Lists are comma-separated; "" empties them, and a limit of 0 is
- * none.  Within an option's value, a comma is written "\,".
+ * none, or MODEL_LIMIT_DEFAULT: what the switch does if nobody says anything.  Within an option's
+ * value, a comma is written "\,".
  *
  * Defaults: role by type (dpdk and vxlan: uplink; internal: internal; else vnic); VLAN mode trunk
  * for an uplink or where trunks are given, else access.  A trunk without trunks carries all VLANs.
@@ -68,7 +69,10 @@ struct model_port_change {
 	const char *serves; /* "dhcp", "router", both, or "none"; "": as its role has it. */
 	int spoof_guard; /* 0, 1, or -1. */
 	int64_t ingress_kbps, mac_limit, storm_pps, connection_limit, half_open_limit;
+	int64_t new_connection_limit; /* In a second. */
 };
+
+enum { MODEL_LIMIT_DEFAULT = -2 };
 
 enum model_result model_port_add(
 	struct model *model, const struct model_port_change *change, struct model_error *error);

@@ -92,6 +92,7 @@ static bool check_limits(const struct model_port_change *change, struct model_er
 		{"storm limit (frames/s)", change->storm_pps},
 		{"connection limit", change->connection_limit},
 		{"half-open limit", change->half_open_limit},
+		{"limit on new connections a second", change->new_connection_limit},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(limits); i++) {
@@ -211,8 +212,8 @@ static int64_t free_number(struct model *model, const struct cordonrec_host *hos
 
 /* --- Writing -------------------------------------------------------------------------------- */
 
-/* A limit that was given replaces the row's.  0 is written too: without a value, the switch has
- * defaults of its own. */
+/* A limit that was given replaces the row's, and "default" takes it away.  0 is written too:
+ * without a value, the switch has defaults of its own. */
 static void write_limits(const struct cordonrec_port *port, const struct model_port_change *change)
 {
 	const struct {
@@ -224,11 +225,14 @@ static void write_limits(const struct cordonrec_port *port, const struct model_p
 		{"storm-pps", change->storm_pps},
 		{"connections", change->connection_limit},
 		{"half-open", change->half_open_limit},
+		{"new-per-second", change->new_connection_limit},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(limits); i++) {
 		if (limits[i].value >= 0)
 			cordonrec_port_update_limits_setkey(port, limits[i].key, limits[i].value);
+		else if (limits[i].value == MODEL_LIMIT_DEFAULT)
+			cordonrec_port_update_limits_delkey(port, limits[i].key);
 	}
 }
 

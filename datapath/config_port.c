@@ -53,6 +53,15 @@ static uint32_t limit(const struct cordonrec_port *row, const char *key, uint32_
 	return otherwise;
 }
 
+static bool is_limited(const struct cordonrec_port *row, const char *key)
+{
+	for (size_t i = 0; i < row->n_limits; i++) {
+		if (!strcmp(row->key_limits[i], key))
+			return true;
+	}
+	return false;
+}
+
 static bool read_macs(
 	const struct cordonrec_port *row, struct port_settings *settings, char **error)
 {
@@ -131,7 +140,9 @@ struct port_settings *config_port_settings(
 	settings->mac_limit = limit(row, "macs", uplink ? 0 : MAC_LIMIT_DEFAULT);
 	settings->storm_limit = limit(row, "storm-pps", STORM_LIMIT_DEFAULT);
 	settings->connection_limit = limit(row, "connections", 0);
+	settings->half_open_is_default = !is_limited(row, "half-open");
 	settings->half_open_limit = limit(row, "half-open", capacity / 4);
+	settings->new_per_second_limit = limit(row, "new-per-second", 0);
 	settings->ingress_rate_bps = UINT64_C(1000) * limit(row, "ingress-kbps", 0);
 	settings->vm_id = xstrdup(row->vm_id);
 	settings->vm_name = xstrdup(row->vm_name);

@@ -223,6 +223,8 @@ void config_zones_swap(struct config *config, struct zone_policy *policy)
 	zone_endpoints(config->endpoints, policy, &zoned);
 	keep_policy(config, policy);
 	put_into_force(config, &zoned, policy);
+	if (config->n_kept == 1) /* What a former process has left, counts from the start. */
+		connection_limits_adopt(config->sw, atomic_load(&config->sw->endpoints));
 	zoned_endpoints_destroy(&zoned);
 }
 

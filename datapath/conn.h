@@ -88,6 +88,10 @@ enum conn_flags {
 	CONN_SERVER_OPENS = 1 << 6, /* ...and whose server opened this one. */
 };
 
+/* In conn.quota_port: it came from outside, and counts among what is opened to that port.  Without
+ * it, among what that port opens. */
+enum { CONN_QUOTA_INBOUND = 1 << 15 };
+
 /* What the two directions share.  96 bytes. */
 struct conn {
 	struct conn_direction dir[2]; /* [0]: as the initiator sends. */
@@ -102,8 +106,12 @@ struct conn {
 	_Atomic uint8_t flags;	     /* enum conn_flags; any thread, atomic or/and. */
 	_Atomic uint8_t icmp_type;   /* Of the first packet, as is icmp_code; as start_ns. */
 	_Atomic uint16_t out_port;   /* The responder's port; 0 if not known. */
-	_Atomic uint16_t quota_port; /* Whose quota it counts in. */
+	_Atomic uint16_t quota_port; /* Whose quota it counts in; see CONN_QUOTA_INBOUND. */
 	_Atomic uint8_t icmp_code;
+	/* What it counts in by its rule and zone: of the process, not of the file.  Written under
+	 * conn_lock(); see connection_limits.c. */
+	_Atomic uint8_t limits_half_open; /* 1: as a half-open connection too. */
+	_Atomic uint16_t limits;	  /* The set of limits.h; 0: none. */
 } __attribute__((aligned(32)));
 
 _Static_assert(sizeof(struct flow) == CONN_CACHE_LINE, "a flow is one cache line");

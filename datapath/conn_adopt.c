@@ -46,7 +46,8 @@ static bool conn_valid(const struct conn_table *table, uint32_t number)
 		return false;
 	if (conn->verdict < CONN_ALLOWED || conn->verdict > CONN_DENIED)
 		return false;
-	if (conn->out_port >= CONN_PORTS_MAX || conn->quota_port >= CONN_PORTS_MAX)
+	if (conn->out_port >= CONN_PORTS_MAX ||
+		(conn->quota_port & ~CONN_QUOTA_INBOUND) >= CONN_PORTS_MAX)
 		return false;
 	if (conn->flags & CONN_TCP &&
 		(flow->key.kind == CONN_KEY_ETHERNET || flow->key.protocol != IPPROTO_TCP ||
@@ -93,6 +94,8 @@ static bool conn_enter(struct conn_table *table, uint32_t number, uint32_t now)
 	flow_adopt(&pair[0], now);
 	flow_adopt(&pair[1], now);
 	atomic_store_explicit(&conn->lock, 0, memory_order_relaxed);
+	atomic_store_explicit(&conn->limits, 0, memory_order_relaxed);
+	atomic_store_explicit(&conn->limits_half_open, 0, memory_order_relaxed);
 	if (conn->flags & CONN_REVERSE && !reverse_enter(table, flow + 1))
 		atomic_fetch_and_explicit(&conn->flags, ~CONN_REVERSE, memory_order_relaxed);
 	return true;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What packets do to their connection: opening it, stepping its state, its time-outs, and its count
- * in its port's quota.  connection_step() runs for every packet, on the worker that polls the
- * packet's port; the rest on the miss path and in the sweep.
+ * What packets do to their connection: opening it, stepping its state, and its time-outs.
+ * connection_step() runs for every packet, on the worker that polls the packet's port; the rest on
+ * the miss path and in the sweep.
  *
  * The two directions of a connection may be on two workers.  Each writes its own side's counters
  * and TCP state only; the verdict is written under conn_lock(), and flags by atomic or.
@@ -64,14 +64,20 @@ static struct tcp_segment read_segment(const struct packet *packet, const uint8_
 }
 
 /* The connection was answered, so it no longer counts as half-open.  Only one thread finds the flag
- * unset.  The port is read before, since connection_release() takes it away after. */
+ * unset.  The port is read before, since quota_take() takes it away after. */
 static void confirm(struct cordon_switch *sw, struct conn *conn)
 {
 	uint16_t port = atomic_load(&conn->quota_port);
 
-	if (!(atomic_fetch_or(&conn->flags, CONN_CONFIRMED) & CONN_CONFIRMED) && port != 0)
-		atomic_fetch_sub_explicit(&sw->quotas[port % PORTS_MAX].opened, QUOTA_HALF_OPEN,
-			memory_order_relaxed);
+	if (!(atomic_fetch_or(&conn->flags, CONN_CONFIRMED) & CONN_CONFIRMED))
+		quota_confirm(sw, conn, port);
+}
+
+/* A connection is half-open until both sides were heard, and the handshake is complete. */
+static bool is_answered(const struct conn *conn)
+{
+	return tcp_state(&conn->dir[0].tcp, &conn->dir[1].tcp) >= TCP_ESTABLISHED &&
+	       tcp_load8(&conn->dir[1].tcp.progress) != TCP_SIDE_NOTHING;
 }
 
 /* A segment that may begin or end something: not believed if it is damaged. */
@@ -98,7 +104,7 @@ static __rte_noinline enum drop_reason step_tcp_rare(const struct packet_context
 	switch (tcp_step_rare(sender, &conn->dir[!direction].tcp, &segment, direction == 0)) {
 	case TCP_OK: break;
 	case TCP_OK_STATE_CHANGED:
-		if (tcp_state(&conn->dir[0].tcp, &conn->dir[1].tcp) >= TCP_ESTABLISHED &&
+		if (is_answered(conn) &&
 			!(atomic_load_explicit(&conn->flags, memory_order_relaxed) &
 				CONN_CONFIRMED))
 			confirm(context->worker->sw, conn);
@@ -193,6 +199,15 @@ enum drop_reason connection_may_open(const struct packet *packet)
 	return DROP_NONE;
 }
 
+bool connection_may_pick_up(const struct packet *packet)
+{
+	const uint8_t handshake = TCP_FLAG_SYN | TCP_FLAG_ACK | TCP_FLAG_RST | TCP_FLAG_FIN;
+
+	return packet->protocol == IPPROTO_TCP && !(packet->flags & PACKET_FRAGMENT_LATER) &&
+	       tcp_flags_valid(packet->tcp_flags) &&
+	       (packet->tcp_flags & handshake) == TCP_FLAG_ACK;
+}
+
 static void write_verdict(struct conn *conn, const struct verdict *verdict)
 {
 	atomic_store_explicit(&conn->rule, verdict->rule, memory_order_relaxed);
@@ -210,36 +225,6 @@ void connection_set_verdict(struct conn *conn, const struct verdict *verdict)
 	conn_lock(conn);
 	write_verdict(conn, verdict);
 	conn_unlock(conn);
-}
-
-/* Claims the half-open count by setting CONFIRMED, as confirm() does, so that one of them has it.
- */
-uint64_t connection_take_quota(struct conn *conn, uint16_t *port)
-{
-	bool half_open = !(atomic_fetch_or(&conn->flags, CONN_CONFIRMED) & CONN_CONFIRMED);
-
-	*port = atomic_exchange(&conn->quota_port, 0) % PORTS_MAX;
-	return QUOTA_CONNECTION + (half_open ? QUOTA_HALF_OPEN : 0);
-}
-
-void connection_release(struct cordon_switch *sw, struct conn *conn)
-{
-	uint16_t port;
-	uint64_t taken = connection_take_quota(conn, &port);
-
-	if (port != 0)
-		atomic_fetch_sub_explicit(&sw->quotas[port].opened, taken, memory_order_relaxed);
-}
-
-/* CONFIRMED is set, or nobody else sees the connection yet: nobody takes the half-open count away
- * before it is there. */
-static void count_in_quota(struct cordon_switch *sw, struct conn *conn, uint16_t port)
-{
-	struct port_quota *quota = &sw->quotas[port];
-
-	atomic_fetch_add_explicit(
-		&quota->opened, QUOTA_CONNECTION + QUOTA_HALF_OPEN, memory_order_relaxed);
-	atomic_store_explicit(&conn->quota_port, port, memory_order_relaxed);
 }
 
 /* What the first packet says of the connection.  True if its TCP state is kept. */
@@ -267,7 +252,8 @@ static bool begin(struct packet_context *context, uint32_t flow, const struct ve
 	if (tcp) {
 		struct tcp_segment segment = read_segment(context->packet, context->data);
 
-		tcp_open(&conn->dir[0].tcp, &conn->dir[1].tcp, &segment, false);
+		/* Without a SYN, it was found to be one that is picked up. */
+		tcp_open(&conn->dir[0].tcp, &conn->dir[1].tcp, &segment, true);
 	}
 	return tcp;
 }
@@ -278,13 +264,19 @@ static uint8_t related_flags(const struct verdict *verdict)
 	       (verdict->server_opens ? CONN_SERVER_OPENS : 0);
 }
 
-void connection_open(struct packet_context *context, uint32_t flow, const struct verdict *verdict)
+void connection_open(
+	struct packet_context *context, uint32_t flow, uint16_t out, const struct verdict *verdict)
 {
 	struct cordon_switch *sw = context->worker->sw;
 	struct conn *conn = conn_of_flow(sw->connections, flow);
 	bool tcp = begin(context, flow, verdict), allowed = verdict->action == ZONE_ALLOW;
 
-	count_in_quota(sw, conn, context->in->number);
+	quota_count(context, conn, out);
+	if (unlikely(verdict->limits != 0)) {
+		atomic_store_explicit(&conn->limits, verdict->limits, memory_order_relaxed);
+		atomic_store_explicit(&conn->limits_half_open, 1, memory_order_relaxed);
+	}
+	atomic_store_explicit(&conn->out_port, out, memory_order_relaxed);
 	write_verdict(conn, verdict);
 	atomic_store_explicit(&conn->flags,
 		(tcp ? CONN_TCP : 0) | related_flags(verdict) |
@@ -292,7 +284,8 @@ void connection_open(struct packet_context *context, uint32_t flow, const struct
 		memory_order_relaxed);
 }
 
-void connection_reopen(struct packet_context *context, uint32_t flow, const struct verdict *verdict)
+void connection_reopen(
+	struct packet_context *context, uint32_t flow, uint16_t out, const struct verdict *verdict)
 {
 	struct cordon_switch *sw = context->worker->sw;
 	struct conn *conn = conn_of_flow(sw->connections, flow);
@@ -300,29 +293,14 @@ void connection_reopen(struct packet_context *context, uint32_t flow, const stru
 	atomic_store_explicit(&conn->dir[1].packets, 0, memory_order_relaxed);
 	atomic_store_explicit(&conn->dir[1].bytes, 0, memory_order_relaxed);
 	bool tcp = begin(context, flow, verdict);
-	count_in_quota(sw, conn, context->in->number);
+	quota_count(context, conn, out);
 	connection_set_verdict(conn, verdict);
 	uint8_t kinds = (tcp ? CONN_TCP : 0) | related_flags(verdict);
 	if (kinds != 0)
 		atomic_fetch_or(&conn->flags, kinds);
 	atomic_fetch_and(&conn->flags, CONN_REVERSE | kinds);
-}
-
-static void adopt_one(struct conn_table *table, uint32_t number, void *sw_)
-{
-	struct cordon_switch *sw = sw_;
-	struct conn *conn = conn_of_flow(table, 2 * number);
-	struct port_quota *quota = &sw->quotas[atomic_load(&conn->quota_port) % PORTS_MAX];
-
-	atomic_fetch_add_explicit(&quota->opened,
-		atomic_load(&conn->flags) & CONN_CONFIRMED ? QUOTA_CONNECTION
-							   : QUOTA_CONNECTION + QUOTA_HALF_OPEN,
-		memory_order_relaxed);
-}
-
-void connection_adopt_all(struct cordon_switch *sw)
-{
-	conn_for_each(sw->connections, 0, conn_high_water(sw->connections), adopt_one, sw);
+	if (unlikely(verdict->limits != 0))
+		connection_limits_attach(sw, flow / 2, verdict->limits);
 }
 
 /* A table that fills up first lets go of what is over: from 60 % full to 90 %, the time-outs shrink
@@ -356,6 +334,10 @@ uint32_t connection_timeout(const struct timeouts *timeouts, const struct conn_t
 		enum tcp_state state = tcp_state(&conn->dir[0].tcp, &conn->dir[1].tcp);
 		uint32_t seconds = timeouts->tcp[state];
 
+		/* Picked up in mid-stream, and the other side has not been heard. */
+		if (!answered && state == TCP_ESTABLISHED)
+			return under_pressure(table, timeouts->tcp[TCP_SYN_SENT],
+				tenth(timeouts->tcp[TCP_SYN_SENT]));
 		/* What both sides have ended waits for nothing but late segments. */
 		if (state == TCP_TIME_WAIT || state == TCP_CLOSED)
 			return under_pressure(table, seconds, OVER_SECONDS);

@@ -424,6 +424,9 @@ static struct json *describe_zone(
 	json_object_put_string(object, "match", info.match != NULL ? info.match : "");
 	json_object_put(object, "prefixes", prefixes);
 	json_object_put_string(object, "intra", info.intra_deny ? "deny" : "");
+	json_object_put(object, "pickup", json_boolean_create(info.pickup));
+	if (limits_any(&info.limits))
+		json_object_put(object, "limits", control_zone_limits(config->sw, policy, zone));
 	json_object_put(object, "endpoints", zone_endpoints(config, zone));
 	json_object_put(object, "conflicts",
 		zone == ZONE_QUARANTINE ? zone_conflicts(config, policy)
@@ -463,4 +466,5 @@ void control_register(struct config *config)
 	control_conn_register(config);
 	control_plan_register(config);
 	control_trace_register(config);
+	control_limits_register(config);
 }

@@ -22,7 +22,12 @@ void control_sum_drops(struct cordon_switch *sw, uint64_t drops[DROP_N_REASONS])
 /* "ESTABLISHED", "UNANSWERED", "DENIED"... */
 const char *control_conn_state(const struct conn *conn);
 
+/* What the members of a zone have open, and what they may. */
+struct json *control_zone_limits(
+	struct cordon_switch *sw, const struct zone_policy *policy, uint16_t zone);
+
 void control_conn_register(struct config *config);
+void control_limits_register(struct config *config);
 void control_trace_register(struct config *config);
 
 /* --- control_plan.c: live connections under another policy ---------------------------------- */

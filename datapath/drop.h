@@ -78,6 +78,22 @@
 	X(DROP_TABLE_FULL, "table-full", "the connection table is full")                           \
 	X(DROP_QUOTA, "port-quota", "the port has as many connections as it may")                  \
 	X(DROP_HALF_OPEN_QUOTA, "half-open-quota", "the port has too many half-open connections")  \
+	X(DROP_RATE_QUOTA, "port-rate", "the port opens more connections a second than it may")    \
+	X(DROP_INBOUND_QUOTA, "inbound-quota", "the port has as many from outside as it may")      \
+	X(DROP_INBOUND_HALF_OPEN, "inbound-half-open",                                             \
+		"the port has too many half-open ones from outside")                               \
+	X(DROP_INBOUND_RATE, "inbound-rate",                                                       \
+		"more connections a second from outside than the port may get")                    \
+	X(DROP_ZONE_QUOTA, "zone-quota", "the source's zone has as many connections as it may")    \
+	X(DROP_ZONE_HALF_OPEN, "zone-half-open",                                                   \
+		"the source's zone has too many half-open connections")                            \
+	X(DROP_ZONE_RATE, "zone-rate",                                                             \
+		"the source's zone opens more connections a second than it may")                   \
+	X(DROP_RULE_QUOTA, "rule-quota", "the rule has allowed as many connections as it may")     \
+	X(DROP_RULE_HALF_OPEN, "rule-half-open", "the rule has too many half-open connections")    \
+	X(DROP_RULE_RATE, "rule-rate", "more connections a second than the rule may allow")        \
+	X(DROP_LIMITS_FULL, "limits-full",                                                         \
+		"too many zones and rules with limits have connections")                           \
 	/* Actions and output. */                                                                  \
 	X(DROP_NO_BUFFER, "no-buffer", "no packet buffer for a copy")                              \
 	X(DROP_OUTPUT_MISSING, "output-missing", "the output port is being removed")               \

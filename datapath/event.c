@@ -147,10 +147,38 @@ static struct in6_addr port_as_source(uint16_t port)
 	return (struct in6_addr){.s6_addr32 = {0, 0, 0, port}};
 }
 
-static struct in6_addr cap_source(const struct packet_context *context, enum log_kind kind)
+/* What a limit refuses, likewise: by whom, to whom and why. */
+enum { LIMITED_PORTS, LIMITED_REASON, LIMITED_ZONES };
+
+static struct in6_addr refusal_as_source(const struct packet_context *context, unsigned int reason,
+	const struct verdict *verdict, uint16_t out_port)
 {
-	return kind == LOG_SPOOFED ? port_as_source(context->in->number)
-				   : context->packet->key.source;
+	struct in6_addr source = {0};
+
+	source.s6_addr32[LIMITED_PORTS] = context->in->number | (uint32_t)out_port << 16;
+	source.s6_addr32[LIMITED_REASON] = reason;
+	source.s6_addr32[LIMITED_ZONES] = verdict->source_zone | (uint32_t)verdict->destination_zone
+									 << 16;
+	return source;
+}
+
+static struct in6_addr cap_source(const struct packet_context *context, enum log_kind kind,
+	unsigned int reason, const struct verdict *verdict, uint16_t out_port)
+{
+	if (kind == LOG_SPOOFED)
+		return port_as_source(context->in->number);
+	if (kind == LOG_LIMIT && verdict != NULL)
+		return refusal_as_source(context, reason, verdict, out_port);
+	return context->packet->key.source;
+}
+
+static void read_refusal(struct log_event *event, const struct in6_addr *source)
+{
+	event->key.in_port = (uint16_t)source->s6_addr32[LIMITED_PORTS];
+	event->out_port = (uint16_t)(source->s6_addr32[LIMITED_PORTS] >> 16);
+	event->reason = (uint8_t)source->s6_addr32[LIMITED_REASON];
+	event->source_zone = (uint16_t)source->s6_addr32[LIMITED_ZONES];
+	event->destination_zone = (uint16_t)(source->s6_addr32[LIMITED_ZONES] >> 16);
 }
 
 /* A record that stands for denials which were held back, and which no further one followed. */
@@ -168,6 +196,9 @@ static void push_held_back(struct worker *worker, const struct log_cap_overdue *
 	if (kind == LOG_SPOOFED) {
 		event->key.in_port = (uint16_t)overdue->source.s6_addr32[3];
 		event->reason = (uint8_t)rule;
+	} else if (kind == LOG_LIMIT) {
+		event->rule = rule;
+		read_refusal(event, &overdue->source);
 	} else {
 		event->key.source = overdue->source;
 		event->rule = rule;
@@ -196,7 +227,7 @@ void event_held_back(struct worker *worker)
 		push_held_back(worker, &overdue);
 }
 
-void event_packet(struct packet_context *context, enum log_kind kind, enum drop_reason reason,
+void event_packet(struct packet_context *context, enum log_kind kind, unsigned int reason,
 	const struct verdict *verdict, uint16_t out_port)
 {
 	struct worker *worker = context->worker;
@@ -207,7 +238,7 @@ void event_packet(struct packet_context *context, enum log_kind kind, enum drop_
 		event_held_back(worker); /* Under the numbers of the revision before. */
 		worker->cap_revision = verdict->policy_revision;
 	}
-	const struct in6_addr source = cap_source(context, kind);
+	const struct in6_addr source = cap_source(context, kind, reason, verdict, out_port);
 	uint32_t key = cap_key(kind, kind == LOG_SPOOFED ? reason : rule);
 	if (kind != LOG_START &&
 		!log_cap_admit(worker->log_cap, key, &source, worker->clock_ns, &suppressed))
@@ -224,7 +255,7 @@ void event_packet(struct packet_context *context, enum log_kind kind, enum drop_
 	event->ethertype = packet->protocol == 0 ? packet->ethertype : 0;
 	event->kind = kind;
 	event->verdict = kind == LOG_START ? ZONE_ALLOW : ZONE_DENY;
-	event->reason = reason;
+	event->reason = (uint8_t)reason;
 	event->icmp_type = packet->icmp_type;
 	event->icmp_code = packet->icmp_code;
 	event->tcp_flags = packet->tcp_flags;

@@ -138,6 +138,15 @@ static const char *const end_reason_names[] = {
 #undef X
 };
 
+static const char *reason_of(const struct log_event *event)
+{
+	if (event->reason_is_end)
+		return end_reason_names[event->reason < END_N_REASONS ? event->reason : 0];
+	if (event->kind == LOG_START)
+		return event->reason == START_PICKUP ? "pickup" : "";
+	return event->reason != DROP_NONE ? drop_name(event->reason) : "";
+}
+
 static void make_record(struct log_thread *log, const struct log_event *event,
 	struct log_record *record, struct record_text *text)
 {
@@ -160,11 +169,7 @@ static void make_record(struct log_thread *log, const struct log_event *event,
 		.verdict = event->verdict,
 		.ethertype = event->ethertype,
 		.vlan = key->net & 0xfff,
-		.reason = event->reason_is_end
-				  ? end_reason_names[event->reason < END_N_REASONS ? event->reason
-										   : 0]
-			  : event->reason != DROP_NONE ? drop_name(event->reason)
-						       : "",
+		.reason = reason_of(event),
 		.policy_revision = event->policy_revision,
 		.suppressed = event->suppressed,
 		.packets_forward = event->packets[0],

@@ -239,7 +239,7 @@ static void *open_connections(void *opening_)
 	}
 	free(path);
 	if (sw->connections != NULL)
-		connection_adopt_all(sw);
+		quota_adopt_all(sw);
 	return NULL;
 }
 
@@ -323,7 +323,9 @@ static void start(struct cordon_switch *sw, const struct switch_options *options
 	sw->programs = program_table_create(PROGRAMS_MAX);
 	sw->macs = mac_table_create(MACS_MAX);
 	sw->expectations = expectation_table_create(CONTROL_CONNECTIONS_MAX);
-	if (sw->programs == NULL || sw->macs == NULL || sw->expectations == NULL)
+	sw->limits = limits_create();
+	if (sw->programs == NULL || sw->macs == NULL || sw->expectations == NULL ||
+		sw->limits == NULL)
 		out_of_memory();
 	start_policy(sw);
 	finish_connections(&opening);
@@ -366,6 +368,7 @@ static void stop(struct cordon_switch *sw, struct config *config)
 	program_table_destroy(sw->programs);
 	mac_table_destroy(sw->macs);
 	expectation_table_destroy(sw->expectations);
+	limits_destroy(sw->limits);
 	buffers_destroy(sw->environment.buffers);
 	seq_destroy(sw->environment.news);
 	rte_eal_cleanup();

@@ -105,7 +105,7 @@ static void prepare_answer(const struct miss *miss, uint32_t flow, const struct 
 
 /* Enters a new connection for the packet.  Returns its flow, or CONN_FLOW_NONE if the table has no
  * room.  If another worker was first, the flow is the other's, with *theirs set. */
-static uint32_t enter(const struct miss *miss, const struct verdict *verdict,
+static uint32_t enter(const struct miss *miss, struct verdict *verdict,
 	const struct program *program, uint16_t out, bool *theirs)
 {
 	struct packet_context *context = miss->context;
@@ -117,11 +117,11 @@ static uint32_t enter(const struct miss *miss, const struct verdict *verdict,
 		context->packet->hash, known ? &miss->mirror : NULL, miss->mirror_hash);
 
 	*theirs = false;
-	if (mine == CONN_FLOW_NONE)
+	if (mine == CONN_FLOW_NONE) {
+		quota_give_up(miss, verdict);
 		return mine;
-	struct conn *conn = conn_of_flow(table, mine);
-	connection_open(context, mine, verdict);
-	atomic_store_explicit(&conn->out_port, out, memory_order_relaxed);
+	}
+	connection_open(context, mine, out, verdict);
 	if (program != NULL)
 		miss_set_program(miss, conn_flow(table, mine), miss_intern(miss, program), verdict);
 	if (known)
@@ -129,7 +129,7 @@ static uint32_t enter(const struct miss *miss, const struct verdict *verdict,
 	uint32_t published = conn_publish(table, &worker->conn_cache, mine);
 	*theirs = published != mine && published != CONN_FLOW_NONE;
 	if (published != mine)
-		connection_release(worker->sw, conn);
+		quota_release(worker->sw, mine / 2);
 	return published;
 }
 
@@ -153,7 +153,7 @@ static void deny(const struct miss *miss, const struct verdict *verdict)
 }
 
 /* A first packet that is denied.  A rejected one is answered each time, so it is not cached. */
-static void deny_new(const struct miss *miss, const struct verdict *verdict)
+static void deny_new(const struct miss *miss, struct verdict *verdict)
 {
 	struct program program;
 	bool theirs;
@@ -165,6 +165,18 @@ static void deny_new(const struct miss *miss, const struct verdict *verdict)
 	deny(miss, verdict);
 }
 
+/* Writes what the policy in force says of a connection that exists. */
+static void set_verdict(const struct miss *miss, uint32_t flow, const struct verdict *verdict)
+{
+	struct worker *worker = miss->context->worker;
+	struct conn *conn = conn_of_flow(worker->sw->connections, flow);
+
+	connection_set_verdict(conn, verdict);
+	if (unlikely(connection_limits_concern(conn, verdict)))
+		connection_limits_move(
+			worker->sw, worker->limit_cache, miss->endpoints, flow / 2, verdict);
+}
+
 /* Ends an allowed connection that the policy in force denies. */
 static void cut(const struct miss *miss, uint32_t flow, const struct verdict *verdict)
 {
@@ -173,7 +185,7 @@ static void cut(const struct miss *miss, uint32_t flow, const struct verdict *ve
 	struct conn *conn = conn_of_flow(sw->connections, flow);
 	struct program program;
 
-	connection_set_verdict(conn, verdict);
+	set_verdict(miss, flow, verdict);
 	if (atomic_fetch_and(&conn->flags, (uint8_t) ~(CONN_LOGGED | CONN_TCP)) & CONN_LOGGED)
 		event_connection(&context->worker->events, sw, flow / 2, LOG_END, END_POLICY,
 			context->worker->now_ns);
@@ -184,11 +196,12 @@ static void cut(const struct miss *miss, uint32_t flow, const struct verdict *ve
 	deny(miss, verdict);
 }
 
-static void log_start(const struct miss *miss, const struct verdict *verdict)
+static void log_start(
+	const struct miss *miss, const struct verdict *verdict, enum start_reason reason)
 {
 	if (verdict->log < ZONE_LOG_SESSION)
 		return;
-	event_packet(miss->context, LOG_START, DROP_NONE, verdict,
+	event_packet(miss->context, LOG_START, reason, verdict,
 		miss->forwarding.flood ? 0 : miss->forwarding.outputs[0]);
 }
 
@@ -225,19 +238,19 @@ static void begin(struct miss *miss, const struct program *program)
 	struct packet_context *context = miss->context;
 	uint16_t out = program != NULL ? miss->forwarding.outputs[0] : 0;
 	struct verdict verdict = {.action = ZONE_DENY};
-	bool theirs;
+	bool theirs, picked_up = false;
 
 	miss_decide_outputs(miss, &verdict);
 	if (verdict.action != ZONE_ALLOW && !related_is_announced(miss, &verdict)) {
 		deny_new(miss, &verdict);
 		return;
 	}
-	enum drop_reason reason = connection_may_open(context->packet);
+	enum drop_reason reason = miss_may_begin(miss, &verdict, &picked_up);
 	if (reason != DROP_NONE) {
 		packet_drop(context->worker, context->frame, reason);
 		return;
 	}
-	reason = quota_check(context);
+	reason = quota_admit(miss, out, &verdict);
 	if (reason != DROP_NONE) {
 		refuse(miss, reason, &verdict);
 		return;
@@ -248,16 +261,36 @@ static void begin(struct miss *miss, const struct program *program)
 	} else if (theirs) {
 		renew(miss, (struct miss_found){.flow = flow, .owns_key = true}, program);
 	} else {
-		log_start(miss, &verdict);
+		log_start(miss, &verdict, picked_up ? START_PICKUP : START_FIRST_PACKET);
 		if (verdict.is_related)
 			related_began(miss);
 		send_read(miss, flow, &verdict, program);
 	}
 }
 
-enum drop_reason miss_may_begin_again(const struct miss *miss, uint32_t flow)
+static bool zone_picks_up(const struct zone_policy *policy, uint16_t zone)
 {
-	enum drop_reason reason = connection_may_open(miss->context->packet);
+	return zone < zone_count(policy) && zone_info(policy, zone).pickup;
+}
+
+enum drop_reason miss_may_begin(
+	const struct miss *miss, const struct verdict *verdict, bool *picked_up)
+{
+	const struct packet *packet = miss->context->packet;
+	const struct zone_policy *policy = endpoint_map_policy(miss->endpoints);
+	enum drop_reason reason = connection_may_open(packet);
+
+	if (likely(reason != DROP_TCP_OUT_OF_STATE) || !connection_may_pick_up(packet))
+		return reason;
+	*picked_up = zone_picks_up(policy, verdict->source_zone) ||
+		     zone_picks_up(policy, verdict->destination_zone);
+	return *picked_up ? DROP_NONE : reason;
+}
+
+enum drop_reason miss_may_begin_again(
+	const struct miss *miss, uint32_t flow, const struct verdict *verdict, bool *picked_up)
+{
+	enum drop_reason reason = miss_may_begin(miss, verdict, picked_up);
 
 	return reason == DROP_NONE && flow & 1 ? DROP_TCP_OUT_OF_STATE : reason;
 }
@@ -265,27 +298,35 @@ enum drop_reason miss_may_begin_again(const struct miss *miss, uint32_t flow)
 /* Begins a connection anew in the place of one that is over, or that used to be denied.  Only its
  * initiator can; from the other side, the sweep is asked to make room. */
 static void begin_again(struct miss *miss, struct miss_found found, enum end_reason why,
-	const struct verdict *verdict, const struct program *program)
+	struct verdict *verdict, const struct program *program)
 {
 	struct packet_context *context = miss->context;
 	struct worker *worker = context->worker;
 	struct conn_table *table = worker->sw->connections;
 	struct conn *conn = conn_of_flow(table, found.flow);
 	uint16_t out = program != NULL ? miss->forwarding.outputs[0] : 0;
-	enum drop_reason reason = miss_may_begin_again(miss, found.flow);
+	bool picked_up = false;
+	enum drop_reason reason = miss_may_begin_again(miss, found.flow, verdict, &picked_up);
 
 	if (reason != DROP_NONE) {
 		atomic_fetch_or(&conn->flags, CONN_CLOSE_NOW);
 		packet_drop(worker, context->frame, reason);
 		return;
 	}
+	/* The old one is over, and must not stand in the new one's way. */
+	quota_release(worker->sw, found.flow / 2);
+	reason = quota_admit(miss, out, verdict);
+	if (reason != DROP_NONE) {
+		atomic_fetch_or(&conn->flags, CONN_CLOSE_NOW);
+		refuse(miss, reason, verdict);
+		return;
+	}
 	if (atomic_fetch_and(&conn->flags, (uint8_t)~CONN_LOGGED) & CONN_LOGGED)
 		event_connection(
 			&worker->events, worker->sw, found.flow / 2, LOG_END, why, worker->now_ns);
-	connection_release(worker->sw, conn);
-	connection_reopen(context, found.flow, verdict);
+	connection_reopen(context, found.flow, out, verdict);
 	if (!conn_is_live(table, found.flow / 2)) /* The sweep has just ended it. */
-		connection_release(worker->sw, conn);
+		quota_release(worker->sw, found.flow / 2);
 	atomic_store(&conn_flow(table, found.flow ^ 1)->forwarding_revision, 0);
 	if (out != 0 && !(atomic_load(&conn->flags) & CONN_REVERSE))
 		conn_add_reverse(table, found.flow, out);
@@ -294,7 +335,7 @@ static void begin_again(struct miss *miss, struct miss_found found, enum end_rea
 		miss_cache_program(miss, found.flow, program, verdict);
 	if (verdict->log >= ZONE_LOG_SESSION)
 		atomic_fetch_or(&conn->flags, CONN_LOGGED);
-	log_start(miss, verdict);
+	log_start(miss, verdict, picked_up ? START_PICKUP : START_FIRST_PACKET);
 	if (verdict->is_related)
 		related_began(miss);
 	send_read(miss, found.flow, verdict, program);
@@ -340,7 +381,7 @@ static void log_late_start(const struct miss *miss, uint32_t flow, const struct 
 	if (flow & 1 || verdict->log < ZONE_LOG_SESSION ||
 		atomic_fetch_or(&conn->flags, CONN_LOGGED) & CONN_LOGGED)
 		return;
-	log_start(miss, verdict);
+	log_start(miss, verdict, START_FIRST_PACKET);
 }
 
 /* A packet of a connection that exists: its flow is stale, or not its own. */
@@ -363,7 +404,7 @@ static void renew(struct miss *miss, struct miss_found found, const struct progr
 		begin_again(miss, found, END_POLICY, &verdict, program);
 		return;
 	}
-	connection_set_verdict(conn, &verdict);
+	set_verdict(miss, found.flow, &verdict);
 	enum drop_reason reason = connection_step(context, conn, found.flow & 1, &reopen);
 	if (reason != DROP_NONE) {
 		packet_drop(context->worker, context->frame, reason);

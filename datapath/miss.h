@@ -6,7 +6,7 @@
  *      miss_output.c   the zones' word on each output; frames to several ports
  *      miss_program.c  action programs, made and put into flows
  *      icmp_error.c    errors that quote a connection
- *      quota.c         what may be opened
+ *      quota.c, connection_limits.c   what may be opened
  *
  * All of it runs in a worker, under RCU, within the burst of the packet.
  */
@@ -79,8 +79,14 @@ enum drop_reason miss_verify(const struct packet_context *context, uint32_t flow
  * question of the first packet, from the initiator to the responder. */
 void miss_decide_again(const struct miss *miss, uint32_t flow, struct verdict *verdict);
 
-/* May the packet begin a connection in the place of the one that `flow` is of? */
-enum drop_reason miss_may_begin_again(const struct miss *miss, uint32_t flow);
+/* May the packet begin a connection that the zones allow?  Sets *picked_up if it does so in
+ * mid-stream, which the zone of either end must permit. */
+enum drop_reason miss_may_begin(
+	const struct miss *miss, const struct verdict *verdict, bool *picked_up);
+
+/* May it in the place of the one that `flow` is of? */
+enum drop_reason miss_may_begin_again(
+	const struct miss *miss, uint32_t flow, const struct verdict *verdict, bool *picked_up);
 
 /* --- signalling.c --------------------------------------------------------------------------- */
 
@@ -166,12 +172,27 @@ enum drop_reason related_read(
 
 /* --- quota.c -------------------------------------------------------------------------------- */
 
-/* Refuses a new connection by the quotas of the port that opens it. */
-enum drop_reason quota_check(const struct packet_context *context);
+/* Refuses a new connection that leaves by port `out` (0: several), by the limits of the port that
+ * opens it, or of the one that it comes to from outside; then by those of its zone and rule.
+ * DROP_NONE: it is to be begun, or quota_give_up() is owed.  A refusal is in *verdict too: whose
+ * limit it was, for the log. */
+enum drop_reason quota_admit(const struct miss *miss, uint16_t out, struct verdict *verdict);
+
+/* What quota_admit() would say, with nothing taken. */
+enum drop_reason quota_would_admit(const struct miss *miss, uint16_t out, struct verdict *verdict);
+
+/* The connection that was admitted cannot be begun after all. */
+void quota_give_up(const struct miss *miss, struct verdict *verdict);
 
 /* Denials are cached, so that a repeated one costs no more than a hit, but only in a part of the
  * port's quota: they must not crowd out what is allowed.  A flooded frame's is not: who hears it
  * may change with the next one. */
 bool quota_may_cache_denial(const struct miss *miss);
+
+/* --- connection_limits.c -------------------------------------------------------------------- */
+
+/* Refuses a new connection by the limits of its zone and rule, as quota_admit() does. */
+enum drop_reason connection_limits_admit(const struct miss *miss, struct verdict *verdict);
+enum drop_reason connection_limits_would_admit(const struct miss *miss, struct verdict *verdict);
 
 #endif

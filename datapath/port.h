@@ -47,11 +47,15 @@ struct port_settings {
 	uint8_t (*macs)[6];
 	size_t n_addresses;
 	struct in6_addr *addresses;
-	uint32_t mac_limit;	   /* Learned MACs; 0: no limit. */
-	uint32_t storm_limit;	   /* Flooded frames/s let in; 0: no limit. */
-	uint32_t connection_limit; /* Connections opened by this port; 0: no limit. */
-	uint32_t half_open_limit;  /* Unanswered ones of them; 0: no limit. */
-	uint64_t ingress_rate_bps; /* From the guest; 0: no limit. */
+	uint32_t mac_limit;   /* Learned MACs; 0: no limit. */
+	uint32_t storm_limit; /* Flooded frames/s let in; 0: no limit. */
+	/* On what the port opens, and as much again on what is opened to it from outside; 0: no
+	 * limit.  See quota.c. */
+	uint32_t connection_limit;     /* At one time. */
+	uint32_t half_open_limit;      /* Unanswered ones of them. */
+	bool half_open_is_default;     /* Nobody has set it. */
+	uint32_t new_per_second_limit; /* In any second; as many at once. */
+	uint64_t ingress_rate_bps;     /* From the guest; 0: no limit. */
 	/* For the log. */
 	char *vm_id, *vm_name, *tags; /* "" if none; tags are "a=b c=d". */
 };

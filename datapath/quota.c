@@ -1,35 +1,302 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a port may open: its connections, and those of them that are half-open.  Called by workers
- * on the miss path, before a connection is made.
+ * What ports may open, and what may be opened to them: the counts of their connections, of those
+ * that are half-open, and of new ones per second.  Called by workers on the miss path, before and
+ * when a connection is made; by workers and the sweep when it is answered, or ends.
+ *
+ * Who is counted, and so who is protected from whom
+ * - What a vNIC (or the host) opens counts as its own.  A guest that scans or floods uses up what
+ * it may open itself; that it sends to one victim makes no difference to the victim, who may open,
+ *   and be reached by others, as before.
+ * - What an uplink opens counts against the port that it goes to, apart from what that port opens
+ *   itself.  A flood from outside at one guest's open service uses up what may be opened to that
+ *   guest from outside: its own connections outwards, those of its neighbours to it, and all
+ *   connections of other guests go on.  Nobody's address is believed for this: the senders of a
+ *   flood are whoever it says they are.  What is not to go to one known port (an unknown MAC)
+ *   counts against the uplink, in a count apart.
+ * - An uplink is held to what somebody has set for it, in all that comes by it; to nothing else.
+ * - The table is everybody's.  Where nobody has set another limit, a port may have no more
+ *   half-open ones than a quarter of it, and no more than half of what is free in it at the moment
+ *   (Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet switches",
+ *   1998): of n ports that are flooded at once, each takes 1/(n+2) of the room, and twice that is
+ *   left for all others.
+ *
+ * A limit on connections is looked at before a connection is counted, so that workers which do so
+ * at the same moment may exceed it by one each.  Counts themselves are exact: each connection takes
+ * away what it has brought, once.
  */
 #include <config.h>
 
 #include "datapath/miss.h"
 
-/* The connections that the input port has opened, and those of them that are half-open. */
-static void read_quota(
-	const struct packet_context *context, uint32_t *n_connections, uint32_t *n_half_open)
-{
-	const struct port_quota *quota = &context->worker->sw->quotas[context->in->number];
-	uint64_t opened = atomic_load_explicit(&quota->opened, memory_order_relaxed);
+#include "datapath/storm.h"
 
-	*n_connections = (uint32_t)opened;
-	*n_half_open = (uint32_t)(opened / QUOTA_HALF_OPEN);
+/* Where a new connection counts first, and by whose settings. */
+struct charge {
+	const struct port_settings *settings;
+	const _Atomic uint64_t *opened;
+	_Atomic uint64_t *rate;
+	bool inbound;
+};
+
+/* --- counting --------------------------------------------------------------------------------- */
+
+/* As conn.quota_port. */
+static uint16_t charged_port(const struct packet_context *context, uint16_t out)
+{
+	if (likely(context->settings->role != PORT_UPLINK))
+		return context->in->number;
+	return (out != 0 ? out : context->in->number) | CONN_QUOTA_INBOUND;
 }
 
-enum drop_reason quota_check(const struct packet_context *context)
+static _Atomic uint64_t *word_of(struct cordon_switch *sw, uint16_t port)
 {
-	const struct port_settings *settings = context->settings;
-	uint32_t n_connections, n_half_open;
+	struct port_quota *quota = &sw->quotas[port % PORTS_MAX];
 
-	read_quota(context, &n_connections, &n_half_open);
-	if (settings->connection_limit != 0 && n_connections >= settings->connection_limit)
-		return DROP_QUOTA;
-	if (settings->half_open_limit != 0 && n_half_open >= settings->half_open_limit)
-		return DROP_HALF_OPEN_QUOTA;
+	return port & CONN_QUOTA_INBOUND ? &quota->inbound : &quota->opened;
+}
+
+/* CONFIRMED is set, or nobody else sees the connection yet: nobody takes the half-open count away
+ * before it is there. */
+void quota_count(const struct packet_context *context, struct conn *conn, uint16_t out)
+{
+	struct cordon_switch *sw = context->worker->sw;
+	const uint64_t one = QUOTA_CONNECTION + QUOTA_HALF_OPEN;
+	uint16_t port = charged_port(context, out);
+
+	atomic_fetch_add_explicit(word_of(sw, port), one, memory_order_relaxed);
+	if (unlikely(port & CONN_QUOTA_INBOUND))
+		atomic_fetch_add_explicit(
+			&sw->quotas[context->in->number].opened, one, memory_order_relaxed);
+	atomic_store_explicit(&conn->quota_port, port, memory_order_relaxed);
+}
+
+/* The uplink by which the connection came, if it counts as inbound: its number stays in the key of
+ * its first flow. */
+static uint16_t uplink_of(const struct conn_table *table, uint32_t number, uint16_t port)
+{
+	return port & CONN_QUOTA_INBOUND ? conn_flow(table, 2 * number)->key.in_port % PORTS_MAX
+					 : 0;
+}
+
+/* Claims the half-open count by setting CONFIRMED, as confirm() does, so that one of them has it.
+ */
+struct counted quota_take(struct conn_table *table, uint32_t number)
+{
+	struct conn *conn = conn_of_flow(table, 2 * number);
+	bool half_open = !(atomic_fetch_or(&conn->flags, CONN_CONFIRMED) & CONN_CONFIRMED);
+	struct counted counted = {
+		.port = atomic_exchange(&conn->quota_port, 0),
+		.quota = QUOTA_CONNECTION + (half_open ? QUOTA_HALF_OPEN : 0),
+	};
+
+	counted.uplink = uplink_of(table, number, counted.port);
+	if (likely(atomic_load(&conn->limits) == 0))
+		return counted;
+	conn_lock(conn);
+	counted.limits = atomic_exchange(&conn->limits, 0);
+	counted.half_open_in_limits = atomic_exchange(&conn->limits_half_open, 0);
+	conn_unlock(conn);
+	counted.in_limits = counted.limits != 0;
+	return counted;
+}
+
+void quota_give_back(struct cordon_switch *sw, const struct counted *counted)
+{
+	if (counted->port != 0)
+		atomic_fetch_sub_explicit(
+			word_of(sw, counted->port), counted->quota, memory_order_relaxed);
+	if (counted->uplink != 0)
+		atomic_fetch_sub_explicit(
+			&sw->quotas[counted->uplink].opened, counted->quota, memory_order_relaxed);
+	if (counted->limits != 0)
+		limits_give_back(sw->limits, counted->limits, counted->in_limits,
+			counted->half_open_in_limits);
+}
+
+void quota_release(struct cordon_switch *sw, uint32_t number)
+{
+	struct counted counted = quota_take(sw->connections, number);
+
+	quota_give_back(sw, &counted);
+}
+
+void quota_confirm(struct cordon_switch *sw, struct conn *conn, uint16_t port)
+{
+	const struct conn_table *table = sw->connections;
+	uint16_t uplink = uplink_of(table, (uint32_t)(conn - table->conns), port);
+
+	if (port != 0)
+		atomic_fetch_sub_explicit(word_of(sw, port), QUOTA_HALF_OPEN, memory_order_relaxed);
+	if (unlikely(uplink != 0))
+		atomic_fetch_sub_explicit(
+			&sw->quotas[uplink].opened, QUOTA_HALF_OPEN, memory_order_relaxed);
+	if (unlikely(atomic_load(&conn->limits) != 0))
+		connection_limits_confirm(sw, conn);
+}
+
+static void adopt_one(struct conn_table *table, uint32_t number, void *sw_)
+{
+	struct cordon_switch *sw = sw_;
+	struct conn *conn = conn_of_flow(table, 2 * number);
+	uint16_t port = atomic_load(&conn->quota_port), uplink = uplink_of(table, number, port);
+	bool half_open = !(atomic_load(&conn->flags) & CONN_CONFIRMED);
+	uint64_t one = QUOTA_CONNECTION + (half_open ? QUOTA_HALF_OPEN : 0);
+
+	if (port != 0)
+		atomic_fetch_add_explicit(word_of(sw, port), one, memory_order_relaxed);
+	if (uplink != 0)
+		atomic_fetch_add_explicit(&sw->quotas[uplink].opened, one, memory_order_relaxed);
+}
+
+void quota_adopt_all(struct cordon_switch *sw)
+{
+	conn_for_each(sw->connections, 0, conn_high_water(sw->connections), adopt_one, sw);
+}
+
+/* --- admitting ---------------------------------------------------------------------------------
+ */
+
+/* How many half-open ones a port may have; 0: any number. */
+static uint32_t half_open_limit(
+	const struct conn_table *table, const struct port_settings *settings)
+{
+	uint32_t capacity, count, share;
+
+	if (!settings->half_open_is_default)
+		return settings->half_open_limit;
+	capacity = conn_capacity(table);
+	count = conn_count(table);
+	share = count < capacity ? (capacity - count) / 2 : 0;
+	share = RTE_MIN(share, settings->half_open_limit);
+	return share != 0 ? share : 1;
+}
+
+/* False if it goes to a port that is gone. */
+static bool find_charge(const struct packet_context *context, uint16_t out, struct charge *charge)
+{
+	struct cordon_switch *sw = context->worker->sw;
+	uint16_t port = charged_port(context, out), number = port % PORTS_MAX;
+	struct port_quota *quota = &sw->quotas[number];
+	const struct port *charged;
+
+	charge->settings = context->settings;
+	charge->opened = &quota->opened;
+	charge->rate = &quota->opened_rate;
+	charge->inbound = false;
+	if (likely(!(port & CONN_QUOTA_INBOUND)))
+		return true;
+	charged = switch_port(sw, number);
+	if (charged == NULL)
+		return false;
+	charge->settings = atomic_load_explicit(&charged->settings, memory_order_acquire);
+	charge->opened = &quota->inbound;
+	charge->rate = &quota->inbound_rate;
+	charge->inbound = true;
+	return true;
+}
+
+static enum drop_reason check_counts(const struct conn_table *table, const struct charge *charge)
+{
+	const struct port_settings *settings = charge->settings;
+	uint64_t opened = atomic_load_explicit(charge->opened, memory_order_relaxed);
+	uint32_t n_half_open = (uint32_t)(opened / QUOTA_HALF_OPEN);
+
+	if (settings->connection_limit != 0 && (uint32_t)opened >= settings->connection_limit)
+		return charge->inbound ? DROP_INBOUND_QUOTA : DROP_QUOTA;
+	if (n_half_open != 0 && settings->half_open_limit != 0 &&
+		n_half_open >= half_open_limit(table, settings))
+		return charge->inbound ? DROP_INBOUND_HALF_OPEN : DROP_HALF_OPEN_QUOTA;
 	return DROP_NONE;
 }
+
+static bool would_admit(_Atomic uint64_t *bucket, const struct port_settings *settings,
+	uint64_t clock_ns, bool take)
+{
+	uint32_t rate = settings->new_per_second_limit;
+
+	return take ? storm_admit(bucket, rate, rate, 1, clock_ns)
+		    : storm_would_admit(bucket, rate, rate, 1, clock_ns);
+}
+
+/* What has been set for an uplink, in all that comes by it: asked beside the port that it goes to.
+ */
+static enum drop_reason check_uplink(const struct packet_context *context, bool take)
+{
+	const struct port_settings *settings = context->settings;
+	struct port_quota *quota = &context->worker->sw->quotas[context->in->number];
+	uint64_t opened = atomic_load_explicit(&quota->opened, memory_order_relaxed);
+
+	if (settings->connection_limit != 0 && (uint32_t)opened >= settings->connection_limit)
+		return DROP_QUOTA;
+	if (!settings->half_open_is_default && settings->half_open_limit != 0 &&
+		opened / QUOTA_HALF_OPEN >= settings->half_open_limit)
+		return DROP_HALF_OPEN_QUOTA;
+	if (!would_admit(&quota->opened_rate, settings, context->worker->clock_ns, take))
+		return DROP_RATE_QUOTA;
+	return DROP_NONE;
+}
+
+static void give_tokens_back(const struct packet_context *context, const struct charge *charge)
+{
+	storm_give_back(charge->rate, charge->settings->new_per_second_limit, 1);
+	if (charge->inbound)
+		storm_give_back(&context->worker->sw->quotas[context->in->number].opened_rate,
+			context->settings->new_per_second_limit, 1);
+}
+
+/* By the limits of ports alone.  Tokens are taken when nothing else refuses. */
+static enum drop_reason check_ports(
+	const struct packet_context *context, uint16_t out, bool take, struct charge *charge)
+{
+	enum drop_reason reason;
+
+	if (unlikely(!find_charge(context, out, charge)))
+		return DROP_OUTPUT_MISSING;
+	reason = check_counts(context->worker->sw->connections, charge);
+	if (unlikely(charge->inbound) && reason == DROP_NONE)
+		reason = check_uplink(context, take);
+	if (reason != DROP_NONE || charge->settings->new_per_second_limit == 0 ||
+		would_admit(charge->rate, charge->settings, context->worker->clock_ns, take))
+		return reason;
+	if (charge->inbound && take)
+		storm_give_back(&context->worker->sw->quotas[context->in->number].opened_rate,
+			context->settings->new_per_second_limit, 1);
+	return charge->inbound ? DROP_INBOUND_RATE : DROP_RATE_QUOTA;
+}
+
+enum drop_reason quota_admit(const struct miss *miss, uint16_t out, struct verdict *verdict)
+{
+	struct charge charge;
+	enum drop_reason reason = check_ports(miss->context, out, true, &charge);
+
+	if (likely(reason != DROP_NONE || verdict->n_limited == 0))
+		return reason;
+	reason = connection_limits_admit(miss, verdict);
+	if (reason != DROP_NONE)
+		give_tokens_back(miss->context, &charge);
+	return reason;
+}
+
+enum drop_reason quota_would_admit(const struct miss *miss, uint16_t out, struct verdict *verdict)
+{
+	struct charge charge;
+	enum drop_reason reason = check_ports(miss->context, out, false, &charge);
+
+	return reason == DROP_NONE && verdict->n_limited != 0
+		       ? connection_limits_would_admit(miss, verdict)
+		       : reason;
+}
+
+void quota_give_up(const struct miss *miss, struct verdict *verdict)
+{
+	if (verdict->limits != 0)
+		limits_give_back(miss->context->worker->sw->limits, verdict->limits, 1, 1);
+	verdict->limits = 0;
+}
+
+/* --- denials -----------------------------------------------------------------------------------
+ */
 
 /* Half of a limit, or an eighth of the table where there is none. */
 static uint32_t share(const struct conn_table *table, uint32_t limit)
@@ -41,10 +308,11 @@ bool quota_may_cache_denial(const struct miss *miss)
 {
 	const struct packet_context *context = miss->context;
 	const struct conn_table *table = context->worker->sw->connections;
-	uint32_t n_connections, n_half_open;
+	struct charge charge;
 
-	read_quota(context, &n_connections, &n_half_open);
-	return !miss->forwarding.flood &&
-	       n_half_open < share(table, context->settings->half_open_limit) &&
-	       n_connections < share(table, context->settings->connection_limit);
+	if (miss->forwarding.flood || !find_charge(context, miss->forwarding.outputs[0], &charge))
+		return false;
+	uint64_t opened = atomic_load_explicit(charge.opened, memory_order_relaxed);
+	return opened / QUOTA_HALF_OPEN < share(table, half_open_limit(table, charge.settings)) &&
+	       (uint32_t)opened < share(table, charge.settings->connection_limit);
 }

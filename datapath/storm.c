@@ -94,3 +94,11 @@ bool storm_would_admit(const _Atomic uint64_t *bucket, uint64_t rate_per_s, uint
 
 	return spend(&w, atomic_load_explicit(bucket, memory_order_relaxed)) != 0;
 }
+
+/* The bucket is full so much earlier.  If it is full already, it stays so: what lies in the past
+ * does. */
+void storm_give_back(_Atomic uint64_t *bucket, uint64_t rate_per_s, uint64_t cost)
+{
+	if (rate_per_s != 0)
+		atomic_fetch_sub_explicit(bucket, ticks_of(cost, rate_per_s), memory_order_relaxed);
+}

@@ -25,6 +25,9 @@ bool storm_admit(_Atomic uint64_t *bucket, uint64_t rate_per_s, uint64_t burst, 
 bool storm_would_admit(const _Atomic uint64_t *bucket, uint64_t rate_per_s, uint64_t burst,
 	uint64_t cost, uint64_t now_ns);
 
+/* Gives back what storm_admit() took, for something that another limit has refused.  Any thread. */
+void storm_give_back(_Atomic uint64_t *bucket, uint64_t rate_per_s, uint64_t cost);
+
 enum { STORM_DEBT_SECONDS = 10 };
 
 #endif

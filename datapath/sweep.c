@@ -52,20 +52,22 @@ struct sweep {
 	uint32_t settled_epoch; /* All idle connections were judged under it. */
 	const struct timeouts *timeouts;
 	uint32_t n_ended;
-	uint32_t ended[BATCH]; /* Unlinked, waiting for a grace period. */
-	uint16_t quota_port;   /* Whose quota they counted in last... */
-	uint64_t quota_taken;  /* ...and what is to be taken off it. */
+	uint32_t ended[BATCH];	/* Unlinked, waiting for a grace period. */
+	struct counted counted; /* What the last of them counted in, all alike. */
+	struct limit_cache *limit_cache;
 	struct refreshed recent[RECENT];
 };
 
 /* The workers count in the same words all the time: many are taken off at once. */
 static void give_back_quota(struct sweep *sweep)
 {
-	if (sweep->quota_port != 0)
-		atomic_fetch_sub_explicit(&sweep->sw->quotas[sweep->quota_port].opened,
-			sweep->quota_taken, memory_order_relaxed);
-	sweep->quota_port = 0;
-	sweep->quota_taken = 0;
+	quota_give_back(sweep->sw, &sweep->counted);
+	sweep->counted = (struct counted){0};
+}
+
+static bool count_alike(const struct counted *a, const struct counted *b)
+{
+	return a->port == b->port && a->uplink == b->uplink && a->limits == b->limits;
 }
 
 static void free_ended(struct sweep *sweep)
@@ -80,20 +82,20 @@ static void free_ended(struct sweep *sweep)
 
 static void end(struct sweep *sweep, struct conn *conn, uint32_t number, enum end_reason reason)
 {
-	uint16_t port;
-
 	if (!conn_unlink(sweep->sw->connections, number))
 		return;
 	if (atomic_fetch_and(&conn->flags, (uint8_t)~CONN_LOGGED) & CONN_LOGGED)
 		event_connection(&sweep->sw->sweep_events, sweep->sw, number, LOG_END, reason,
 			sweep->now_ns);
-	uint64_t taken = connection_take_quota(conn, &port);
-	if (port != sweep->quota_port)
+	const struct counted counted = quota_take(sweep->sw->connections, number);
+	if (!count_alike(&counted, &sweep->counted))
 		give_back_quota(sweep);
-	if (port != 0) {
-		sweep->quota_port = port;
-		sweep->quota_taken += taken;
-	}
+	sweep->counted.port = counted.port;
+	sweep->counted.uplink = counted.uplink;
+	sweep->counted.limits = counted.limits;
+	sweep->counted.quota += counted.quota;
+	sweep->counted.in_limits += counted.in_limits;
+	sweep->counted.half_open_in_limits += counted.half_open_in_limits;
 	sweep->ended[sweep->n_ended++] = number;
 }
 
@@ -114,7 +116,8 @@ static enum end_reason timeout_reason(const struct conn *conn)
 
 /* True if the policy in force denies a connection that was made under another one and has had no
  * packet since.  An allowed one takes over the new rule and revision. */
-static bool is_denied_now(struct sweep *sweep, struct conn *conn, const struct flow *flow)
+static bool is_denied_now(
+	struct sweep *sweep, struct conn *conn, uint32_t number, const struct flow *flow)
 {
 	struct verdict verdict = {.action = ZONE_DENY};
 	struct expectation control;
@@ -130,6 +133,8 @@ static bool is_denied_now(struct sweep *sweep, struct conn *conn, const struct f
 	if (verdict.action != ZONE_ALLOW && related_of(conn, &control))
 		related_allows(endpoints, in, out, &flow->key, &control, &verdict);
 	connection_set_verdict(conn, &verdict);
+	if (unlikely(connection_limits_concern(conn, &verdict)))
+		connection_limits_move(sweep->sw, sweep->limit_cache, endpoints, number, &verdict);
 	return verdict.action != ZONE_ALLOW;
 }
 
@@ -226,7 +231,7 @@ static void look_at(struct conn_table *table, uint32_t number, void *sweep_)
 		end(sweep, conn, number, timeout_reason(conn));
 	} else if (sweep->policy_epoch != sweep->settled_epoch &&
 		   atomic_load(&forward->policy_epoch) != sweep->policy_epoch &&
-		   is_denied_now(sweep, conn, forward)) {
+		   is_denied_now(sweep, conn, number, forward)) {
 		end(sweep, conn, number, END_POLICY);
 	} else {
 		refresh(sweep, conn, forward, 0);
@@ -325,6 +330,11 @@ struct sweep *sweep_start(struct cordon_switch *sw)
 	if (sweep == NULL)
 		return NULL;
 	sweep->sw = sw;
+	sweep->limit_cache = limit_cache_create();
+	if (sweep->limit_cache == NULL) {
+		free(sweep);
+		return NULL;
+	}
 	sweep->thread = ovs_thread_create("sweep", sweep_main, sweep);
 	return sweep;
 }
@@ -334,5 +344,6 @@ void sweep_join(struct sweep *sweep)
 	if (sweep == NULL)
 		return;
 	pthread_join(sweep->thread, NULL);
+	limit_cache_destroy(sweep->limit_cache);
 	free(sweep);
 }

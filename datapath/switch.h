@@ -29,6 +29,7 @@
 
 #include "datapath/conn.h"
 #include "datapath/drop.h"
+#include "datapath/limits.h"
 #include "datapath/mac_table.h"
 #include "datapath/offload.h"
 #include "datapath/packet.h"
@@ -77,6 +78,9 @@ struct log_event {
 enum end_reason { END_REASONS(X) END_N_REASONS };
 #undef X
 
+/* How a connection began, if not by its first packet. */
+enum start_reason { START_FIRST_PACKET, START_PICKUP };
+
 /* Seconds without a packet until a connection ends, by state. */
 struct timeouts {
 	uint32_t tcp[TCP_N_STATES];
@@ -115,14 +119,17 @@ struct port_identity {
 	char *vm_id, *vm_name, *tags;
 };
 
-/* The connections that were opened by one port number, how many there are and, QUOTA_HALF_OPEN
- * each, how many are half-open: in one word, so that both are counted at once.  Any worker and the
- * sweep, relaxed.  Kept by number, since connections outlive ports and processes. */
+/* The connections of one port number, how many there are and, QUOTA_HALF_OPEN each, how many are
+ * half-open: in one word, so that both are counted at once.  Any worker and the sweep, relaxed.
+ * Kept by number, since connections outlive ports and processes. */
 #define QUOTA_CONNECTION UINT64_C(1)
 #define QUOTA_HALF_OPEN	 (UINT64_C(1) << 32)
 struct port_quota {
-	_Atomic uint64_t opened;
-	_Atomic uint64_t mac_moves; /* Bounds the MACs that move to the port; see storm.h. */
+	_Atomic uint64_t opened;  /* By the port. */
+	_Atomic uint64_t inbound; /* To the port, by uplinks. */
+	/* Token buckets; see storm.h. */
+	_Atomic uint64_t opened_rate, inbound_rate; /* Of new connections. */
+	_Atomic uint64_t mac_moves;		    /* Bounds the MACs that move to the port. */
 } __attribute__((aligned(64)));
 
 /* The configuration as the packet path sees it.  One per process. */
@@ -134,6 +141,7 @@ struct cordon_switch {
 	struct program_table *programs;
 	struct mac_table *macs;
 	struct expectation_table *expectations;
+	struct limits *limits;
 	struct port_environment environment;
 	struct worker *workers[WORKERS_MAX];
 	unsigned int n_workers;
@@ -179,6 +187,10 @@ struct verdict {
 	/* Of a connection that a control connection has announced: see related.c. */
 	bool is_related, server_opens;
 	uint16_t control_port;
+	/* The limits that it falls under (limits.h), and those of them that are held for it. */
+	uint16_t limits;
+	uint8_t n_limited;
+	struct limit_pair limited[2];
 };
 
 /* --- worker.c: the packet path -------------------------------------------------------------- */
@@ -241,6 +253,7 @@ struct worker {
 	struct log_cap *log_cap;
 	struct fragment_table *fragments;
 	struct conn_cache conn_cache;
+	struct limit_cache *limit_cache;
 	struct forward_entry forwarded[FORWARD_ENTRIES];
 	uint64_t now_ns;	 /* Wall clock, read once a burst. */
 	uint64_t clock_ns;	 /* Since boot, never going back; likewise. */
@@ -357,28 +370,24 @@ void connection_copy(const struct conn *conn, struct conn *copy);
 /* May this packet begin a connection?  DROP_NONE or why not. */
 enum drop_reason connection_may_open(const struct packet *packet);
 
+/* True if the packet, which may not begin a connection for being out of state, may take one up in
+ * mid-stream: a TCP segment that neither opens nor ends anything. */
+bool connection_may_pick_up(const struct packet *packet);
+
 /* Begins the connection of `flow`, which conn_alloc() gave and nobody else sees yet, by the packet
- * at hand, which it counts: the state is the packet's, the verdict is `verdict`.  If the verdict is
- * to be logged, the flag says that it was.  The worker. */
-void connection_open(struct packet_context *context, uint32_t flow, const struct verdict *verdict);
+ * at hand, which it counts: the state is the packet's, the verdict is `verdict`, and it leaves by
+ * port `out` (0: several).  Takes the verdict's limits over.  If the verdict is to be logged, the
+ * flag says that it was.  The worker. */
+void connection_open(
+	struct packet_context *context, uint32_t flow, uint16_t out, const struct verdict *verdict);
 
 /* The same for one that is in the table: begins it anew in its place.  Release it first.  Nothing
  * is said of the log.  The worker. */
 void connection_reopen(
-	struct packet_context *context, uint32_t flow, const struct verdict *verdict);
+	struct packet_context *context, uint32_t flow, uint16_t out, const struct verdict *verdict);
 
 /* Writes the verdict into the connection, whole. */
 void connection_set_verdict(struct conn *conn, const struct verdict *verdict);
-
-/* Takes the connection off its port's counts.  Whoever ends it, once. */
-void connection_release(struct cordon_switch *sw, struct conn *conn);
-
-/* The same in two steps, so that many can be taken off at once: what is to be taken off the quota
- * of *port, which is 0 if nothing is. */
-uint64_t connection_take_quota(struct conn *conn, uint16_t *port);
-
-/* Counts the connections of an adopted table into the quotas.  Before any worker runs. */
-void connection_adopt_all(struct cordon_switch *sw);
 
 /* Seconds without a packet after which the connection ends; shorter for states that are over when
  * the table fills up. */
@@ -386,6 +395,62 @@ uint32_t connection_timeout(const struct timeouts *timeouts, const struct conn_t
 	const struct conn *conn, uint8_t protocol);
 
 extern const struct timeouts timeouts_default;
+
+/* --- quota.c: what connections count in
+ * -----------------------------------------------------------
+ */
+
+/* What a connection counts in, or a number of connections that count in the same. */
+struct counted {
+	uint16_t port;	 /* As conn.quota_port; 0: in no quota. */
+	uint16_t uplink; /* By which it came in from outside, or 0. */
+	uint16_t limits; /* The set of limits.h, or 0. */
+	uint64_t quota;	 /* QUOTA_CONNECTION and QUOTA_HALF_OPEN, for each. */
+	uint32_t in_limits, half_open_in_limits;
+};
+
+/* Takes what connection `number` counts in away from it, to be handed to quota_give_back().  Only
+ * one caller gets it; later ones get nothing. */
+struct counted quota_take(struct conn_table *table, uint32_t number);
+void quota_give_back(struct cordon_switch *sw, const struct counted *counted);
+
+/* Both at once.  Whoever ends the connection, or begins it anew. */
+void quota_release(struct cordon_switch *sw, uint32_t number);
+
+/* Counts a connection that is about to begin by the packet at hand, as half-open. */
+void quota_count(const struct packet_context *context, struct conn *conn, uint16_t out);
+
+/* The connection was answered, and has just got CONN_CONFIRMED: it is no longer half-open. */
+void quota_confirm(struct cordon_switch *sw, struct conn *conn, uint16_t port);
+
+/* Counts the connections of an adopted table into the quotas.  Before any worker runs. */
+void quota_adopt_all(struct cordon_switch *sw);
+
+/* --- connection_limits.c: the limits of zones and rules ------------------------------------------
+ */
+
+/* A connection that exists was judged anew: it counts where the verdict says, and no longer where
+ * it did.  Under RCU; any thread, with its own cache. */
+void connection_limits_move(struct cordon_switch *sw, struct limit_cache *cache,
+	const struct endpoint_map *endpoints, uint32_t number, const struct verdict *verdict);
+
+/* True if connection_limits_move() has anything to do. */
+static inline bool connection_limits_concern(const struct conn *conn, const struct verdict *verdict)
+{
+	return verdict->n_limited != 0 ||
+	       atomic_load_explicit(&conn->limits, memory_order_relaxed) != 0;
+}
+
+/* The connection holds `set` from now on, which is held for it as a half-open one, and no longer
+ * what it held before.  One that has ended holds nothing.  Any thread. */
+void connection_limits_attach(struct cordon_switch *sw, uint32_t number, uint16_t set);
+
+/* The connection is no longer half-open. */
+void connection_limits_confirm(struct cordon_switch *sw, struct conn *conn);
+
+/* Counts the connections of a former process where the policy, which is theirs and has just come
+ * into force, says.  Main thread, before any port is polled. */
+void connection_limits_adopt(struct cordon_switch *sw, const struct endpoint_map *endpoints);
 
 /* --- guard.c: the spoof guard at a port
  * -----------------------------------------------------------
@@ -469,8 +534,12 @@ void reject_answer(struct packet_context *context);
 /* Events never block and never wait: a full ring loses the event and counts it. */
 void event_connection(struct log_ring *ring, struct cordon_switch *sw, uint32_t conn,
 	enum log_kind kind, unsigned int reason, uint64_t now_ns);
-void event_packet(struct packet_context *context, enum log_kind kind, enum drop_reason reason,
-	const struct verdict *verdict, uint16_t out_port); /* Capped per rule and source. */
+
+/* `reason` is an enum drop_reason, of a start an enum start_reason.  Records are capped by rule and
+ * source; those of spoofing by port and reason; those of limits by rule, reason and both ports,
+ * since a flood comes from any number of sources. */
+void event_packet(struct packet_context *context, enum log_kind kind, unsigned int reason,
+	const struct verdict *verdict, uint16_t out_port);
 
 /* Writes records for denials that were held back and followed by no more. */
 void event_overdue(struct worker *worker);

@@ -352,6 +352,9 @@ struct trace *trace_create(struct cordon_switch *sw, struct port *in, struct rte
 	trace->sw = sw;
 	trace->worker = xzalloc_cacheline(sizeof(*trace->worker));
 	trace->worker->sw = sw;
+	trace->worker->limit_cache = limit_cache_create();
+	if (trace->worker->limit_cache == NULL)
+		out_of_memory();
 	read_clocks(trace->worker);
 	trace->revisions.forwarding = atomic_load(&sw->forwarding_revision);
 	trace->revisions.policy = atomic_load(&sw->policy_epoch);
@@ -376,6 +379,7 @@ void trace_destroy(struct trace *trace)
 	if (trace == NULL)
 		return;
 	json_destroy(trace->steps);
+	limit_cache_destroy(trace->worker->limit_cache);
 	free_cacheline(trace->worker);
 	free(trace);
 }

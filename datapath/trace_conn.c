@@ -198,8 +198,10 @@ static bool pass_limits(struct trace *trace)
 {
 	const struct packet_context *context = &trace->context;
 	const struct port_settings *settings = context->settings;
+	const struct forwarding *forwarding = &trace->miss.forwarding;
 	uint64_t opened = atomic_load(&trace->sw->quotas[context->in->number].opened);
-	enum drop_reason reason = quota_check(context);
+	enum drop_reason reason = quota_would_admit(&trace->miss,
+		forwarding->n_outputs == 1 ? forwarding->outputs[0] : 0, &trace->verdict);
 	struct json *step;
 
 	if (reason == DROP_NONE && conn_is_full(trace->sw->connections, &trace->worker->conn_cache))
@@ -217,12 +219,16 @@ static bool pass_limits(struct trace *trace)
 
 static bool may_open(struct trace *trace)
 {
-	enum drop_reason reason = connection_may_open(&trace->packet);
+	bool picked_up = false;
+	enum drop_reason reason = miss_may_begin(&trace->miss, &trace->verdict, &picked_up);
 
 	if (reason != DROP_NONE)
 		trace_detail(trace_drop(trace, "connection", reason),
 			"only a first packet can open a connection: for TCP a SYN, for ICMP a "
 			"request");
+	if (picked_up)
+		trace_step(trace, "connection", TRACE_NOTE,
+			"taken up in mid-stream, as the zone of one end permits");
 	return reason == DROP_NONE;
 }
 
@@ -246,7 +252,9 @@ static void begin(struct trace *trace)
 
 static void begin_again(struct trace *trace)
 {
-	enum drop_reason reason = miss_may_begin_again(&trace->miss, trace->flow);
+	bool picked_up = false;
+	enum drop_reason reason =
+		miss_may_begin_again(&trace->miss, trace->flow, &trace->verdict, &picked_up);
 
 	if (reason != DROP_NONE) {
 		trace_drop(trace, "connection", reason);

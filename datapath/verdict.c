@@ -45,6 +45,9 @@ static void ask(const struct endpoint_map *endpoints, const struct zone_question
 	verdict->log = answer.log;
 	verdict->rule = answer.rule;
 	verdict->helper = answer.helper;
+	if (unlikely(answer.limited))
+		verdict->limited[verdict->n_limited++] =
+			(struct limit_pair){.rule = answer.rule, .zone = source_zone};
 	verdict->source_zone = source_zone;
 	verdict->destination_zone = destination_zone;
 	verdict->quarantined =

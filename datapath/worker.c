@@ -552,6 +552,7 @@ void worker_destroy(struct worker *worker)
 	log_ring_close(&worker->events);
 	fragment_table_destroy(worker->fragments);
 	log_cap_destroy(worker->log_cap);
+	limit_cache_destroy(worker->limit_cache);
 	free(atomic_load(&worker->polls));
 	rte_free(worker);
 }
@@ -568,9 +569,10 @@ struct worker *worker_start(struct cordon_switch *sw, unsigned int id, int cpu)
 	worker->cpu = cpu;
 	worker->cycles_per_us = rte_get_tsc_hz() / 1000000;
 	worker->log_cap = log_cap_create();
+	worker->limit_cache = limit_cache_create();
 	worker->fragments = fragment_table_create(FRAGMENTED_DATAGRAMS);
 	snprintf(name, sizeof(name), "events%u", id);
-	if (worker->log_cap == NULL || worker->fragments == NULL ||
+	if (worker->log_cap == NULL || worker->fragments == NULL || worker->limit_cache == NULL ||
 		log_ring_open(&worker->events, name, EVENTS_PER_WORKER) != 0) {
 		worker_destroy(worker);
 		return NULL;

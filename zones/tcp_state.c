@@ -438,6 +438,7 @@ enum tcp_result tcp_step_rare(struct tcp_side *sender, const struct tcp_side *re
 	const struct tcp_side *responder = from_initiator ? receiver : sender;
 	struct step step = step_of(sender, receiver, segment, from_initiator);
 	enum tcp_state before = tcp_state(initiator, responder);
+	bool first = progress_of(sender) == TCP_SIDE_NOTHING;
 	enum kind kind = kind_of(segment->flags);
 	enum tcp_result result;
 
@@ -449,7 +450,8 @@ enum tcp_result tcp_step_rare(struct tcp_side *sender, const struct tcp_side *re
 	if (result != TCP_OK)
 		return result;
 	tcp_note_flags(sender, segment->flags);
-	return tcp_state(initiator, responder) == before ? TCP_OK : TCP_OK_STATE_CHANGED;
+	first = first && progress_of(sender) != TCP_SIDE_NOTHING;
+	return tcp_state(initiator, responder) == before && !first ? TCP_OK : TCP_OK_STATE_CHANGED;
 }
 
 static void side_clear(struct tcp_side *side)

@@ -89,7 +89,8 @@ struct tcp_segment {
 /* What tcp_step() says of a segment. */
 enum tcp_result {
 	TCP_OK,
-	TCP_OK_STATE_CHANGED, /* Passed, and the connection's tcp_state is another one now. */
+	TCP_OK_STATE_CHANGED, /* Passed, and the connection's tcp_state is another one now, or it is
+			       * the first that this side sends. */
 	TCP_REOPEN,	      /* A new SYN on a finished connection: make a new connection. */
 	TCP_BAD_FLAGS,	      /* A combination that no stack sends (drop). */
 	TCP_OUT_OF_STATE,     /* Fits no open connection, e.g. ACK where a SYN must come (drop). */

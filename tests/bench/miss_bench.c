@@ -37,6 +37,7 @@
 #include <rte_tcp.h>
 #include <rte_udp.h>
 
+#include "datapath/expectation.h"
 #include "datapath/storm.h"
 #include "ovs-rcu.h"
 #include "ovs-thread.h"
@@ -186,7 +187,7 @@ static void end_one(struct conn_table *table, uint32_t number, void *sw_)
 	struct cordon_switch *sw = sw_;
 
 	if (conn_unlink(table, number)) {
-		connection_release(sw, conn_of_flow(table, 2 * number));
+		quota_release(sw, number);
 		conn_free(table, &number, 1);
 	}
 }
@@ -396,7 +397,10 @@ static void make_switch(struct bench *bench, unsigned int rules)
 	sw->environment = (struct port_environment){.pool = bench->pool, .n_workers = 1};
 	sw->programs = program_table_create(1 << 16);
 	sw->macs = mac_table_create(1 << 16);
-	if (bench->pool == NULL || sw->programs == NULL || sw->macs == NULL)
+	sw->expectations = expectation_table_create(1 << 10);
+	sw->limits = limits_create();
+	if (bench->pool == NULL || sw->programs == NULL || sw->macs == NULL ||
+		sw->expectations == NULL || sw->limits == NULL)
 		give_up("no memory");
 	open_table(bench, directory != NULL ? directory : "/dev/shm");
 	*timeouts = timeouts_default;

@@ -77,7 +77,9 @@ static void step(struct tcp_side sides[2], const struct line *line, const uint8_
 		require((sides[from].flags_seen & segment.flags) == segment.flags);
 		break;
 	case TCP_OK_STATE_CHANGED:
-		require(tcp_state(&sides[INITIATOR], &sides[RESPONDER]) != state);
+		require(tcp_state(&sides[INITIATOR], &sides[RESPONDER]) != state ||
+			(tcp_load8(&before[from].progress) == TCP_SIDE_NOTHING &&
+				tcp_load8(&sides[from].progress) != TCP_SIDE_NOTHING));
 		break;
 	case TCP_REOPEN:
 		require(state == TCP_TIME_WAIT || state == TCP_CLOSED);

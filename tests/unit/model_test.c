@@ -131,6 +131,7 @@ static struct model_port_change port_change(const char *name)
 		.storm_pps = -1,
 		.connection_limit = -1,
 		.half_open_limit = -1,
+		.new_connection_limit = -1,
 	};
 }
 

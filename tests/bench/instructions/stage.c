@@ -16,10 +16,11 @@
 #include <rte_ring.h>
 #include <valgrind/callgrind.h>
 
+#include "datapath/expectation.h"
 #include "ovs-rcu.h"
 #include "ovs-thread.h"
 
-enum { PROGRAMS_MAX = 1 << 12, MACS_MAX = 1 << 12, QUOTA = 1 << 20 };
+enum { PROGRAMS_MAX = 1 << 12, MACS_MAX = 1 << 12, EXPECTATIONS_MAX = 1 << 10, QUOTA = 1 << 20 };
 enum { BUFFERS = FRAMES_MAX + 4095, BUFFER_CACHE = 256, BUFFER_BYTES = RTE_PKTMBUF_HEADROOM + 384 };
 
 const struct stage_guest stage_guests[N_PORTS] = {
@@ -235,9 +236,11 @@ struct stage *stage_open(uint32_t capacity)
 	};
 	sw->programs = program_table_create(PROGRAMS_MAX);
 	sw->macs = mac_table_create(MACS_MAX);
+	sw->expectations = expectation_table_create(EXPECTATIONS_MAX);
+	sw->limits = limits_create();
 	struct timeouts *timeouts = malloc(sizeof(*timeouts));
 	if (sw->environment.pool == NULL || sw->programs == NULL || sw->macs == NULL ||
-		timeouts == NULL)
+		sw->expectations == NULL || sw->limits == NULL || timeouts == NULL)
 		give_up("no memory for the switch's tables");
 	*timeouts = timeouts_default;
 	atomic_store(&sw->timeouts, timeouts);
@@ -269,6 +272,8 @@ void stage_close(struct stage *stage)
 	conn_table_close(sw->connections);
 	program_table_destroy(sw->programs);
 	mac_table_destroy(sw->macs);
+	expectation_table_destroy(sw->expectations);
+	limits_destroy(sw->limits);
 	rte_mempool_free(sw->environment.pool);
 	free(stage);
 }
