@@ -19,6 +19,7 @@ enum action {
 	BEGIN,	/* A SYN begins its sender's side, or begins it anew. */
 	AGAIN,	/* A SYN where there is a connection already. */
 	ANSWER, /* A SYN-ACK is its sender's first segment. */
+	REPEAT, /* It comes again, and the initiator has not answered it yet. */
 	CROSS,	/* A SYN-ACK of one who has sent a SYN: a simultaneous open. */
 	HINT,	/* An ACK where a SYN-ACK must come. */
 	JOIN,	/* First segment of the second side of a connection picked up in mid-stream. */
@@ -47,7 +48,7 @@ static const uint8_t actions[N_KINDS][TCP_SIDE_N_PROGRESS][TCP_SIDE_N_PROGRESS] 
 		[TCP_SIDE_NOTHING] = {REFUSE, ANSWER, REFUSE, REFUSE, REFUSE, REFUSE},
 		[TCP_SIDE_SYN]     = {REFUSE, CROSS,  REFUSE, CROSS,  CROSS,  REFUSE},
 		/* Sent again, because the ACK was lost. */
-		[TCP_SIDE_SYN_ACK] = {REFUSE, CHECK,  REFUSE, CHECK,  CHECK,  CHECK},
+		[TCP_SIDE_SYN_ACK] = {REFUSE, REPEAT, REFUSE, CHECK,  CHECK,  CHECK},
 		[TCP_SIDE_OPEN]    = {REFUSE, CHECK,  CHECK,  CHECK,  CHECK,  REFUSE},
 		[TCP_SIDE_FIN]     = {REFUSE, CHECK,  CHECK,  CHECK,  CHECK,  REFUSE},
 	},
@@ -158,12 +159,17 @@ static uint8_t syn_mark(uint32_t sequence)
 	return (sequence * UINT32_C(0x9e3779b1)) >> 24;
 }
 
+/* What it begins anew is forgotten; but a SYN that is sent again without the data that it had (RFC
+ * 7413, 4.1.3) takes nothing back, since the answer may still acknowledge that. */
 static enum tcp_result begin(const struct step *step)
 {
 	struct tcp_side *side = step->sender;
 	uint16_t window = step->segment->window;
+	bool again = tcp_load8(&side->progress) == TCP_SIDE_SYN &&
+		     tcp_load(&side->granted) == step->segment->sequence;
 
-	tcp_store(&side->sent_end, step->end);
+	if (!again || tcp_after(step->end, tcp_load(&side->sent_end)))
+		tcp_store(&side->sent_end, step->end);
 	tcp_store(&side->granted, step->segment->sequence);
 	tcp_store(&side->max_window, window + !window);
 	tcp_store8(&side->flags, scale_flags(step->segment));
@@ -213,6 +219,19 @@ static enum tcp_result answer(const struct step *step)
 	return TCP_OK;
 }
 
+/* True if the segment acknowledges what may be acknowledged: of a receiver that has sent no more
+ * than its SYN, that; else nothing that is too old, and nothing that was not sent. */
+static bool acknowledges_open(const struct step *step)
+{
+	uint32_t sent_end = tcp_load(&step->receiver->sent_end);
+	uint32_t oldest = sent_end - tcp_load(&step->sender->max_window) - TCP_ACK_SLACK;
+
+	if (tcp_load8(&step->receiver->progress) == TCP_SIDE_SYN)
+		return acknowledges_syn(step);
+	return !tcp_after(step->segment->acknowledgment, sent_end) &&
+	       !tcp_after(oldest, step->segment->acknowledgment);
+}
+
 /* The SYN of a simultaneous open, sent again with an ACK: RFC 9293, 3.5, figure 7. */
 static enum tcp_result cross(const struct step *step)
 {
@@ -221,8 +240,7 @@ static enum tcp_result cross(const struct step *step)
 	uint32_t window = segment->window + !segment->window;
 	uint32_t ack = segment->acknowledgment;
 
-	if (segment->sequence != tcp_load(&side->granted) ||
-		tcp_after(ack, tcp_load(&step->receiver->sent_end)))
+	if (segment->sequence != tcp_load(&side->granted) || !acknowledges_open(step))
 		return TCP_OUT_OF_WINDOW;
 	tcp_store(&side->granted, ack + window);
 	if (window > tcp_load(&side->max_window))
@@ -333,6 +351,14 @@ static enum tcp_result check(const struct step *step)
 	return TCP_OUT_OF_WINDOW;
 }
 
+/* With the numbers that it had; or with others, of a responder that has forgotten them (a SYN
+ * cookie, RFC 4987, 3.6, or a restart), if it acknowledges the SYN as exactly as the first one had
+ * to: the initiator may have seen neither, and takes the one that arrives. */
+static enum tcp_result repeat(const struct step *step)
+{
+	return in_window(step) ? check(step) : answer(step);
+}
+
 static enum tcp_result reset(const struct step *step)
 {
 	tcp_store8(&step->sender->progress, TCP_SIDE_RESET);
@@ -358,10 +384,13 @@ static enum tcp_result abort_open(const struct step *step)
 	return TCP_OK;
 }
 
-/* A RST ends the connection if it may be where the receiver stands: not before what that has
- * acknowledged, not behind what was sent.  (`granted - max_window` is never after the receiver's
- * last ACK, and is that ACK while its window is at its largest.)  Elsewhere in the window it passes
- * and ends nothing: the receiver asks back (RFC 5961, 3.2), and the answer is exact. */
+/* A RST ends the connection if it is exactly where the receiver must stand: behind all that was
+ * sent, or where the receiver has acknowledged up to.  (`granted - max_window` is that place while
+ * its window is at its largest, and never after it.)  Anywhere else in the window it passes and
+ * ends nothing, since the receiver asks back (RFC 5961, 3.2), and the answer is exact; so that
+ * whoever only guesses must guess a whole sequence number here as well as there.  A connection that
+ * has ended all the same, because what was sent last is lost and the window was not at its largest,
+ * times out.  Of a sender that has not been heard, any place in the window must do. */
 static enum tcp_result end_by_reset(const struct step *step)
 {
 	uint32_t sequence = step->segment->sequence;
@@ -374,8 +403,10 @@ static enum tcp_result end_by_reset(const struct step *step)
 		from = granted - window;
 	}
 	if (tcp_load8(&step->sender->progress) == TCP_SIDE_NOTHING)
-		sent_end = granted;
-	if (!tcp_after(from, sequence) && !tcp_after(sequence, sent_end))
+		return !tcp_after(from, sequence) && !tcp_after(sequence, granted)
+			       ? reset(step)
+			       : TCP_OUT_OF_WINDOW;
+	if (sequence == sent_end || sequence == from)
 		return reset(step);
 	if (!tcp_after(sent_end - window, sequence) && !tcp_after(sequence, granted))
 		return TCP_OK;
@@ -396,6 +427,7 @@ static enum tcp_result act(const struct step *step, enum action action)
 	case BEGIN: return begin(step);
 	case AGAIN: return syn_again(step);
 	case ANSWER: return answer(step);
+	case REPEAT: return repeat(step);
 	case CROSS: return cross(step);
 	case HINT: return hint(step);
 	case JOIN: return join(step);
