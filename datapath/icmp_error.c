@@ -5,32 +5,57 @@
  */
 #include <config.h>
 
+#include "datapath/icmp_quote.h"
 #include "datapath/miss.h"
+
+/* What find_connection() is to know and to find. */
+struct search {
+	const struct miss *miss;
+	const struct port *out; /* Where the error goes: the quoted packet came in there. */
+	uint32_t flow;
+};
+
+static bool find_connection(struct conn_key *key, struct icmp_subject *subject, void *search_)
+{
+	struct search *search = search_;
+	const struct packet_context *context = search->miss->context;
+	struct cordon_switch *sw = context->worker->sw;
+	struct conn_table *table = sw->connections;
+
+	key->net = context->packet->key.net;
+	key->in_port = search->out->number;
+	search->flow = conn_lookup(table, key, conn_hash(table, key));
+	if (search->flow == CONN_FLOW_NONE)
+		return false;
+	const struct conn *conn = conn_of_flow(table, search->flow);
+	if (atomic_load(&conn->verdict) != CONN_ALLOWED)
+		return false;
+	uint16_t left_by = miss_far_port(table, search->flow);
+	if (left_by != 0 && !miss_same_side(sw, left_by, context->in))
+		return false;
+	if (atomic_load(&conn->flags) & CONN_TCP) {
+		subject->sender = &conn->dir[search->flow & 1].tcp;
+		subject->receiver = &conn->dir[!(search->flow & 1)].tcp;
+	}
+	return true;
+}
 
 enum drop_reason icmp_error_judge(const struct miss *miss, uint32_t *flow)
 {
 	const struct packet_context *context = miss->context;
-	struct cordon_switch *sw = context->worker->sw;
-	struct conn_table *table = sw->connections;
-	const struct port *out = switch_port(sw, miss->forwarding.outputs[0]);
-	struct packet quoted;
+	struct search search = {
+		.miss = miss,
+		.out = switch_port(context->worker->sw, miss->forwarding.outputs[0]),
+		.flow = CONN_FLOW_NONE,
+	};
+	bool believed = !miss->forwarding.flood && search.out != NULL &&
+			!miss_is_quarantined(miss, context->in) &&
+			!miss_is_quarantined(miss, search.out) &&
+			icmp_quote_check(context->data, rte_pktmbuf_data_len(context->frame),
+				context->packet, find_connection, &search);
 
-	*flow = CONN_FLOW_NONE;
-	if (miss->forwarding.flood || out == NULL || miss_is_quarantined(miss, context->in) ||
-		miss_is_quarantined(miss, out) ||
-		!packet_parse_quoted(context->data, rte_pktmbuf_data_len(context->frame),
-			context->packet, &quoted))
-		return DROP_ICMP_UNRELATED;
-	quoted.key.net = context->packet->key.net;
-	quoted.key.in_port = out->number;
-	*flow = conn_lookup(table, &quoted.key, conn_hash(table, &quoted.key));
-	if (*flow == CONN_FLOW_NONE ||
-		atomic_load(&conn_of_flow(table, *flow)->verdict) != CONN_ALLOWED)
-		return DROP_ICMP_UNRELATED;
-	uint16_t left_by = miss_far_port(table, *flow);
-	if (left_by != 0 && !miss_same_side(sw, left_by, context->in))
-		return DROP_ICMP_UNRELATED;
-	return DROP_NONE;
+	*flow = search.flow;
+	return believed ? DROP_NONE : DROP_ICMP_UNRELATED;
 }
 
 void icmp_error_handle(struct miss *miss)

@@ -4,8 +4,11 @@
  * on the workers.
  *
  * A quote is cut off at any length past the transport header's first eight bytes, so its lengths
- * and checksums are not held against it; who sent it and to whom is all that is asked.
+ * and checksums are not held against it; who sent it and to whom is all that is asked.  Whether the
+ * error can be believed is icmp_quote.c's to say.
  */
+#include <netinet/icmp6.h>
+
 #include "datapath/packet_private.h"
 
 /* The first eight bytes of transport header.  An error about an error is nobody's (RFC 1122, 3.2.2;
@@ -65,6 +68,20 @@ static bool parse_quoted_ip6(struct cursor *cursor, struct packet *quoted)
 	return parse_quoted_transport(cursor, quoted, protocol, IPPROTO_ICMPV6);
 }
 
+/* Where the quote ends at the latest: in a message with extensions (RFC 4884, 4 and 5), where its
+ * own length field says, in words of four or eight bytes; what is behind it is no part of the
+ * quoted packet.  Such a quote has 128 bytes at least; what says less is no length. */
+static uint32_t quote_end(const uint8_t *icmp, const struct packet *packet)
+{
+	enum { EXTENDED_QUOTE_MIN = 128 };
+	bool v4 = packet->key.kind == CONN_KEY_IPV4;
+	bool may = v4 || packet->icmp_type == ICMP6_DST_UNREACH ||
+		   packet->icmp_type == ICMP6_TIME_EXCEEDED;
+	uint32_t length = !may ? 0 : v4 ? icmp[5] * 4u : icmp[4] * 8u;
+
+	return length < EXTENDED_QUOTE_MIN ? UINT32_MAX : packet->l4_offset + ICMP_BYTES + length;
+}
+
 bool packet_parse_quoted(const uint8_t *data, uint32_t header_bytes, const struct packet *packet,
 	struct packet *quoted)
 {
@@ -75,6 +92,7 @@ bool packet_parse_quoted(const uint8_t *data, uint32_t header_bytes, const struc
 		return false;
 	cursor.end = header_bytes;
 	cursor_end_at(&cursor, packet->l4_offset + packet->l4_bytes);
+	cursor_end_at(&cursor, quote_end(data + packet->l4_offset, packet));
 	quoted->l3_offset = (uint16_t)cursor.at;
 	if (packet->key.kind == CONN_KEY_IPV4 ? !parse_quoted_ip4(&cursor, quoted)
 					      : !parse_quoted_ip6(&cursor, quoted))

@@ -546,6 +546,27 @@ enum tcp_state tcp_state(const struct tcp_side *initiator, const struct tcp_side
 	return state;
 }
 
+/* The oldest number that may not have been acknowledged.  `granted - max_window` is never after the
+ * last ACK.  Of a side that was picked up and has no other yet, little is known. */
+static uint32_t oldest_outstanding(const struct tcp_side *sender, const struct tcp_side *receiver)
+{
+	if (progress_of(receiver) >= TCP_SIDE_SYN_ACK)
+		return tcp_load(&receiver->granted) - tcp_load(&receiver->max_window) - 1;
+	if (progress_of(sender) == TCP_SIDE_SYN)
+		return tcp_load(&sender->granted);
+	return tcp_load(&sender->sent_end) - (1u << 30);
+}
+
+bool tcp_is_outstanding(
+	const struct tcp_side *sender, const struct tcp_side *receiver, uint32_t sequence)
+{
+	if (progress_of(sender) == TCP_SIDE_NOTHING || progress_of(sender) == TCP_SIDE_RESET ||
+		progress_of(receiver) == TCP_SIDE_RESET)
+		return false;
+	return !tcp_after(sequence, tcp_load(&sender->sent_end)) &&
+	       !tcp_after(oldest_outstanding(sender, receiver), sequence);
+}
+
 void tcp_extend(struct tcp_side *sender, const struct tcp_side *receiver, uint32_t bytes)
 {
 	uint32_t end = atomic_load_explicit(&sender->sent_end, memory_order_relaxed) + bytes;

@@ -126,6 +126,13 @@ void tcp_extend(struct tcp_side *sender, const struct tcp_side *receiver, uint32
 enum tcp_result tcp_open(struct tcp_side *initiator, struct tcp_side *responder,
 	const struct tcp_segment *segment, bool pickup);
 
+/* True if `sender` may wait for an answer to what it sent with this sequence number: nothing that
+ * `receiver` has acknowledged for sure, and nothing that was not sent (RFC 5927, 4.1).  The next
+ * number counts too, since an ACK without data has it, and the one before what was acknowledged,
+ * which keepalives have.  Any thread. */
+bool tcp_is_outstanding(
+	const struct tcp_side *sender, const struct tcp_side *receiver, uint32_t sequence);
+
 /* The connection's state, from what both sides have done.  Any thread. */
 enum tcp_state tcp_state(const struct tcp_side *initiator, const struct tcp_side *responder);
 

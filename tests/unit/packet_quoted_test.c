@@ -142,12 +142,62 @@ static void test_quoted_refused(void **state)
 	assert_false(parse_quoted(&f, &quoted));
 }
 
+/* RFC 4884: behind the length that the message tells, there is no quote. */
+static void test_quoted_with_extensions(void **state)
+{
+	static const struct {
+		uint8_t type, words; /* Of four bytes; of eight in ICMPv6. */
+		bool found;
+	} cases4[] = {{3, 0, true}, {3, 32, true}, {11, 33, true}, {3, 40, true}, {3, 255, true},
+		/* Less than 128 bytes: the field of a host that knows no extensions. */
+		{3, 1, true}, {12, 31, true}},
+	  cases6[] = {{1, 0, true}, {1, 16, true}, {3, 20, true}, {1, 15, true},
+		  {2, 255, true} /* It is the MTU. */};
+	struct frame inner, f;
+	struct packet quoted;
+
+	(void)state;
+	make_udp4(&inner);
+	frame_fill(&inner, 200);
+	frame_end(&inner);
+	for (size_t i = 0; i < sizeof(cases4) / sizeof(cases4[0]); i++) {
+		make_error4(&f, &inner, 160);
+		f.bytes[f.l4] = cases4[i].type;
+		f.bytes[f.l4 + 5] = cases4[i].words;
+		assert_int_equal(parse_quoted(&f, &quoted), cases4[i].found);
+	}
+	make_udp6(&inner);
+	frame_fill(&inner, 200);
+	frame_end(&inner);
+	for (size_t i = 0; i < sizeof(cases6) / sizeof(cases6[0]); i++) {
+		make_error6(&f, &inner, 160);
+		f.bytes[f.l4] = cases6[i].type;
+		f.bytes[f.l4 + 4] = cases6[i].words;
+		assert_int_equal(parse_quoted(&f, &quoted), cases6[i].found);
+	}
+	/* Extension headers that go on behind the 128 bytes, where other things are. */
+	frame_begin(&inner, MAC_B, MAC_A);
+	frame_ip6(&inner, "2001:db8::1", "2001:db8::2", IPPROTO_UDP);
+	frame_extension(&inner, IPPROTO_DSTOPTS, 88, NULL);
+	frame_udp(&inner, 1000, 53);
+	frame_fill(&inner, 40);
+	frame_end(&inner);
+	make_error6(&f, &inner, 176);
+	f.bytes[f.l4] = 1;
+	assert_true(parse_quoted(&f, &quoted));
+	f.bytes[f.l4 + 4] = 17;
+	assert_true(parse_quoted(&f, &quoted));
+	f.bytes[f.l4 + 4] = 16;
+	assert_false(parse_quoted(&f, &quoted));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_quoted),
 		cmocka_unit_test(test_quoted_truncated),
 		cmocka_unit_test(test_quoted_refused),
+		cmocka_unit_test(test_quoted_with_extensions),
 	};
 
 	return cmocka_run_group_tests_name("packet_quoted", tests, NULL, NULL);
