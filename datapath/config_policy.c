@@ -82,7 +82,8 @@ static void follow_revisions(struct config *config)
 	if (policy->replica_seqno != 0 && policy->replica_from == intent->wanted &&
 		policy->replica_confirmed == confirmed)
 		return;
-	cordonrec_policy_revision_add_clause_number(&condition, OVSDB_F_GE, intent->wanted);
+	/* The schema, and with it the server, knows no revision 0. */
+	cordonrec_policy_revision_add_clause_number(&condition, OVSDB_F_GE, MAX(intent->wanted, 1));
 	if (confirmed != 0)
 		cordonrec_policy_revision_add_clause_number(&condition, OVSDB_F_EQ, confirmed);
 	policy->replica_seqno = cordonrec_policy_revision_set_condition(config->idl, &condition);
@@ -297,9 +298,10 @@ static void take_result(struct config *config)
 			text->error = first_error(&result.errors);
 		return;
 	}
-	VLOG_INFO("policy revision %u by %s: %u rules in %u zones, compiled in %lld ms",
+	VLOG_INFO("policy revision %u by %s: %u rules in %u zones, compiled%s in %lld ms",
 		result.request.revision, text != NULL ? text->author : "nobody",
-		zone_rule_count(result.policy), zone_count(result.policy) - 1, result.took_ms);
+		zone_rule_count(result.policy), zone_count(result.policy) - 1,
+		result.request.at > time_wall() ? " ahead" : "", result.took_ms);
 	zone_policy_destroy(policy->prepared.policy);
 	policy->prepared = (struct timed_policy){.policy = result.policy,
 		.from = result.request.at,
