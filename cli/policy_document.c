@@ -13,7 +13,7 @@
 #include "timeval.h"
 #include "util.h"
 
-enum { DOCUMENT_MAX_BYTES = 64 << 20 };
+enum { DOCUMENT_MAX_BYTES = 64 << 20, EXCERPT_BYTES = 100 };
 
 /* A whole file, or standard input for "-".  NULL after saying why not. */
 static char *read_document(
@@ -46,11 +46,41 @@ static char *read_document(
 	return text.string ? ds_steal_cstr(&text) : xstrdup("");
 }
 
+/* A part of a line of the document: a line may be as long as the document. */
+struct excerpt {
+	const char *start;
+	size_t length, mark; /* Bytes; where the mark belongs. */
+	bool cut_before, cut_behind;
+};
+
+/* The bytes around column `column`, whole characters of UTF-8. */
+static struct excerpt excerpt_of(const char *line, unsigned int column)
+{
+	size_t length = strcspn(line, "\r\n"), at = column ? column - 1 : 0;
+	size_t begin = at > EXCERPT_BYTES ? at - EXCERPT_BYTES : 0;
+	size_t end;
+
+	if (at > length)
+		at = length;
+	if (begin > length)
+		begin = length;
+	end = MIN(length, at + EXCERPT_BYTES);
+	while (begin && begin < length && ((unsigned char)line[begin] & 0xc0) == 0x80)
+		begin--;
+	while (end < length && ((unsigned char)line[end] & 0xc0) == 0x80)
+		end++;
+	return (struct excerpt){.start = line + begin,
+		.length = end - begin,
+		.mark = at - begin,
+		.cut_before = begin > 0,
+		.cut_behind = end < length};
+}
+
 /* The line of the document with a mark under the column.  Tabs stay, so that the mark fits. */
 static void print_source(struct cli *cli, const char *text, unsigned int line, unsigned int column)
 {
 	const char *start = text;
-	size_t length;
+	struct excerpt part;
 
 	for (unsigned int i = 1; i < line && start; i++) {
 		start = strchr(start, '\n');
@@ -58,14 +88,17 @@ static void print_source(struct cli *cli, const char *text, unsigned int line, u
 	}
 	if (!line || !start)
 		return;
-	length = strcspn(start, "\r\n");
-	fputs("  ", cli->err);
-	for (size_t i = 0; i < length; i++)
-		fputc((unsigned char)start[i] < ' ' && start[i] != '\t' ? '?' : start[i], cli->err);
-	fputs("\n  ", cli->err);
-	for (size_t i = 0; i + 1 < column && i < length; i++) {
-		if (((unsigned char)start[i] & 0xc0) != 0x80)
-			fputc(start[i] == '\t' ? '\t' : ' ', cli->err);
+	part = excerpt_of(start, column);
+	fprintf(cli->err, "  %s", part.cut_before ? "..." : "");
+	for (size_t i = 0; i < part.length; i++) {
+		char c = part.start[i];
+
+		fputc((unsigned char)c < ' ' && c != '\t' ? '?' : c, cli->err);
+	}
+	fprintf(cli->err, "%s\n  %s", part.cut_behind ? "..." : "", part.cut_before ? "   " : "");
+	for (size_t i = 0; i < part.mark; i++) {
+		if (((unsigned char)part.start[i] & 0xc0) != 0x80)
+			fputc(part.start[i] == '\t' ? '\t' : ' ', cli->err);
 	}
 	fputs("^\n", cli->err);
 }

@@ -413,7 +413,7 @@ def test_database_killed_at_any_moment(site):
     path = os.path.join(switch.directory, "some.yaml")
     draw = random.Random(2)
     outcomes = set()
-    for attempt in range(10):
+    for attempt in range(6):
         with open(path, "w", encoding="utf-8") as file:
             file.write(OLD + f"# attempt {attempt}\n")
         before = max(history(switch))
@@ -433,11 +433,11 @@ def test_database_killed_at_any_moment(site):
         if command.returncode == 0:
             assert f'"revision": {before + 1}' in output and max(rows) == before + 1
         else:
-            assert message, "it says what it knows"
+            assert max(rows) == before and message, "what was made is not called a failure"
         outcomes.add((command.returncode, max(rows) - before))
         wait_agreement(switch)
         assert web.can_connect(app.ipv4, 80), "traffic goes on"
-    assert {made for _, made in outcomes} == {0, 1} or len(outcomes) > 1
+    assert (0, 1) in outcomes, "some were made, although the answer was lost"
 
 
 @pytest.mark.parametrize("moment", ["compiling", "in force"])
