@@ -84,7 +84,7 @@ MODEL := $(addprefix controller/,$(addsuffix .c, \
 # A line becomes a command; the nouns; an answer becomes a table or JSON.
 CLI := $(addprefix cli/,$(addsuffix .c, \
 	parse commands help complete \
-	up down process status port port_list network zone limit policy policy_document policy_apply policy_history policy_plan policy_impact policy_diff revision endpoints conn log log_options log_record mac drops worker \
+	up down process status port port_list network zone limit policy policy_document policy_apply policy_history policy_plan policy_impact policy_diff revision endpoints why why_end why_traffic why_print conn log log_options log_record mac drops worker \
 	trace trace_options trace_packet trace_pcap trace_story \
 	ask table text json))
 CLI_MAIN := cli/main.c

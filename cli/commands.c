@@ -118,6 +118,20 @@ const struct cli_command cli_commands[] = {
 	{"policy", "history", NULL, cli_policy_history, NULL,
 		"all revisions, and what became of them", NULL},
 
+	{"why", NULL, "SOURCE DESTINATION SERVICE", cli_why, cli_why_options,
+		"whether one end may open a connection to another, and by which rule",
+		"SOURCE and DESTINATION are ports, VMs (name or id) or addresses; SERVICE is one "
+		"of "
+		"the\n"
+		"policy's services, or written out as there: tcp/443, icmp/8, udp.  Tells the "
+		"zones "
+		"of\n"
+		"both and why, each rule that has a say, what is open between them now, and their "
+		"last\n"
+		"records.\n\n"
+		"  cordon why web-1 10.0.0.21 tcp/5432\n"
+		"  cordon why app-1 db-1 postgres"},
+
 	{"conn", "list", NULL, cli_conn_list, cli_conn_list_options, "the live connections",
 		CONN_FILTER},
 	{"conn", "show", "ID", cli_conn_show, NULL, "everything about one connection", NULL},

@@ -158,6 +158,7 @@ static char *write_document(const struct cli *cli, const char *document)
 static struct json *ask(struct cli *cli, const char *before, const char *after)
 {
 	unsigned int timeout_ms = cli->timeout_ms;
+	static const char *const members[] = {"connections", "refusals", "unjudged", "took_ms"};
 	/* Names within the run directory: the switch opens nothing else. */
 	const char *words[] = {strrchr(before, '/') + 1, strrchr(after, '/') + 1};
 	enum cli_status status;
@@ -171,8 +172,9 @@ static struct json *ask(struct cli *cli, const char *before, const char *after)
 		struct json *impact = json_clone(cli_json_member(answer, "impact"));
 
 		json_object_put_string(impact, "error", "");
-		put_number(impact, "unjudged", (uint64_t)cli_json_number(answer, "unjudged"));
-		put_number(impact, "took_ms", (uint64_t)cli_json_number(answer, "took_ms"));
+		for (size_t i = 0; i < ARRAY_SIZE(members); i++)
+			put_number(
+				impact, members[i], (uint64_t)cli_json_number(answer, members[i]));
 		json_destroy(answer);
 		return impact;
 	}
@@ -210,18 +212,18 @@ struct json *cli_impact_live(struct cli *cli, const char *before, const char *af
 
 /* What is said of each kind, and over the columns of the two rules. */
 static const struct kind_words {
-	const char *kind, *heading, *unit, *before, *after;
+	const char *kind, *heading, *unit, *column, *before, *after;
 } kinds[] = {
-	{"denied", "Newly denied", "connections", "allowed by", "then refused by"},
-	{"allowed", "Newly allowed", "attempts", "refused by", "then allowed by"},
-	{"would-deny", "Would be denied, if what it simulates were enforced", "connections",
-		"allowed by", "simulated"},
-	{"would-allow", "Would be allowed, if what it simulates were enforced", "attempts",
-		"refused by", "simulated"},
-	{"now-would-deny", "Would be denied, if what the policy of now simulates were enforced",
+	{"denied", "Newly denied", "connection", "connections", "allowed by", "then refused by"},
+	{"allowed", "Newly allowed", "attempt", "attempts", "refused by", "then allowed by"},
+	{"would-deny", "Would be denied, if what it simulates were enforced", "connection",
 		"connections", "allowed by", "simulated"},
-	{"now-would-allow", "Would be allowed, if what the policy of now simulates were enforced",
+	{"would-allow", "Would be allowed, if what it simulates were enforced", "attempt",
 		"attempts", "refused by", "simulated"},
+	{"now-would-deny", "Would be denied, if what the policy of now simulates were enforced",
+		"connection", "connections", "allowed by", "simulated"},
+	{"now-would-allow", "Would be allowed, if what the policy of now simulates were enforced",
+		"attempt", "attempts", "refused by", "simulated"},
 };
 
 static char *end_text(const struct json *example, const char *end)
@@ -232,6 +234,13 @@ static char *end_text(const struct json *example, const char *end)
 
 	free(key);
 	return text;
+}
+
+/* "shop/web-to-app", and that it rejects, which the heading does not say. */
+static void put_rule(struct json *shown, const char *name, const char *rule, const char *action)
+{
+	json_object_put_format(
+		shown, name, "%s%s", rule, strcmp(action, "reject") ? "" : " (reject)");
 }
 
 /* A row of the table: one example, with its group's service and rules. */
@@ -246,8 +255,10 @@ static struct json *example_row(const struct json *row, const struct json *examp
 		shown, "destination", json_string_create_nocopy(end_text(example, "destination")));
 	json_object_put_string(shown, "zones", zones);
 	json_object_put_string(shown, "service", cli_json_text(row, "service"));
-	json_object_put_string(shown, "before", cli_json_text(row, "rule_before"));
-	json_object_put_string(shown, "after", cli_json_text(row, "rule_after"));
+	put_rule(shown, "before", cli_json_text(row, "rule_before"),
+		cli_json_text(row, "action_before"));
+	put_rule(shown, "after", cli_json_text(row, "rule_after"),
+		cli_json_text(row, "action_after"));
 	put_number(shown, "connections", (uint64_t)cli_json_number(example, "connections"));
 	put_number(shown, "last_ns", (uint64_t)cli_json_number(example, "last_ns"));
 	free(zones);
@@ -294,7 +305,7 @@ static void print_table(struct cli *cli, const struct kind_words *words, struct 
 		{"zones", "zones", CLI_AUTO, 3, 10, NULL},
 		{words->before, "before", CLI_AUTO, 2, 12, NULL},
 		{words->after, "after", CLI_AUTO, 2, 12, NULL},
-		{words->unit, "connections", CLI_COUNT, 0, 0, NULL},
+		{words->column, "connections", CLI_COUNT, 0, 0, NULL},
 		{"last", "last_ns", CLI_TIME, 4, CLI_TEXT_MAX, NULL},
 	};
 
@@ -312,8 +323,9 @@ static bool print_kind(struct cli *cli, const struct json *impact, const struct 
 
 	if (!total)
 		return false;
-	fprintf(cli->out, "\n%s%s: %s %s%s\n", cli_colour_start(cli, CLI_YELLOW), words->heading,
-		cli_format_count(total, count), words->unit, cli_colour_end(cli));
+	fprintf(cli->out, "\n%s%s: %s %s%s%s\n", cli_colour_start(cli, CLI_YELLOW), words->heading,
+		cli_format_count(total, count), words->unit, total == 1 ? "" : "s",
+		cli_colour_end(cli));
 	table = json_array_create_empty();
 	for (size_t i = 0; i < rows->array.n && n < ROWS_SHOWN; i++) {
 		const struct json *row = rows->array.elems[i];
@@ -325,8 +337,8 @@ static bool print_kind(struct cli *cli, const struct json *impact, const struct 
 	}
 	print_table(cli, words, table);
 	if (shown < total)
-		fprintf(cli->out, "and %s %s of other services or rules; --json has more\n",
-			cli_format_count(total - shown, count), words->unit);
+		fprintf(cli->out, "and %s of other services or by other rules; --json has more\n",
+			cli_format_count(total - shown, count));
 	return true;
 }
 
@@ -376,7 +388,7 @@ void cli_impact_print_stored(struct cli *cli, const struct json *stored)
 
 	cli_format_time((uint64_t)cli_json_number(stored, "since_ns"), when);
 	when[strlen("2026-01-31 14:00")] = '\0';
-	cli_print_heading(cli, "Stored traffic since %s: %s connections, %s refusals", when,
+	cli_print_heading(cli, "Stored traffic since %s: %s allowed, %s refused", when,
 		cli_format_count((uint64_t)cli_json_number(stored, "connections"), connections),
 		cli_format_count((uint64_t)cli_json_number(stored, "refusals"), refusals));
 	if (cli_json_number(stored, "records"))
@@ -390,7 +402,7 @@ void cli_impact_print_live(struct cli *cli, const struct json *live)
 {
 	const char *error = cli_json_text(live, "error");
 	uint64_t unjudged = (uint64_t)cli_json_number(live, "unjudged");
-	char count[CLI_TEXT_MAX];
+	char count[CLI_TEXT_MAX], refusals[CLI_TEXT_MAX];
 
 	if (*error) {
 		cli_print_heading(cli, "Live connections");
@@ -399,8 +411,9 @@ void cli_impact_print_live(struct cli *cli, const struct json *live)
 		fputs(".\n", cli->out);
 		return;
 	}
-	cli_print_heading(cli, "Live connections: %s",
-		cli_format_count((uint64_t)cli_json_number(live, "judged"), count));
+	cli_print_heading(cli, "Live connections: %s allowed, %s refused",
+		cli_format_count((uint64_t)cli_json_number(live, "connections"), count),
+		cli_format_count((uint64_t)cli_json_number(live, "refusals"), refusals));
 	print_kinds(cli, live);
 	if (unjudged)
 		fprintf(cli->out,

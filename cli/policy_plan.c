@@ -20,8 +20,8 @@
 enum { DAYS_DEFAULT = 7, DAYS_MAX = 3650, LINES_SHOWN = 30 };
 
 const struct cli_option cli_policy_plan_options[] = {
-	{"days", 'd', "N", "judge the stored traffic of so many days (7; 0: none)"},
-	{"directory", 0, "DIR", "the log's files (STATEDIR/log)"},
+	{"days", 0, "N", "judge the stored traffic of so many days (7; 0: none)"},
+	{"directory", 'd', "DIR", "the log's files (STATEDIR/log)"},
 	{0},
 };
 
@@ -228,7 +228,7 @@ static void print_unlogged(struct cli *cli, const struct json *names, const char
 
 	if (!names->array.n)
 		return;
-	fprintf(cli->out, "%s leave no record, by the log level of ", what);
+	fprintf(cli->out, "%s leave no record: ", what);
 	for (size_t i = 0; i < names->array.n && i < NAMES_SHOWN; i++)
 		fprintf(cli->out, "%s%s", i ? ", " : "", names->array.elems[i]->string);
 	if (names->array.n > NAMES_SHOWN)
@@ -286,7 +286,7 @@ static void print_answer(struct plan *plan, const struct json *answer)
 	char *title = cli_revision_title(&plan->before), count[CLI_TEXT_MAX];
 
 	fprintf(cli->out, "%sPlan for %s, against ", cli_colour_start(cli, CLI_BOLD),
-		cli->arguments[0]);
+		strcmp(cli->arguments[0], "-") ? cli->arguments[0] : "standard input");
 	cli_print_clean(cli, title);
 	fprintf(cli->out, "%s\n", cli_colour_end(cli));
 	free(title);
@@ -298,8 +298,10 @@ static void print_answer(struct plan *plan, const struct json *answer)
 	print_rules(cli, cli_json_member(answer, "rules"));
 	if (stored) {
 		cli_impact_print_stored(cli, stored);
-		print_unlogged(cli, cli_json_member(stored, "unlogged_connections"), "Connections");
-		print_unlogged(cli, cli_json_member(stored, "unlogged_refusals"), "Refusals");
+		print_unlogged(cli, cli_json_member(stored, "unlogged_connections"),
+			"Connections that these rules allow");
+		print_unlogged(cli, cli_json_member(stored, "unlogged_refusals"),
+			"Attempts that these rules refuse");
 	}
 	cli_impact_print_live(cli, cli_json_member(answer, "live"));
 }

@@ -25,8 +25,8 @@ enum {
 /* What to look for: every condition given must hold. */
 struct conn_filter {
 	const char *port, *zone, *state, *verdict;
-	struct ip_prefix prefix;
-	bool has_prefix;
+	struct ip_prefix prefix, source, destination;
+	bool has_prefix, has_source, has_destination;
 	int protocol; /* -1: any. */
 };
 
@@ -78,12 +78,22 @@ const char *control_conn_state(const struct conn *conn)
 
 /* --- filters -------------------------------------------------------------------------------- */
 
+/* Reads the value of a filter by addresses into *prefix.  Returns NULL or what is wrong. */
+static const char *parse_prefix(const char *value, struct ip_prefix *prefix, bool *has_prefix)
+{
+	*has_prefix = true;
+	return ip_prefix_parse(value, prefix)
+		       ? NULL
+		       : "address=, source= and destination= want an address or a prefix, as in "
+			 "10.0.0.0/8";
+}
+
 /* Reads "key=value" words.  Returns NULL or what is wrong. */
 static const char *parse_filter(struct conn_filter *filter, int n, const char *words[])
 {
 	*filter = (struct conn_filter){.protocol = -1};
 	for (int i = 0; i < n; i++) {
-		const char *value = strchr(words[i], '=');
+		const char *value = strchr(words[i], '='), *error = NULL;
 
 		if (value == NULL)
 			return "a filter is written key=value";
@@ -97,16 +107,21 @@ static const char *parse_filter(struct conn_filter *filter, int n, const char *w
 		} else if (!strncmp(words[i], "verdict=", 8)) {
 			filter->verdict = value;
 		} else if (!strncmp(words[i], "address=", 8)) {
-			filter->has_prefix = true;
-			if (!ip_prefix_parse(value, &filter->prefix))
-				return "address= wants an address or a prefix, as in 10.0.0.0/8";
+			error = parse_prefix(value, &filter->prefix, &filter->has_prefix);
+		} else if (!strncmp(words[i], "source=", 7)) {
+			error = parse_prefix(value, &filter->source, &filter->has_source);
+		} else if (!strncmp(words[i], "destination=", 12)) {
+			error = parse_prefix(value, &filter->destination, &filter->has_destination);
 		} else if (!strncmp(words[i], "protocol=", 9)) {
 			filter->protocol = parse_protocol(value);
 			if (filter->protocol < 0)
 				return "protocol= wants tcp, udp, icmp, icmpv6, sctp or a number";
 		} else {
-			return "filters are port=, zone=, address=, protocol=, state= and verdict=";
+			error = "filters are port=, zone=, address=, source=, destination=, "
+				"protocol=, state= and verdict=";
 		}
+		if (error != NULL)
+			return error;
 	}
 	return NULL;
 }
@@ -125,6 +140,11 @@ static bool matches(const struct conn_list *list, const struct flow *flow, const
 		return false;
 	if (filter->has_prefix && !ip_prefix_contains(&filter->prefix, &flow->key.source) &&
 		!ip_prefix_contains(&filter->prefix, &flow->key.destination))
+		return false;
+	if (filter->has_source && !ip_prefix_contains(&filter->source, &flow->key.source))
+		return false;
+	if (filter->has_destination &&
+		!ip_prefix_contains(&filter->destination, &flow->key.destination))
 		return false;
 	if (filter->port && strcmp(filter->port, control_port_name(sw, flow->key.in_port)) &&
 		strcmp(filter->port, control_port_name(sw, atomic_load(&conn->out_port))))
@@ -357,7 +377,7 @@ static void show_connection(
 void control_conn_register(struct config *config)
 {
 	unixctl_command_register(
-		"conn/list", "LIMIT [KEY=VALUE]...", 1, 7, list_connections, config);
+		"conn/list", "LIMIT [KEY=VALUE]...", 1, 9, list_connections, config);
 	unixctl_command_register("conn/show", "ID", 1, 1, show_connection, config);
-	unixctl_command_register("conn/flush", "[KEY=VALUE]...", 0, 6, flush_connections, config);
+	unixctl_command_register("conn/flush", "[KEY=VALUE]...", 0, 8, flush_connections, config);
 }

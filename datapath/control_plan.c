@@ -74,8 +74,10 @@ struct policy_evaluation {
 	size_t n_endpoints;
 	struct plan_side before, after;
 	struct policy_impact impact;
-	uint64_t now_ns, unjudged;
-	char *answer; /* NULL: see `reason`. */
+	uint64_t now_ns;
+	uint32_t now;				  /* The same on conn_clock(). */
+	uint64_t connections, refusals, unjudged; /* Allowed ones, refused ones; neither. */
+	char *answer;				  /* NULL: see `reason`. */
 	char reason[REASON_MAX];
 };
 
@@ -242,6 +244,18 @@ static void ask(const struct plan_side *side, const struct port *in, const struc
 		atomic_load(&conn->icmp_code), question->questions);
 }
 
+/* When the last packet of a connection passed, by the clock on the wall. */
+static uint64_t last_ns(
+	const struct policy_evaluation *evaluation, struct conn_table *table, uint32_t number)
+{
+	uint32_t forward = atomic_load(&conn_flow(table, 2 * number)->last_seen);
+	uint32_t reverse = atomic_load(&conn_flow(table, 2 * number + 1)->last_seen);
+	uint32_t seen = MAX(forward, reverse);
+	uint64_t idle = evaluation->now > seen ? evaluation->now - seen : 0;
+
+	return evaluation->now_ns - idle * UINT64_C(1000000000);
+}
+
 static void judge(struct conn_table *table, uint32_t number, void *evaluation_)
 {
 	struct policy_evaluation *evaluation = evaluation_;
@@ -257,14 +271,18 @@ static void judge(struct conn_table *table, uint32_t number, void *evaluation_)
 		evaluation->unjudged++;
 		return;
 	}
+	if (atomic_load(&conn->verdict) == CONN_ALLOWED)
+		evaluation->connections++;
+	else
+		evaluation->refusals++;
 	ask(&evaluation->before, in, out, key, conn, &before);
 	ask(&evaluation->after, in, out, key, conn, &after);
 	const struct impact_end source = {
 		.name = name_of(sw, in), .address = is_ip ? key->source : in6addr_any};
 	const struct impact_end destination = {
 		.name = name_of(sw, out), .address = is_ip ? key->destination : in6addr_any};
-	policy_impact_add(
-		&evaluation->impact, &before, &after, &source, &destination, 1, evaluation->now_ns);
+	policy_impact_add(&evaluation->impact, &before, &after, &source, &destination, 1,
+		last_ns(evaluation, table, number));
 }
 
 static void judge_all(struct policy_evaluation *evaluation)
@@ -291,7 +309,11 @@ static void write_answer(struct policy_evaluation *evaluation, long long int beg
 
 	if (stream == NULL)
 		out_of_memory();
-	fprintf(stream, "{\"unjudged\": %llu, \"took_ms\": %lld, \"impact\": ",
+	fprintf(stream,
+		"{\"connections\": %llu, \"refusals\": %llu, \"unjudged\": %llu, "
+		"\"took_ms\": %lld, \"impact\": ",
+		(unsigned long long int)evaluation->connections,
+		(unsigned long long int)evaluation->refusals,
 		(unsigned long long int)evaluation->unjudged, time_msec() - began);
 	policy_impact_write(&evaluation->impact, evaluation->before.policy,
 		evaluation->after.policy, ROWS_MAX, EXAMPLES_MAX, stream);
@@ -310,6 +332,7 @@ static void *evaluate(void *evaluation_)
 		make_map(evaluation, &evaluation->before);
 		make_map(evaluation, &evaluation->after);
 		evaluation->now_ns = (uint64_t)time_wall_msec() * 1000000u;
+		evaluation->now = conn_clock();
 		judge_all(evaluation);
 		write_answer(evaluation, began);
 	}

@@ -83,7 +83,7 @@ static int filter_names(sqlite3 *db, struct clause *clause, const struct log_fil
 /* --- Addresses ----------------------------------------------------------------------------------
  */
 
-/* The SQL function in_prefix(blob); a blob is 4 or 16 bytes. */
+/* An SQL function of a blob of 4 or 16 bytes: whether it lies in the prefix. */
 static void in_prefix(sqlite3_context *context, int n_arguments, sqlite3_value **arguments)
 {
 	const struct ip_prefix *prefix = sqlite3_user_data(context);
@@ -104,20 +104,37 @@ static void in_prefix(sqlite3_context *context, int n_arguments, sqlite3_value *
 	sqlite3_result_int(context, ip_prefix_contains(prefix, &address));
 }
 
-static int filter_prefix(sqlite3 *db, struct clause *clause, const struct ip_prefix *prefix)
+/* Makes the SQL function `function`, and the table of the parties whose own address it holds for.
+ */
+static int enter_prefix(
+	sqlite3 *db, const char *function, const char *table, const struct ip_prefix *prefix)
+{
+	char select[80];
+	int rc = sqlite3_create_function(db, function, 1, SQLITE_UTF8 | SQLITE_DETERMINISTIC,
+		(void *)prefix, in_prefix, NULL, NULL);
+
+	snprintf(select, sizeof(select), "SELECT id FROM parties WHERE %s(address)", function);
+	return rc == SQLITE_OK ? collect(db, table, select, NULL) : rc;
+}
+
+#define WITHIN(end)	 "(in_prefix(" end "_address) OR " end " IN wanted_address)"
+#define WITHIN_PEER(end) "(in_peer(" end "_address) OR " end " IN wanted_peer)"
+
+static int filter_prefix(sqlite3 *db, struct clause *clause, const struct log_filter *filter)
 {
 	int rc;
 
-	if (!prefix)
+	if (!filter->prefix)
 		return SQLITE_OK;
-	add(clause, " AND (in_prefix(source_address) OR in_prefix(destination_address)"
-		    " OR source IN wanted_address OR destination IN wanted_address)");
-	rc = sqlite3_create_function(db, "in_prefix", 1, SQLITE_UTF8 | SQLITE_DETERMINISTIC,
-		(void *)prefix, in_prefix, NULL, NULL);
-	if (rc == SQLITE_OK)
-		rc = collect(db, "wanted_address",
-			"SELECT id FROM parties WHERE in_prefix(address)", NULL);
-	return rc;
+	rc = enter_prefix(db, "in_prefix", "wanted_address", filter->prefix);
+	if (!filter->peer) {
+		add(clause, " AND (" WITHIN("source") " OR " WITHIN("destination") ")");
+		return rc;
+	}
+	add(clause,
+		" AND ((" WITHIN("source") " AND " WITHIN_PEER("destination") ") OR (" WITHIN_PEER(
+			"source") " AND " WITHIN("destination") "))");
+	return rc == SQLITE_OK ? enter_prefix(db, "in_peer", "wanted_peer", filter->peer) : rc;
 }
 
 /* --- Contexts ------------------------------------------------------------------------------------
@@ -174,7 +191,7 @@ int log_filter_prepare(sqlite3 *db, const struct log_filter *filter, char where[
 	add(&clause, "((1");
 	rc = filter_names(db, &clause, filter);
 	if (rc == SQLITE_OK)
-		rc = filter_prefix(db, &clause, filter->prefix);
+		rc = filter_prefix(db, &clause, filter);
 	if (rc == SQLITE_OK)
 		rc = filter_rule(db, &clause, filter->rule);
 	if (rc == SQLITE_OK)

@@ -63,7 +63,8 @@ struct log_filter {
 	int kind;			     /* enum log_kind or -1. */
 	int verdict;			     /* enum zone_action or -1. */
 	const char *zone, *vm, *port, *rule; /* Either end's; rule is "policy/rule" or "rule". */
-	const struct ip_prefix *prefix;	     /* Either end within it. */
+	const struct ip_prefix *prefix;	     /* Either end within it... */
+	const struct ip_prefix *peer;	     /* ...and, with a prefix only, the other within this. */
 	int protocol;			     /* IANA number or -1. */
 	int transport_port;		     /* Either end's, or -1. */
 	uint64_t after_sequence;	     /* Only records with a higher sequence number. */

@@ -10,6 +10,9 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
+
+#include "zones/policy_time.h"
 
 void policy_values_add(struct policy_values *values, const char *text)
 {
@@ -36,6 +39,69 @@ static const char *const log_names[] = {[ZONE_LOG_NONE] = "none",
 	[ZONE_LOG_DENIED] = "denied",
 	[ZONE_LOG_SESSION] = "session",
 	[ZONE_LOG_ALL] = "all"};
+
+static void add_limits(struct policy_values *values, const struct zone_limits *limits)
+{
+	const struct {
+		const char *name;
+		uint32_t value;
+	} of[] = {{"connections", limits->connections}, {"new_per_second", limits->new_per_second},
+		{"half_open", limits->half_open}};
+	char text[40];
+
+	for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
+		snprintf(text, sizeof text, "%s %u", of[i].name, of[i].value);
+		if (of[i].value)
+			add_copy(values, text);
+	}
+}
+
+/* A moment as it is written in a policy: a day that counts to its end, or the second. */
+static void add_expires(struct policy_values *values, int64_t end)
+{
+	time_t shown = end % DAY_SECONDS ? end : end - 1;
+	struct tm utc;
+	char text[40];
+
+	if (end == POLICY_NEVER || !gmtime_r(&shown, &utc))
+		return;
+	strftime(text, sizeof text, end % DAY_SECONDS ? "%Y-%m-%dT%H:%M:%SZ" : "%Y-%m-%d", &utc);
+	add_copy(values, text);
+}
+
+/* "22:00", with seconds if there are any. */
+static size_t put_clock(char *text, size_t size, uint32_t second)
+{
+	int n = snprintf(text, size, "%02u:%02u", second / 3600, second / 60 % 60);
+
+	if (second % 60)
+		n += snprintf(text + n, size - (size_t)n, ":%02u", second % 60);
+	return (size_t)n;
+}
+
+/* "mon tue 22:00-06:00 Europe/Berlin". */
+static void add_schedule(
+	struct policy_values *values, const struct policy_document *document, uint32_t number)
+{
+	static const char days[][5] = {"mon ", "tue ", "wed ", "thu ", "fri ", "sat ", "sun "};
+	const struct document_schedule *schedule;
+	char text[160] = "";
+	size_t n = 0;
+
+	if (!number)
+		return;
+	schedule = &document->schedules[number - 1];
+	for (unsigned int day = 0; day < 7 && schedule->window.days != SCHEDULE_EVERY_DAY; day++) {
+		if (schedule->window.days >> day & 1)
+			n += (size_t)snprintf(text + n, sizeof text - n, "%s", days[day]);
+	}
+	n += put_clock(text + n, sizeof text - n, schedule->window.from);
+	text[n++] = '-';
+	n += put_clock(text + n, sizeof text - n, schedule->window.to);
+	snprintf(text + n, sizeof text - n, " %s",
+		schedule->time_zone ? schedule->time_zone : "UTC");
+	add_copy(values, text);
+}
 
 /* --- Zones ---------------------------------------------------------------------------------- */
 
@@ -89,10 +155,27 @@ static void read_intra(
 		add_choice(values, names, zone->intra);
 }
 
+static void read_pickup(
+	const struct policy_document *document, const void *thing, struct policy_values *values)
+{
+	(void)document;
+	if (((const struct document_zone *)thing)->pickup)
+		policy_values_add(values, "true");
+}
+
+static void read_zone_limits(
+	const struct policy_document *document, const void *thing, struct policy_values *values)
+{
+	(void)document;
+	add_limits(values, &((const struct document_zone *)thing)->limits);
+}
+
 static const struct policy_value_key zone_keys[] = {
 	{"match", read_match, NULL},
 	{"cidrs", read_cidrs, same_cidrs},
 	{"intra", read_intra, NULL},
+	{"pickup", read_pickup, NULL},
+	{"limits", read_zone_limits, NULL},
 	{0},
 };
 
@@ -135,9 +218,24 @@ static void read_mode(
 	add_choice(values, names, policy->mode);
 }
 
+static void read_policy_expires(
+	const struct policy_document *document, const void *thing, struct policy_values *values)
+{
+	(void)document;
+	add_expires(values, ((const struct document_policy *)thing)->expires);
+}
+
+static void read_policy_schedule(
+	const struct policy_document *document, const void *thing, struct policy_values *values)
+{
+	add_schedule(values, document, ((const struct document_policy *)thing)->schedule);
+}
+
 static const struct policy_value_key policy_keys[] = {
 	{"tier", read_tier, NULL},
 	{"mode", read_mode, NULL},
+	{"expires", read_policy_expires, NULL},
+	{"schedule", read_policy_schedule, NULL},
 	{0},
 };
 
@@ -199,6 +297,39 @@ static void read_label(
 		policy_values_add(values, rule->label);
 }
 
+static void read_expires(
+	const struct policy_document *document, const void *thing, struct policy_values *values)
+{
+	(void)document;
+	add_expires(values, ((const struct document_rule *)thing)->expires);
+}
+
+static void read_schedule(
+	const struct policy_document *document, const void *thing, struct policy_values *values)
+{
+	add_schedule(values, document, ((const struct document_rule *)thing)->schedule);
+}
+
+static void read_limits(
+	const struct policy_document *document, const void *thing, struct policy_values *values)
+{
+	(void)document;
+	add_limits(values, &((const struct document_rule *)thing)->limits);
+}
+
+static void read_helper(
+	const struct policy_document *document, const void *thing, struct policy_values *values)
+{
+	static const char *const names[] = {[ZONE_HELPER_NONE] = "none",
+		[ZONE_HELPER_FTP] = "ftp",
+		[ZONE_HELPER_TFTP] = "tftp"};
+	const struct document_rule *rule = thing;
+
+	(void)document;
+	if (rule->helper != ZONE_HELPER_NONE)
+		add_choice(values, names, rule->helper);
+}
+
 static const struct policy_value_key rule_keys[] = {
 	{"from", read_from, NULL},
 	{"to", read_to, NULL},
@@ -206,6 +337,10 @@ static const struct policy_value_key rule_keys[] = {
 	{"action", read_action, NULL},
 	{"log", read_log, NULL},
 	{"label", read_label, NULL},
+	{"expires", read_expires, NULL},
+	{"schedule", read_schedule, NULL},
+	{"limits", read_limits, NULL},
+	{"helper", read_helper, NULL},
 	{0},
 };
 

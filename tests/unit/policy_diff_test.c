@@ -207,6 +207,40 @@ static void test_long_lists_are_told_by_what_came_and_went(void **state)
 		"zone a | cidrs: now also 10.0.9.0/24; no longer 10.0.7.0/24\n");
 }
 
+#define RULE_WITH(terms)                                                                           \
+	ZONES "policies: [{id: p, rules: [{id: r, from: web, to: db, service: tcp/21, action: "    \
+	      "allow" terms "}]}]\n"
+#define POLICY_WITH(terms) ZONES "policies: [{id: p, rules: []" terms "}]\n"
+
+static void test_terms_of_rules_and_policies(void **state)
+{
+	(void)state;
+	expect(RULE_WITH(""), RULE_WITH(", expires: 2027-01-31, helper: ftp"),
+		"rule p/r | expires: none -> 2027-01-31\n"
+		"rule p/r | helper: none -> ftp\n");
+	expect(RULE_WITH(", expires: 2027-01-31"),
+		RULE_WITH(", expires: \"2027-01-31T19:30:00+01:00\""),
+		"rule p/r | expires: 2027-01-31 -> 2027-01-31T18:30:00Z\n");
+	expect(RULE_WITH(", schedule: {from: \"22:00\", to: \"06:00\"}"),
+		RULE_WITH(", schedule: {days: [tue, mon], from: \"22:00:30\", to: \"24:00\", "
+			  "time_zone: Europe/Berlin}"),
+		"rule p/r | schedule: 22:00-06:00 UTC -> mon tue 22:00:30-24:00 Europe/Berlin\n");
+	expect(RULE_WITH(", limits: {connections: 10}"),
+		RULE_WITH(", limits: {connections: 20, new_per_second: 5, half_open: 1}"),
+		"rule p/r | limits: connections 10 -> connections 20, new_per_second 5, half_open "
+		"1\n");
+	expect(POLICY_WITH(""),
+		POLICY_WITH(", mode: simulate, expires: 2027-01-31, schedule: {from: \"08:00\", "
+			    "to: \"18:00\"}"),
+		"policy p | mode: enforce -> simulate\n"
+		"policy p | expires: none -> 2027-01-31\n"
+		"policy p | schedule: none -> 08:00-18:00 UTC\n");
+	expect("zones: {a: {match: x}}\n",
+		"zones: {a: {match: x, pickup: true, limits: {half_open: 7}}}\n",
+		"zone a | pickup: none -> true\n"
+		"zone a | limits: none -> half_open 7\n");
+}
+
 /* Two documents of many rules, one of them upside down. */
 static void test_a_large_policy_turned_around(void **state)
 {
@@ -256,6 +290,7 @@ int main(void)
 		cmocka_unit_test(test_policies_move_within_their_tier_only),
 		cmocka_unit_test(test_first_policy),
 		cmocka_unit_test(test_long_lists_are_told_by_what_came_and_went),
+		cmocka_unit_test(test_terms_of_rules_and_policies),
 		cmocka_unit_test(test_a_large_policy_turned_around),
 	};
 
