@@ -4,8 +4,10 @@
  * (RFC 9293, 3.10.7.1), else ICMP "administratively prohibited".  Called on the miss path, by
  * workers.  The answer bears the address of the host that was asked for, since the switch has none.
  *
- * Never answered: RSTs, ICMP errors, group destinations and later fragments (RFC 1122, 3.2.2); and
- * no more than REJECTS_PER_SECOND by one worker, so that nobody can use the switch as an amplifier.
+ * Never answered: RSTs, ICMP errors and redirects, what goes to a group or comes from nobody, later
+ * fragments (RFC 1122, 3.2.2; RFC 4443, 2.4 e), and TCP in fragments, whose length is not known
+ * here; and no more than REJECTS_PER_SECOND by one worker, so that nobody can use the switch as an
+ * amplifier.
  */
 #include <config.h>
 
@@ -38,15 +40,38 @@ static bool is_host(const struct in6_addr *address)
 	return first != 0 && first < 224;
 }
 
+/* Messages that no error may answer: ICMP's errors and redirects; ICMPv6's errors, known or not,
+ * and redirects. */
+static bool is_icmp_error(const struct packet *packet)
+{
+	if (packet->protocol == IPPROTO_ICMPV6)
+		return packet->icmp_type < ICMP6_ECHO_REQUEST || packet->icmp_type == ND_REDIRECT;
+	if (packet->protocol != IPPROTO_ICMP)
+		return false;
+	switch (packet->icmp_type) {
+	case ICMP_DEST_UNREACH:
+	case ICMP_SOURCE_QUENCH:
+	case ICMP_REDIRECT:
+	case ICMP_TIME_EXCEEDED:
+	case ICMP_PARAMETERPROB: return true;
+	default: return false;
+	}
+}
+
+static bool is_tcp_answerable(const struct packet *packet)
+{
+	return !(packet->tcp_flags & RTE_TCP_RST_FLAG) && !(packet->flags & PACKET_FRAGMENT_FIRST);
+}
+
 static bool may_answer(const struct packet_context *context)
 {
 	const struct packet *packet = context->packet;
 
 	if (packet->key.kind == CONN_KEY_ETHERNET || packet->l4_offset == 0 ||
-		packet->flags & (PACKET_GROUP | PACKET_ICMP_ERROR | PACKET_FRAGMENT_LATER) ||
+		packet->flags & (PACKET_GROUP | PACKET_FRAGMENT_LATER) || is_icmp_error(packet) ||
 		!is_host(&packet->key.source) || !is_host(&packet->key.destination))
 		return false;
-	if (packet->protocol == IPPROTO_TCP && packet->tcp_flags & RTE_TCP_RST_FLAG)
+	if (packet->protocol == IPPROTO_TCP && !is_tcp_answerable(packet))
 		return false;
 	return storm_admit(&context->worker->reject_bucket, REJECTS_PER_SECOND, REJECTS_PER_SECOND,
 		1, context->worker->clock_ns);
@@ -79,6 +104,8 @@ static uint8_t *begin_ip(
 
 		v4->version_ihl = RTE_IPV4_VHL_DEF;
 		v4->total_length = rte_cpu_to_be_16(sizeof(*v4) + l4_bytes);
+		/* One that needs no identification, since it is never cut (RFC 6864, 4.1). */
+		v4->fragment_offset = rte_cpu_to_be_16(RTE_IPV4_HDR_DF_FLAG);
 		v4->time_to_live = HOP_LIMIT;
 		v4->next_proto_id = protocol;
 		memcpy(&v4->src_addr, asked + 16, 4);
