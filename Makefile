@@ -63,16 +63,16 @@ DATAPATH := $(addprefix datapath/,$(addsuffix .c, \
 	port port_ethdev port_vhost vhost_message vhost_device guest_memory_fault vhost_ring vhost_receive vhost_send port_kernel kernel_device kernel_socket kernel_xdp kernel_xsk port_internal port_dpdk \
 	worker packet packet_extension packet_quoted storm conn connection program actions \
 	offload offload_shape offload_cut drop \
-	miss guard spoof service_guard checksum fragment signalling forward mac_table icmp_error icmp_quote verdict miss_output miss_program quota limits connection_limits expectation related reject \
-	event log_account log_thread sweep conn_file conn_adopt \
-	config config_policy policy_intent policy_compiler wall_clock config_zones policy_return config_port status control control_conn control_limits control_plan \
+	miss guard spoof service_guard checksum fragment signalling forward mac_table icmp_error icmp_quote verdict miss_output miss_program hits quota limits connection_limits expectation related reject \
+	event log_account log_thread sweep rule_hits rule_hits_count rule_hits_file rule_hits_save conn_file conn_adopt \
+	config config_policy policy_intent policy_compiler wall_clock config_zones policies policy_return config_port status control control_conn control_hits control_limits control_plan \
 	trace trace_conn trace_zones trace_output trace_words control_trace inject telemetry \
 	dpdk buffers options))
 DATAPATH_MAIN := datapath/main.c
 
 # Those of them that need neither DPDK nor Open vSwitch: tested and fuzzed without.
 CORE := $(addprefix datapath/,$(addsuffix .c, \
-	vhost_message guest_memory_fault vhost_ring packet packet_extension packet_quoted icmp_quote storm limits conn program drop spoof service_guard fragment mac_table expectation conn_file conn_adopt policy_intent log_account))
+	vhost_message guest_memory_fault vhost_ring packet packet_extension packet_quoted icmp_quote storm limits conn program drop spoof service_guard fragment mac_table expectation conn_file conn_adopt policy_intent log_account rule_hits rule_hits_count rule_hits_file rule_hits_save))
 
 # The rest of them.
 DRIVEN := $(filter-out $(CORE),$(DATAPATH)) $(DATAPATH_MAIN)
@@ -84,7 +84,7 @@ MODEL := $(addprefix controller/,$(addsuffix .c, \
 # A line becomes a command; the nouns; an answer becomes a table or JSON.
 CLI := $(addprefix cli/,$(addsuffix .c, \
 	parse commands help complete \
-	up down process status port port_list network zone limit policy policy_document policy_apply policy_history policy_plan policy_impact policy_diff revision endpoints why why_end why_traffic why_print conn log log_options log_record mac drops worker \
+	up down process status port port_list network zone limit policy policy_document policy_apply policy_history policy_plan policy_impact policy_diff revision endpoints why why_end why_traffic why_print rule conn log log_options log_record mac drops worker \
 	trace trace_options trace_packet trace_pcap trace_story \
 	ask table text json))
 CLI_MAIN := cli/main.c

@@ -131,6 +131,20 @@ const struct cli_command cli_commands[] = {
 		"records.\n\n"
 		"  cordon why web-1 10.0.0.21 tcp/5432\n"
 		"  cordon why app-1 db-1 postgres"},
+	{"rule", "list", NULL, cli_rule_list, cli_rule_list_options, "what each rule has decided",
+		"Packets, bytes and connections that each rule of the policy in force has decided, "
+		"and\n"
+		"when it was hit last; then default pairs of zones, and rules that are gone from "
+		"the\n"
+		"policy, that were hit.  Counts survive restarts and new revisions: a rule is "
+		"known "
+		"by\n"
+		"its name.  --unused-for 30d finds rules that nothing has hit for so long.\n\n"
+		"  cordon rule list --unused\n"
+		"  cordon rule list --policy shop --sort packets"},
+	{"rule", "show", "POLICY/RULE", cli_rule_show, NULL, "all that is counted of one rule",
+		"  cordon rule show shop/web-to-app\n"
+		"  cordon rule show \"baseline/web->db\""},
 
 	{"conn", "list", NULL, cli_conn_list, cli_conn_list_options, "the live connections",
 		CONN_FILTER},

@@ -56,6 +56,10 @@ struct json *cli_log_summary_json(const struct log_summary_row *row);
 struct cli_table *cli_log_record_table(struct cli *cli);
 struct cli_table *cli_log_summary_table(struct cli *cli);
 
+/* A time for a narrow place: today's without the date, this year's without the year.  Caller frees.
+ */
+char *cli_log_short_time(uint64_t time_ns);
+
 /* "tcp", "icmp", or the number as text. */
 const char *cli_log_protocol_name(uint8_t protocol, char text[CLI_TEXT_MAX]);
 

@@ -178,10 +178,8 @@ struct json *cli_log_summary_json(const struct log_summary_row *row)
 
 /* --- Cells ---------------------------------------------------------------------------------- */
 
-/* Today's times without the date, this year's without the year. */
-static char *short_time(const struct json *row, const char *key)
+char *cli_log_short_time(uint64_t time_ns)
 {
-	uint64_t time_ns = (uint64_t)cli_json_number(row, key);
 	time_t seconds = (time_t)(time_ns / 1000000000), now = time(NULL);
 	struct tm then, today;
 	char text[32];
@@ -199,12 +197,12 @@ static char *short_time(const struct json *row, const char *key)
 
 static char *time_text(const struct json *row)
 {
-	return short_time(row, "time_ns");
+	return cli_log_short_time((uint64_t)cli_json_number(row, "time_ns"));
 }
 
 static char *last_text(const struct json *row)
 {
-	return short_time(row, "last_ns");
+	return cli_log_short_time((uint64_t)cli_json_number(row, "last_ns"));
 }
 
 /* "web-1 10.0.1.5:40000": the VM, or else the port of the switch, and the address or the MAC. */

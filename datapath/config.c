@@ -160,6 +160,7 @@ void config_run(struct config *config)
 		reconfigure(config);
 		config->next_retry = any_port_failed(config) ? time_msec() + RETRY_MS : LLONG_MAX;
 	}
+	policies_forget(config);
 	status_run(config);
 }
 

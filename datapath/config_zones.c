@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The policy in force as the packet path sees it: the map of endpoints, and the policies kept to
- * name rules by.  Main thread.
+ * The policy in force as the packet path sees it: the map of endpoints.  Main thread.
  *
  * A policy takes effect in one pointer: the endpoint map, which holds it.  Then policy_epoch goes
  * up, and every flow is judged anew on its next packet.  The epoch also goes up when an endpoint's
@@ -26,18 +25,6 @@
 #include "util.h"
 
 VLOG_DEFINE_THIS_MODULE(config_zones);
-
-const struct zone_policy *policy_of_revision(const struct cordon_switch *sw, uint32_t revision)
-{
-	for (unsigned int i = 0; i < POLICIES_KEPT; i++) {
-		const struct zone_policy *policy =
-			atomic_load_explicit(&sw->policies[i], memory_order_acquire);
-
-		if (policy != NULL && zone_policy_revision(policy) == revision)
-			return policy;
-	}
-	return NULL;
-}
 
 static const struct zone_policy *policy_in_force(const struct cordon_switch *sw)
 {
@@ -181,47 +168,12 @@ void config_zones(struct config *config, const struct cordonrec_host *host)
 /* --- another policy -----------------------------------------------------------------------------
  */
 
-static void destroy_policy(void *policy)
-{
-	zone_policy_destroy(policy);
-}
-
-/* Where to keep a policy: in place of one of the same revision, whose rules have the same numbers;
- * else of the one that came into force the longest time ago, whose rules can then no longer be
- * named. */
-static unsigned int choose_slot(const struct config *config, uint32_t revision)
-{
-	const struct cordon_switch *sw = config->sw;
-	unsigned int oldest = 0;
-
-	for (unsigned int i = 0; i < POLICIES_KEPT; i++) {
-		const struct zone_policy *policy = atomic_load(&sw->policies[i]);
-
-		if (policy != NULL && zone_policy_revision(policy) == revision)
-			return i;
-		if (config->kept_since[i] < config->kept_since[oldest])
-			oldest = i;
-	}
-	return oldest;
-}
-
-/* The policy that is pushed out may still be in force: it is freed when no thread can see it. */
-static void keep_policy(struct config *config, struct zone_policy *policy)
-{
-	unsigned int slot = choose_slot(config, zone_policy_revision(policy));
-	struct zone_policy *old = atomic_exchange(&config->sw->policies[slot], policy);
-
-	config->kept_since[slot] = ++config->n_kept;
-	if (old != NULL)
-		ovsrcu_postpone(destroy_policy, (void *)old);
-}
-
 void config_zones_swap(struct config *config, struct zone_policy *policy)
 {
 	struct zoned_endpoints zoned;
 
 	zone_endpoints(config->endpoints, policy, &zoned);
-	keep_policy(config, policy);
+	policies_keep(config, policy);
 	put_into_force(config, &zoned, policy);
 	if (config->n_kept == 1) /* What a former process has left, counts from the start. */
 		connection_limits_adopt(config->sw, atomic_load(&config->sw->endpoints));

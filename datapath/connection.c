@@ -220,7 +220,24 @@ static void write_verdict(struct conn *conn, const struct verdict *verdict)
 		verdict->action == ZONE_ALLOW ? CONN_ALLOWED : CONN_DENIED, memory_order_relaxed);
 }
 
-void connection_set_verdict(struct conn *conn, const struct verdict *verdict)
+bool connection_set_verdict(struct cordon_switch *sw, uint32_t number,
+	const struct verdict *verdict, struct rule_hits_time now)
+{
+	struct conn *conn = conn_of_flow(sw->connections, 2 * number);
+	const struct rule_hits_by by = {.rule = verdict->rule,
+		.revision = verdict->policy_revision,
+		.allowed = verdict->action == ZONE_ALLOW};
+
+	conn_lock(conn);
+	bool is_first = atomic_load(&conn->policy_revision) != verdict->policy_revision;
+	rule_hits_move(sw->hits, sw->connections, number, by, now);
+	write_verdict(conn, verdict);
+	conn_unlock(conn);
+	return is_first;
+}
+
+/* The connection is over, and another one takes its place. */
+static void replace_verdict(struct conn *conn, const struct verdict *verdict)
 {
 	conn_lock(conn);
 	write_verdict(conn, verdict);
@@ -290,11 +307,13 @@ void connection_reopen(
 	struct cordon_switch *sw = context->worker->sw;
 	struct conn *conn = conn_of_flow(sw->connections, flow);
 
+	if (conn_is_live(sw->connections, flow / 2)) /* Else the sweep has settled it. */
+		rule_hits_end(sw->hits, sw->connections, flow / 2, worker_time(context->worker));
 	atomic_store_explicit(&conn->dir[1].packets, 0, memory_order_relaxed);
 	atomic_store_explicit(&conn->dir[1].bytes, 0, memory_order_relaxed);
 	bool tcp = begin(context, flow, verdict);
 	quota_count(context, conn, out);
-	connection_set_verdict(conn, verdict);
+	replace_verdict(conn, verdict);
 	uint8_t kinds = (tcp ? CONN_TCP : 0) | related_flags(verdict);
 	if (kinds != 0)
 		atomic_fetch_or(&conn->flags, kinds);

@@ -113,6 +113,12 @@ static struct json *list_warnings(const struct config *config)
 	log_thread_stats(config->sw->log, &log);
 	if (log.error[0] != '\0')
 		add_warning(warnings, xasprintf("traffic log: %s", log.error));
+	if (log.hits_error != 0)
+		add_warning(warnings, xasprintf("rule hits are not saved: %s/rule-hits: %s",
+					      config->sw->options->state_directory,
+					      ovs_strerror(-log.hits_error)));
+	if (config->sw->hits_opened.why[0] != '\0')
+		add_warning(warnings, xasprintf("rule hits: %s", config->sw->hits_opened.why));
 	if (config->sw->connections_opened.result == CONN_OPEN_REFUSED)
 		add_warning(
 			warnings, xasprintf("connections of the last run were not taken over: %s",
@@ -464,6 +470,7 @@ void control_register(struct config *config)
 	unixctl_command_register("zone/list", "", 0, 0, list_zones, config);
 	unixctl_command_register("exit", "", 0, 0, quit, config);
 	control_conn_register(config);
+	control_hits_register(config);
 	control_plan_register(config);
 	control_trace_register(config);
 	control_limits_register(config);

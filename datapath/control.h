@@ -29,6 +29,7 @@ struct json *control_zone_limits(
 void control_conn_register(struct config *config);
 void control_limits_register(struct config *config);
 void control_trace_register(struct config *config);
+void control_hits_register(struct config *config);
 
 /* --- control_plan.c: live connections under another policy ---------------------------------- */
 

@@ -40,6 +40,7 @@ enum {
 	COMMIT_RECORDS = 20000,
 	BURST = 64,
 	RETRY_MS = 2000, /* Between two attempts to open a store that failed. */
+	SAVE_MS = 60000, /* Between two snapshots of the rule hits. */
 };
 
 _Static_assert(LOG_ACCOUNT_PRODUCERS == WORKERS_MAX + 1, "workers and the sweep");
@@ -69,6 +70,9 @@ struct log_thread {
 	uint64_t lost_telling; /* ...or by one in the transaction in progress. */
 	uint64_t ring_lost;    /* Of those, lost by the rings. */
 	uint64_t stored, pending, pending_gaps;
+	int hits_error;
+	uint64_t saved_ns;     /* When the rule hits were written. */
+	uint32_t saved_passes; /* What they were. */
 };
 
 static uint64_t wall_clock_ns(void)
@@ -380,6 +384,7 @@ static bool exchange_news(struct log_thread *log)
 	log->reconfigure = false;
 	log->stats.stored = log->stored;
 	log->stats.lost = log->lost;
+	log->stats.hits_error = log->hits_error;
 	ovs_strlcpy(log->stats.error, log->error, sizeof(log->stats.error));
 	ovs_mutex_unlock(&log->mutex);
 	return reconfigure;
@@ -418,6 +423,26 @@ static bool run_once(struct log_thread *log)
 	return more;
 }
 
+/* This thread may wait for the disk, so the rule hits are its to write too. */
+static void save_hits(struct log_thread *log, bool now)
+{
+	uint64_t now_ns = wall_clock_ns();
+	uint32_t passes = rule_hits_passes(log->sw->hits);
+
+	/* A clock that was set back is no reason to wait. */
+	if (passes == log->saved_passes ||
+		(!now && now_ns - log->saved_ns < SAVE_MS * UINT64_C(1000000)))
+		return;
+	log->saved_ns = now_ns;
+	log->saved_passes = passes;
+	int error = rule_hits_save(log->sw->hits);
+	if (error != 0 && error != log->hits_error)
+		VLOG_WARN("%s/rule-hits: %s; should the machine go down, the rule hits of this "
+			  "time are lost",
+			log->sw->options->state_directory, ovs_strerror(-error));
+	log->hits_error = error;
+}
+
 static void *log_main(void *log_)
 {
 	struct log_thread *log = log_;
@@ -425,6 +450,7 @@ static void *log_main(void *log_)
 	worker_give_way(log->sw);
 	ovsrcu_quiesce_start();
 	while (!atomic_load(&log->sw->stop)) {
+		save_hits(log, false);
 		if (!run_once(log))
 			nanosleep(&(struct timespec){.tv_nsec = BATCH_MS * 1000000L}, NULL);
 	}
@@ -492,6 +518,7 @@ void log_thread_join(struct log_thread *log)
 	pthread_join(log->thread, NULL);
 	while (run_once(log))
 		continue;
+	save_hits(log, true);
 	log_store_close(log->store);
 	log_account_close(log->account);
 	free(log->settings.directory);

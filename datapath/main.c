@@ -243,6 +243,21 @@ static void *open_connections(void *opening_)
 	return NULL;
 }
 
+/* Before any worker or the sweep runs. */
+static void open_hits(struct cordon_switch *sw, const struct switch_options *options)
+{
+	struct rule_hits_place place = {.run_directory = options->run_directory,
+		.state_directory = options->state_directory};
+
+	read_boot_id(place.boot_id);
+	sw->hits = rule_hits_open(&place, &sw->hits_opened);
+	if (sw->hits == NULL)
+		out_of_memory();
+	if (sw->hits_opened.why[0] != '\0')
+		VLOG_WARN("rule hits: %s", sw->hits_opened.why);
+	rule_hits_attach(sw->hits, sw->connections, &sw->hits_opened);
+}
+
 static void begin_connections(struct opening *opening)
 {
 	opening->thread = ovs_thread_create("connections", open_connections, opening);
@@ -329,6 +344,7 @@ static void start(struct cordon_switch *sw, const struct switch_options *options
 		out_of_memory();
 	start_policy(sw);
 	finish_connections(&opening);
+	open_hits(sw, options);
 	start_threads(sw, options);
 	telemetry_register(sw);
 }
@@ -365,6 +381,7 @@ static void stop(struct cordon_switch *sw, struct config *config)
 	ovsrcu_exit(); /* What was postponed is done now. */
 	free_snapshots(sw);
 	conn_table_close(sw->connections);
+	rule_hits_close(sw->hits);
 	program_table_destroy(sw->programs);
 	mac_table_destroy(sw->macs);
 	expectation_table_destroy(sw->expectations);

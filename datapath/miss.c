@@ -136,6 +136,7 @@ static uint32_t enter(const struct miss *miss, struct verdict *verdict,
 /* Refuses the packet by name, for want of room, and says so in the log. */
 static void refuse(const struct miss *miss, enum drop_reason reason, struct verdict *verdict)
 {
+	hits_refused(miss->context, verdict);
 	verdict->action = ZONE_DENY;
 	event_packet(miss->context, LOG_LIMIT, reason, verdict, miss->forwarding.outputs[0]);
 	packet_drop(miss->context->worker, miss->context->frame, reason);
@@ -155,13 +156,16 @@ static void deny(const struct miss *miss, const struct verdict *verdict)
 /* A first packet that is denied.  A rejected one is answered each time, so it is not cached. */
 static void deny_new(const struct miss *miss, struct verdict *verdict)
 {
+	uint32_t flow = CONN_FLOW_NONE;
 	struct program program;
-	bool theirs;
+	bool theirs = false;
 
 	if (verdict->action != ZONE_REJECT && quota_may_cache_denial(miss)) {
 		miss_build_drop(miss, miss_denial_reason(verdict), &program);
-		enter(miss, verdict, &program, miss->forwarding.outputs[0], &theirs);
+		flow = enter(miss, verdict, &program, miss->forwarding.outputs[0], &theirs);
 	}
+	if (flow == CONN_FLOW_NONE || theirs)
+		hits_denied(miss->context, verdict);
 	deny(miss, verdict);
 }
 
@@ -171,7 +175,7 @@ static void set_verdict(const struct miss *miss, uint32_t flow, const struct ver
 	struct worker *worker = miss->context->worker;
 	struct conn *conn = conn_of_flow(worker->sw->connections, flow);
 
-	connection_set_verdict(conn, verdict);
+	connection_set_verdict(worker->sw, flow / 2, verdict, worker_time(worker));
 	if (unlikely(connection_limits_concern(conn, verdict)))
 		connection_limits_move(
 			worker->sw, worker->limit_cache, miss->endpoints, flow / 2, verdict);
@@ -186,6 +190,7 @@ static void cut(const struct miss *miss, uint32_t flow, const struct verdict *ve
 	struct program program;
 
 	set_verdict(miss, flow, verdict);
+	hits_denied(context, verdict);
 	if (atomic_fetch_and(&conn->flags, (uint8_t) ~(CONN_LOGGED | CONN_TCP)) & CONN_LOGGED)
 		event_connection(&context->worker->events, sw, flow / 2, LOG_END, END_POLICY,
 			context->worker->now_ns);
@@ -394,10 +399,12 @@ static void renew(struct miss *miss, struct miss_found found, const struct progr
 
 	miss_decide_again(miss, found.flow, &verdict);
 	if (verdict.action != ZONE_ALLOW) {
-		if (found.owns_key)
+		if (found.owns_key) {
 			cut(miss, found.flow, &verdict);
-		else
+		} else {
+			hits_denied(context, &verdict);
 			deny(miss, &verdict);
+		}
 		return;
 	}
 	if (atomic_load(&conn->verdict) != CONN_ALLOWED) {

@@ -110,10 +110,11 @@ void miss_decide_output(const struct miss *miss, const struct port *out, struct 
  * allowed one speaks for the connection. */
 void miss_decide_outputs(const struct miss *miss, struct verdict *verdict);
 
-/* The actions that send the frame to each output that the zones allow.  Returns how many; with none
- * of them, *denied_at is the port of a denial, which is *denial, or 0.  Changes nothing. */
+/* The actions that send the frame to each output that the zones allow.  Returns how many; *decisive
+ * is the verdict on the first of these outputs.  With none, *denied_at is the port of a denial,
+ * which is *decisive, or 0.  Changes nothing. */
 size_t miss_allowed_actions(const struct miss *miss, struct action actions[2 * PORTS_MAX],
-	struct verdict *denial, uint16_t *denied_at);
+	struct verdict *decisive, uint16_t *denied_at);
 
 /* Sends the frame to each output that the zones allow.  Nothing is cached: who hears a flood may
  * change with every frame.  Consumes the frame. */

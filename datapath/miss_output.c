@@ -50,7 +50,7 @@ void miss_log_denial(const struct miss *miss, const struct verdict *verdict, uin
 }
 
 size_t miss_allowed_actions(const struct miss *miss, struct action actions[2 * PORTS_MAX],
-	struct verdict *denial, uint16_t *denied_at)
+	struct verdict *decisive, uint16_t *denied_at)
 {
 	const struct packet_context *context = miss->context;
 	bool tagged = context->packet->flags & PACKET_TAGGED;
@@ -66,10 +66,13 @@ size_t miss_allowed_actions(const struct miss *miss, struct action actions[2 * P
 			continue;
 		miss_decide_output(miss, out, &verdict);
 		if (verdict.action != ZONE_ALLOW) {
-			*denial = verdict;
+			if (n == 0)
+				*decisive = verdict;
 			*denied_at = out->number;
 			continue;
 		}
+		if (n == 0)
+			*decisive = verdict;
 		n += forward_output_actions(
 			out, context->packet->key.net & 0xfff, &tagged, actions + n);
 	}
@@ -80,18 +83,22 @@ void miss_send_to_allowed(const struct miss *miss)
 {
 	struct packet_context *context = miss->context;
 	struct action actions[2 * PORTS_MAX];
-	struct verdict denial = {0};
+	struct verdict decisive = {0};
 	uint16_t denied_at;
-	size_t n = miss_allowed_actions(miss, actions, &denial, &denied_at);
+	size_t n = miss_allowed_actions(miss, actions, &decisive, &denied_at);
 
+	/* Others are packets of a connection, which counts them. */
+	if (context->packet->flags & PACKET_GROUP && (n != 0 || denied_at != 0) &&
+		miss->signalling == SIGNALLING_NONE)
+		hits_to_group(context, &decisive);
 	if (n != 0) {
 		actions_run(context->worker, actions, n, context->frame);
 		return;
 	}
 	if (denied_at != 0)
-		miss_log_denial(miss, &denial, denied_at);
+		miss_log_denial(miss, &decisive, denied_at);
 	packet_drop(context->worker, context->frame,
-		denied_at != 0 ? miss_denial_reason(&denial) : DROP_OUTPUT_MISSING);
+		denied_at != 0 ? miss_denial_reason(&decisive) : DROP_OUTPUT_MISSING);
 }
 
 void miss_decide_outputs(const struct miss *miss, struct verdict *verdict)

@@ -52,11 +52,17 @@ struct sweep {
 	uint32_t settled_epoch; /* All idle connections were judged under it. */
 	const struct timeouts *timeouts;
 	uint32_t n_ended;
-	uint32_t ended[BATCH];	/* Unlinked, waiting for a grace period. */
-	struct counted counted; /* What the last of them counted in, all alike. */
+	uint32_t ended[BATCH];			 /* Unlinked, waiting for a grace period. */
+	struct rule_hits_settled settled[BATCH]; /* What they had when they were. */
+	struct counted counted;			 /* What the last of them counted in, all alike. */
 	struct limit_cache *limit_cache;
 	struct refreshed recent[RECENT];
 };
+
+static struct rule_hits_time sweep_time(const struct sweep *sweep)
+{
+	return (struct rule_hits_time){.wall_ns = sweep->now_ns, .seconds = sweep->now};
+}
 
 /* The workers count in the same words all the time: many are taken off at once. */
 static void give_back_quota(struct sweep *sweep)
@@ -76,6 +82,9 @@ static void free_ended(struct sweep *sweep)
 	if (sweep->n_ended == 0)
 		return;
 	ovsrcu_synchronize();
+	for (uint32_t i = 0; i < sweep->n_ended; i++)
+		rule_hits_late(sweep->sw->hits, sweep->sw->connections, &sweep->settled[i],
+			sweep_time(sweep));
 	conn_free(sweep->sw->connections, sweep->ended, sweep->n_ended);
 	sweep->n_ended = 0;
 }
@@ -96,6 +105,8 @@ static void end(struct sweep *sweep, struct conn *conn, uint32_t number, enum en
 	sweep->counted.quota += counted.quota;
 	sweep->counted.in_limits += counted.in_limits;
 	sweep->counted.half_open_in_limits += counted.half_open_in_limits;
+	sweep->settled[sweep->n_ended] =
+		rule_hits_end(sweep->sw->hits, sweep->sw->connections, number, sweep_time(sweep));
 	sweep->ended[sweep->n_ended++] = number;
 }
 
@@ -132,7 +143,7 @@ static bool is_denied_now(
 	verdict_decide(endpoints, in, out, &flow->key, conn->icmp_type, conn->icmp_code, &verdict);
 	if (verdict.action != ZONE_ALLOW && related_of(conn, &control))
 		related_allows(endpoints, in, out, &flow->key, &control, &verdict);
-	connection_set_verdict(conn, &verdict);
+	connection_set_verdict(sweep->sw, number, &verdict, sweep_time(sweep));
 	if (unlikely(connection_limits_concern(conn, &verdict)))
 		connection_limits_move(sweep->sw, sweep->limit_cache, endpoints, number, &verdict);
 	return verdict.action != ZONE_ALLOW;
@@ -236,7 +247,16 @@ static void look_at(struct conn_table *table, uint32_t number, void *sweep_)
 	} else {
 		refresh(sweep, conn, forward, 0);
 		refresh(sweep, conn, reverse, 1);
+		rule_hits_visit(sweep->sw->hits, table, number, sweep_time(sweep));
 	}
+}
+
+/* The rest of the last pass. */
+static void visit(struct conn_table *table, uint32_t number, void *sweep_)
+{
+	const struct sweep *sweep = sweep_;
+
+	rule_hits_visit(sweep->sw->hits, table, number, sweep_time(sweep));
 }
 
 static void read_clocks(struct sweep *sweep)
@@ -273,6 +293,7 @@ static uint32_t step(struct sweep *sweep, uint32_t first)
 		uint32_t end_of_batch = limit - at > BATCH ? at + BATCH : limit;
 
 		conn_for_each(sw->connections, at, end_of_batch, look_at, sweep);
+		rule_hits_pause(sw->hits, end_of_batch);
 		if (sweep->n_ended != 0) {
 			free_ended(sweep);
 			sweep->timeouts = atomic_load_explicit(&sw->timeouts, memory_order_acquire);
@@ -288,6 +309,7 @@ static void finish_pass(struct sweep *sweep)
 
 	ovsrcu_synchronize(); /* Nobody still carries out what was retired a pass ago. */
 	program_sweep(sw->programs);
+	rule_hits_end_pass(sw->hits);
 	if (atomic_load(&sw->policy_epoch) == sweep->pass_epoch)
 		sweep->settled_epoch = sweep->pass_epoch;
 	if (aged != 0)
@@ -320,6 +342,9 @@ static void *sweep_main(void *sweep_)
 		ovsrcu_quiesce_end();
 	}
 	free_ended(sweep);
+	conn_for_each(
+		sweep->sw->connections, at, conn_high_water(sweep->sw->connections), visit, sweep);
+	rule_hits_end_pass(sweep->sw->hits);
 	return NULL;
 }
 

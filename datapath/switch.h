@@ -35,6 +35,7 @@
 #include "datapath/packet.h"
 #include "datapath/port.h"
 #include "datapath/program.h"
+#include "datapath/rule_hits.h"
 #include "zones/endpoint_map.h"
 #include "zones/log_record.h"
 #include "zones/zone.h"
@@ -44,7 +45,7 @@
 struct cordonrec_host;
 struct cordonrec_port;
 
-enum { WORKERS_MAX = 64, POLICIES_KEPT = 4 };
+enum { WORKERS_MAX = 64, POLICIES_KEPT = 64 };
 
 /* What happened, as a worker or the sweep tells it to the log thread: numbers only, no names.  One
  * ring element. */
@@ -142,6 +143,8 @@ struct cordon_switch {
 	struct mac_table *macs;
 	struct expectation_table *expectations;
 	struct limits *limits;
+	struct rule_hits *hits;
+	struct rule_hits_report hits_opened;
 	struct port_environment environment;
 	struct worker *workers[WORKERS_MAX];
 	unsigned int n_workers;
@@ -155,7 +158,7 @@ struct cordon_switch {
 	_Atomic(struct port_identity *) identities[PORTS_MAX];
 	_Atomic(struct endpoint_map *) endpoints; /* Holds the policy in force. */
 	_Atomic(struct timeouts *) timeouts;
-	/* The policies of the last revisions, the one in force included, to name rules by. */
+	/* The policies of past revisions, the one in force first, to name rules by: policies.c. */
 	_Atomic(struct zone_policy *) policies[POLICIES_KEPT];
 
 	/* Flows made under another number go through the miss path.  forwarding_revision: the main
@@ -272,6 +275,12 @@ struct worker {
 	struct worker_stats stats;
 };
 
+/* The moment of the burst that the worker is at. */
+static inline struct rule_hits_time worker_time(const struct worker *worker)
+{
+	return (struct rule_hits_time){.wall_ns = worker->now_ns, .seconds = worker->now};
+}
+
 /* Makes worker `id`, pinned to `cpu` (-1: not), and starts its thread.  NULL without memory. */
 struct worker *worker_start(struct cordon_switch *sw, unsigned int id, int cpu);
 
@@ -386,8 +395,10 @@ void connection_open(
 void connection_reopen(
 	struct packet_context *context, uint32_t flow, uint16_t out, const struct verdict *verdict);
 
-/* Writes the verdict into the connection, whole. */
-void connection_set_verdict(struct conn *conn, const struct verdict *verdict);
+/* Writes what the policy in force says of connection `number`, whole; what it has so far stays
+ * counted for its former rule.  True for whoever is the first to judge it under a revision. */
+bool connection_set_verdict(struct cordon_switch *sw, uint32_t number,
+	const struct verdict *verdict, struct rule_hits_time now);
 
 /* Seconds without a packet after which the connection ends; shorter for states that are over when
  * the table fills up. */
@@ -523,6 +534,17 @@ bool related_allows(const struct endpoint_map *endpoints, const struct port *ini
 	const struct port *responder, const struct conn_key *key, const struct expectation *control,
 	struct verdict *verdict);
 
+/* --- hits.c: rule hits of packets without a connection -------------------------------------- */
+
+/* A denied packet, unless a connection that stands for the denial counts it. */
+void hits_denied(const struct packet_context *context, const struct verdict *verdict);
+
+/* A frame to a group, which makes no connection: allowed at some port, or denied at all. */
+void hits_to_group(const struct packet_context *context, const struct verdict *verdict);
+
+/* A connection that the policy allows, and that is refused by a limit or for want of room. */
+void hits_refused(const struct packet_context *context, const struct verdict *verdict);
+
 /* --- reject.c ------------------------------------------------------------------------------- */
 
 /* Answers a rejected packet to its sender: RST, or ICMP administratively prohibited (RFC 1812,
@@ -560,6 +582,7 @@ void sweep_join(struct sweep *sweep); /* Accepts NULL. */
 
 struct log_thread_stats {
 	uint64_t stored, lost;
+	int hits_error; /* Why the rule hits' snapshot was not written: a negative errno; or 0. */
 	char error[256]; /* "" if all is well. */
 };
 
@@ -674,8 +697,18 @@ void config_zones(struct config *config, const struct cordonrec_host *host);
 void config_zones_swap(struct config *config, struct zone_policy *policy);
 void config_zones_destroy(struct config *config);
 
-/* The compiled policy of a revision not long gone, or NULL.  Any thread, under RCU. */
+/* --- policies.c: policies of past revisions ------------------------------------------------- */
+
+/* The compiled policy of a revision that connections name, or not long gone; else NULL.  Any
+ * thread, under RCU. */
 const struct zone_policy *policy_of_revision(const struct cordon_switch *sw, uint32_t revision);
+
+/* Keeps the policy, which is about to be put into force, and gives its rules their slots among the
+ * rule hits.  Main thread, as is the next. */
+void policies_keep(struct config *config, struct zone_policy *policy);
+
+/* Lets go of those that no connection names any more.  Now and then. */
+void policies_forget(struct config *config);
 
 /* --- status.c: what was observed, written back ---------------------------------------------- */
 

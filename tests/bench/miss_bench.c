@@ -397,10 +397,12 @@ static void make_switch(struct bench *bench, unsigned int rules)
 	sw->environment = (struct port_environment){.pool = bench->pool, .n_workers = 1};
 	sw->programs = program_table_create(1 << 16);
 	sw->macs = mac_table_create(1 << 16);
+	sw->hits =
+		rule_hits_open(&(struct rule_hits_place){.run_directory = NULL}, &sw->hits_opened);
 	sw->expectations = expectation_table_create(1 << 10);
 	sw->limits = limits_create();
 	if (bench->pool == NULL || sw->programs == NULL || sw->macs == NULL ||
-		sw->expectations == NULL || sw->limits == NULL)
+		sw->expectations == NULL || sw->limits == NULL || sw->hits == NULL)
 		give_up("no memory");
 	open_table(bench, directory != NULL ? directory : "/dev/shm");
 	*timeouts = timeouts_default;
@@ -418,6 +420,7 @@ static void make_switch(struct bench *bench, unsigned int rules)
 			.n_addresses = 1},
 	};
 	atomic_store(&sw->policies[0], policy);
+	rule_hits_add_revision(sw->hits, policy, 1);
 	atomic_store(&sw->endpoints, endpoint_map_create(policy, entries, RTE_DIM(entries)));
 	atomic_store(&sw->ports_end, PORT_B + 1);
 	atomic_store(&sw->forwarding_revision, 1);

@@ -191,6 +191,7 @@ static void enforce_policy(struct stage *stage)
 		};
 	}
 	atomic_store(&stage->sw.policies[0], policy);
+	rule_hits_add_revision(stage->sw.hits, policy, 1);
 	atomic_store(&stage->sw.endpoints, endpoint_map_create(policy, entries, N_PORTS - 1));
 }
 
@@ -236,11 +237,14 @@ struct stage *stage_open(uint32_t capacity)
 	};
 	sw->programs = program_table_create(PROGRAMS_MAX);
 	sw->macs = mac_table_create(MACS_MAX);
+	sw->hits =
+		rule_hits_open(&(struct rule_hits_place){.run_directory = NULL}, &sw->hits_opened);
 	sw->expectations = expectation_table_create(EXPECTATIONS_MAX);
 	sw->limits = limits_create();
 	struct timeouts *timeouts = malloc(sizeof(*timeouts));
 	if (sw->environment.pool == NULL || sw->programs == NULL || sw->macs == NULL ||
-		sw->expectations == NULL || sw->limits == NULL || timeouts == NULL)
+		sw->expectations == NULL || sw->limits == NULL || sw->hits == NULL ||
+		timeouts == NULL)
 		give_up("no memory for the switch's tables");
 	*timeouts = timeouts_default;
 	atomic_store(&sw->timeouts, timeouts);
