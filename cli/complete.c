@@ -76,6 +76,18 @@ static void offer_members(
 	json_destroy(rows);
 }
 
+/* What a port is called by, in this kind of word. */
+static void offer_port(
+	struct cli *cli, const struct cordonrec_port *port, const char *kind, const char *start)
+{
+	if (!strcmp(kind, "PORT") && port->host && !strcmp(port->host->name, cli->host))
+		offer(cli, port->name, start);
+	for (size_t i = 0; !strcmp(kind, "ADDRESS") && i < port->n_addresses; i++)
+		offer(cli, port->addresses[i], start);
+	for (size_t i = 0; !strcmp(kind, "MAC") && i < port->n_macs; i++)
+		offer(cli, port->macs[i], start);
+}
+
 static void offer_from_database(struct cli *cli, const char *kind, const char *start)
 {
 	struct model_error error;
@@ -89,10 +101,8 @@ static void offer_from_database(struct cli *cli, const char *kind, const char *s
 		CORDONREC_NETWORK_FOR_EACH (network, model_idl(model))
 			offer(cli, network->name, start);
 	} else {
-		CORDONREC_PORT_FOR_EACH (port, model_idl(model)) {
-			if (port->host && !strcmp(port->host->name, cli->host))
-				offer(cli, port->name, start);
-		}
+		CORDONREC_PORT_FOR_EACH (port, model_idl(model))
+			offer_port(cli, port, kind, start);
 	}
 	model_close(model);
 }
@@ -105,7 +115,8 @@ static void offer_names(struct cli *cli, const char *kind, const char *start)
 	if (!strcmp(kind, "ZONE"))
 		offer_members(cli, cli_ask_switch(cli, true, &status, "zone/list", 0, NULL), "zone",
 			start);
-	else if (!strcmp(kind, "PORT") || !strcmp(kind, "NETWORK"))
+	else if (!strcmp(kind, "PORT") || !strcmp(kind, "NETWORK") || !strcmp(kind, "ADDRESS") ||
+		 !strcmp(kind, "MAC"))
 		offer_from_database(cli, kind, start);
 	else if (!strcmp(kind, "FILE") || !strcmp(kind, "DIR"))
 		fprintf(cli->out, "<%s>\n", kind); /* The shell knows better. */

@@ -39,12 +39,12 @@ enum cli_status {
 
 /* One option.  An array of them ends with a row of NULLs. */
 struct cli_option {
-	const char *name; /* Without "--". */
-	char letter;	  /* 'm' for "-m"; 0: none. */
-	const char
-		*argument; /* NULL: a flag.  "a|b|c": one of these, checked by the parser.  Else
-			    * what it stands for; PORT, ZONE, NETWORK, FILE, DIR are completed. */
-	const char *help;  /* A few words, no full stop. */
+	const char *name;     /* Without "--". */
+	char letter;	      /* 'm' for "-m"; 0: none. */
+	const char *argument; /* NULL: a flag.  "a|b|c": one of these, checked by the parser.  Else
+			       * what it stands for; PORT, ZONE, NETWORK, ADDRESS, MAC, FILE, DIR
+			       * are completed. */
+	const char *help;     /* A few words, no full stop. */
 };
 
 struct cli;

@@ -133,14 +133,21 @@ static uint16_t count_outputs(const struct injection *injection)
 /* True if what happened is what was foretold. */
 static bool agrees(const struct trace *trace, const struct injection *injection)
 {
+	uint16_t n_expected = trace->n_outputs;
+
 	if (trace->reason != DROP_NONE)
 		return injection->drops[trace->reason] != 0;
 	if (trace->waits)
 		return true; /* It completed its datagram, or did not: nobody could know. */
+	for (unsigned int r = DROP_NONE + 1; r < DROP_N_REASONS; r++) {
+		if (injection->drops[r] != trace->refusals[r])
+			return false;
+		n_expected += trace->refusals[r];
+	}
 	for (uint16_t i = 0; i < trace->n_outputs; i++)
 		if (!has_output(injection, trace->outputs[i]))
 			return false;
-	return count_outputs(injection) == trace->n_outputs && count_drops(injection) == 0;
+	return count_outputs(injection) == n_expected;
 }
 
 /* How many packets its connection has carried the other way: answers, to those who wait for one. */

@@ -49,7 +49,8 @@ struct trace {
 	enum drop_reason reason; /* DROP_NONE: not dropped. */
 	bool waits;		 /* A fragment, for the rest of its datagram. */
 	uint16_t n_outputs;
-	uint16_t outputs[PORTS_MAX]; /* Ports that would send it. */
+	uint16_t outputs[PORTS_MAX];	   /* Ports that would send it. */
+	uint16_t refusals[DROP_N_REASONS]; /* Ports that would not, by reason. */
 };
 
 /* Begins a trace of `frame`, which stays the caller's and may be changed, as if it came in by `in`.

@@ -194,14 +194,62 @@ static void send_on(struct trace *trace)
 	trace_actions(trace, program.actions, program.n_actions);
 }
 
-static bool pass_limits(struct trace *trace)
+/* What the port has opened; for what comes from outside, what the port that it goes to has got. */
+static void tell_port_counts(const struct trace *trace, struct json *step, uint16_t out)
 {
 	const struct packet_context *context = &trace->context;
-	const struct port_settings *settings = context->settings;
+	bool outside = context->settings->role == PORT_UPLINK && out != 0;
+	const struct port_quota *quota = &trace->sw->quotas[outside ? out : context->in->number];
+	uint64_t word = atomic_load(outside ? &quota->inbound : &quota->opened);
+
+	trace_detail(step, "%s %s %u connections%s, of which %u are half-open",
+		control_port_name(trace->sw, outside ? out : context->in->number),
+		outside ? "has got" : "has opened", (uint32_t)word, outside ? " from outside" : "",
+		(uint32_t)(word / QUOTA_HALF_OPEN));
+}
+
+static void tell_use(
+	const struct trace *trace, struct json *step, enum limit_kind kind, const char *name)
+{
+	struct limit_use use = limits_use(trace->sw->limits, kind, name);
+
+	trace_detail(step, "%s %s has %u connections, of which %u are half-open",
+		kind == LIMIT_ZONE ? "zone" : "rule", name, use.connections, use.half_open);
+}
+
+/* What the rule and the source's zone have, where they have limits. */
+static void tell_policy_counts(const struct trace *trace, struct json *step)
+{
+	const struct zone_policy *policy = endpoint_map_policy(trace->miss.endpoints);
+	const struct verdict *verdict = &trace->verdict;
+	struct zone_rule_info info;
+	char name[160];
+
+	if (verdict->source_zone < zone_count(policy)) {
+		struct zone_info zone = zone_info(policy, verdict->source_zone);
+
+		if (limits_any(&zone.limits))
+			tell_use(trace, step, LIMIT_ZONE, zone.name);
+	}
+	if (zone_rule_info(policy, verdict->rule, &info, name) && limits_any(&info.limits)) {
+		char *full = xasprintf("%s/%s", info.policy, info.rule);
+
+		tell_use(trace, step, LIMIT_RULE, full);
+		free(full);
+	}
+}
+
+static uint16_t single_output(const struct trace *trace)
+{
 	const struct forwarding *forwarding = &trace->miss.forwarding;
-	uint64_t opened = atomic_load(&trace->sw->quotas[context->in->number].opened);
-	enum drop_reason reason = quota_would_admit(&trace->miss,
-		forwarding->n_outputs == 1 ? forwarding->outputs[0] : 0, &trace->verdict);
+
+	return forwarding->n_outputs == 1 ? forwarding->outputs[0] : 0;
+}
+
+static bool pass_limits(struct trace *trace)
+{
+	uint16_t out = single_output(trace);
+	enum drop_reason reason = quota_would_admit(&trace->miss, out, &trace->verdict);
 	struct json *step;
 
 	if (reason == DROP_NONE && conn_is_full(trace->sw->connections, &trace->worker->conn_cache))
@@ -209,12 +257,25 @@ static bool pass_limits(struct trace *trace)
 	step = reason == DROP_NONE
 		       ? trace_step(trace, "limits", TRACE_PASS, "room for another connection")
 		       : trace_drop(trace, "limits", reason);
-	trace_detail(step, "%s has opened %u connections, of which %u are half-open",
-		context->in->name, (uint32_t)opened, (uint32_t)(opened / QUOTA_HALF_OPEN));
-	if (settings->connection_limit != 0 || settings->half_open_limit != 0)
-		trace_detail(step, "it may open %u, of which %u half-open (0: no limit)",
-			settings->connection_limit, settings->half_open_limit);
+	tell_port_counts(trace, step, out);
+	tell_policy_counts(trace, step);
 	return reason == DROP_NONE;
+}
+
+/* A connection that takes another one's place takes its place in all counts, too: only how many a
+ * second there may be is left to refuse it. */
+static bool pass_rates(struct trace *trace)
+{
+	struct verdict verdict = trace->verdict;
+	enum drop_reason reason = quota_would_admit(&trace->miss, single_output(trace), &verdict);
+
+	switch (reason) {
+	case DROP_RATE_QUOTA:
+	case DROP_INBOUND_RATE:
+	case DROP_ZONE_RATE:
+	case DROP_RULE_RATE: trace_drop(trace, "limits", reason); return false;
+	default: return true;
+	}
 }
 
 static bool may_open(struct trace *trace)
@@ -260,6 +321,8 @@ static void begin_again(struct trace *trace)
 		trace_drop(trace, "connection", reason);
 		return;
 	}
+	if (!pass_rates(trace))
+		return;
 	trace_step(trace, "connection", TRACE_PASS, "%u begins anew", trace->flow / 2);
 	send_on(trace);
 }

@@ -33,6 +33,7 @@ static void leave_by(struct trace *trace, uint16_t number, enum drop_reason *ref
 		return;
 	}
 	*refusal = reason;
+	trace->refusals[reason]++;
 	struct json *step = trace_step(trace, "output", TRACE_DROP, "%s refuses it: %s (%s)",
 		control_port_name(trace->sw, number), drop_name(reason), drop_text(reason));
 	if (reason == DROP_OUTPUT_MTU)
@@ -103,6 +104,22 @@ static const struct {
 		     "out what it opens: `cordon conn list --port PORT`"},
 	{DROP_HALF_OPEN_QUOTA, "its connections are not answered: a scan, or a server that is "
 			       "down; else raise the port's half-open limit"},
+	{DROP_RATE_QUOTA, "raise the port's limit on new connections a second, or find out what it "
+			  "opens: `cordon conn list --port PORT`"},
+	{DROP_INBOUND_QUOTA,
+		"raise the output port's limit, or find out who fills it: `cordon conn "
+		"list --port PORT`"},
+	{DROP_INBOUND_HALF_OPEN,
+		"a flood from outside, or a guest that does not answer; else raise "
+		"the output port's half-open limit"},
+	{DROP_INBOUND_RATE, "a flood from outside; else raise the output port's limit on new "
+			    "connections a second"},
+	{DROP_ZONE_QUOTA, "raise the zone's `limits` in the policy"},
+	{DROP_ZONE_HALF_OPEN, "raise the zone's `limits` in the policy, if this is no flood"},
+	{DROP_ZONE_RATE, "raise the zone's `limits` in the policy, if this is no flood"},
+	{DROP_RULE_QUOTA, "raise the rule's `limits` in the policy"},
+	{DROP_RULE_HALF_OPEN, "raise the rule's `limits` in the policy, if this is no flood"},
+	{DROP_RULE_RATE, "raise the rule's `limits` in the policy, if this is no flood"},
 	{DROP_OUTPUT_MISSING, "the port is being removed"},
 	{DROP_OUTPUT_DOWN, "the output port's guest or device is down: `cordon port show PORT`"},
 	{DROP_OUTPUT_MTU, "lower the sender's MTU, or raise that of the output port's device"},

@@ -374,6 +374,10 @@ static void test_completion(void **state)
 	check_completion("help ne", "network\n");
 	check_completion("port show ''", ""); /* No database to ask for names. */
 	check_completion("zone show ''", "");
+	check_completion("tra", "trace\n");
+	check_completion(
+		"trace web1 --s", "--statedir\n--sctp\n--source-port\n--sequence\n--send\n");
+	check_completion("trace web1 --pcap ''", "<FILE>\n");
 	check_completion("zebra ''", "");
 	clear_environment();
 }
