@@ -49,7 +49,7 @@ endif
 # then what a change of policy comes to.
 ZONES := $(addprefix zones/,$(addsuffix .c, \
 	address arena name_table \
-	policy_error policy_yaml policy_time schedule service tag_expression \
+	policy_error policy_lift policy_event policy_yaml policy_time schedule service tag_expression \
 	policy_read policy_read_rules policy_read_terms policy_check policy_moment \
 	policy_compile rule_index prefix_table policy_reach zone decide \
 	endpoint_map tcp_state announcement \

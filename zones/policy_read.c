@@ -16,14 +16,12 @@
 
 /* Where byte `offset` of a scalar that spans `start` to `end` is.  Where line breaks or escapes
  * make that hard to tell, the scalar's beginning will do. */
-static struct policy_mark mark_within(
-	struct policy_mark start, const yaml_event_t *scalar, size_t offset)
+static struct policy_mark mark_within(const struct policy_event *scalar, size_t offset)
 {
-	size_t width = scalar->end_mark.column - scalar->start_mark.column;
-	size_t quote = scalar->data.scalar.style != YAML_PLAIN_SCALAR_STYLE;
+	struct policy_mark start = scalar->start;
+	size_t width = scalar->end.column - start.column, quote = !scalar->plain;
 
-	if (scalar->start_mark.line == scalar->end_mark.line &&
-		width == scalar->data.scalar.length + 2 * quote)
+	if (start.line == scalar->end.line && width == scalar->length + 2 * quote)
 		start.column += (unsigned int)(offset + quote);
 	return start;
 }
@@ -31,7 +29,7 @@ static struct policy_mark mark_within(
 static void read_match(struct policy_reader *reader, void *zone_)
 {
 	struct document_zone *zone = zone_;
-	yaml_event_t scalar = reader->event; /* For its marks, length and style only. */
+	struct policy_event scalar = reader->event; /* For its marks, length and style only. */
 	struct tag_problem problem;
 	struct policy_mark at;
 	const char *text = policy_read_text(reader, "a tag expression such as 'tier=web'", &at);
@@ -40,7 +38,7 @@ static void read_match(struct policy_reader *reader, void *zone_)
 		return;
 	zone->match = text;
 	if (!tag_expression_parse(&reader->document->arena, text, &problem))
-		policy_error_add(reader->errors, mark_within(at, &scalar, problem.offset),
+		policy_error_add(reader->errors, mark_within(&scalar, problem.offset),
 			"in the tag expression: %s", problem.message);
 }
 
@@ -331,27 +329,53 @@ static bool is_printable(uint32_t c)
 	       (c >= 0xa0 && c < 0xfeff) || (c > 0xfeff && c < 0xfffe) || c >= 0x10000;
 }
 
+/* Where a byte is, counted in characters. */
+static struct policy_mark mark_of_byte(const char *text, size_t offset)
+{
+	struct policy_mark at = {1, 1};
+
+	for (size_t i = 0; i < offset; i++) {
+		if (text[i] == '\n')
+			at = (struct policy_mark){at.line + 1, 1};
+		else
+			at.column += ((unsigned char)text[i] & 0xc0) != 0x80;
+	}
+	return at;
+}
+
+/* True if eight bytes are characters from ' ' to '}': most of a document is. */
+static bool are_plain(const char *text)
+{
+	const uint64_t ones = UINT64_C(0x0101010101010101), tops = ones << 7;
+	uint64_t word;
+
+	memcpy(&word, text, sizeof word);
+	/* A byte below ' ' borrows, one above '}' carries into its top bit; one that has it is
+	 * above too. */
+	return !(((word - ones * ' ') | (word + ones * (0x7f - '}')) | word) & tops);
+}
+
 /* Looks for bytes that no text has. */
 static bool text_is_clean(const char *text, size_t length, struct policy_errors *errors)
 {
-	struct policy_mark at = {1, 1};
 	uint32_t character = 0;
 
 	for (size_t i = 0, n; i < length; i += n) {
+		n = 8;
+		if (length - i >= 8 && are_plain(text + i))
+			continue;
 		n = utf8_decode((const unsigned char *)text + i, length - i, &character);
 		if (!n) {
-			policy_error_add(errors, at, "the byte 0x%02x is not UTF-8 text",
-				(unsigned char)text[i]);
+			policy_error_add(errors, mark_of_byte(text, i),
+				"the byte 0x%02x is not UTF-8 text", (unsigned char)text[i]);
 			return false;
 		}
 		if (!is_printable(character)) {
-			policy_error_add(errors, at, "the %s U+%04X is not allowed in a policy",
+			policy_error_add(errors, mark_of_byte(text, i),
+				"the %s U+%04X is not allowed in a policy",
 				character ? "character" : "NUL character", (unsigned int)character);
 			return false;
 		}
-		at.column++;
-		if (character == '\n')
-			at = (struct policy_mark){at.line + 1, 1};
 	}
 	return true;
 }
@@ -370,15 +394,49 @@ static void read_root(struct policy_reader *reader)
 	policy_reader_close(reader);
 }
 
-bool policy_document_read(struct policy_document *document, const char *text, size_t length,
-	struct policy_errors *errors)
+/* An empty document. */
+static void document_init(struct policy_document *document)
+{
+	*document = (struct policy_document){.between_zones = ZONE_DENY,
+		.within_zone = ZONE_ALLOW,
+		.baseline_log = ZONE_LOG_DENIED};
+}
+
+/* Reads with what was lifted; false if that did not do, and the document is as it was. */
+static bool read_lifted(struct policy_reader *reader)
+{
+	struct policy_errors errors = {.n = 0}, *callers = reader->errors;
+	struct lifted_text lifted;
+	bool done = false;
+
+	policy_lift(&lifted, reader->text, reader->length);
+	if (lifted.n_runs) {
+		reader->lifted = &lifted;
+		reader->errors = &errors;
+		read_root(reader);
+		done = !errors.n_total && reader->n_taken == lifted.n_runs;
+	}
+	policy_lift_free(&lifted);
+	if (lifted.n_runs && !done) {
+		struct policy_document *document = reader->document;
+
+		policy_document_free(document);
+		document_init(document);
+		*reader = (struct policy_reader){
+			.text = reader->text, .length = reader->length, .document = document};
+	}
+	reader->lifted = NULL;
+	reader->errors = callers;
+	return done;
+}
+
+static bool read_document(struct policy_document *document, const char *text, size_t length,
+	struct policy_errors *errors, bool lift)
 {
 	static const char byte_order_mark[] = "\xef\xbb\xbf";
 	struct policy_reader reader = {.errors = errors, .document = document};
 
-	*document = (struct policy_document){.between_zones = ZONE_DENY,
-		.within_zone = ZONE_ALLOW,
-		.baseline_log = ZONE_LOG_DENIED};
+	document_init(document);
 	if (length > POLICY_BYTES_MAX) {
 		policy_error_add(errors, (struct policy_mark){0},
 			"the document has %zu bytes: a policy may have %zu (64 MiB)", length,
@@ -393,10 +451,23 @@ bool policy_document_read(struct policy_document *document, const char *text, si
 		return false;
 	reader.text = text;
 	reader.length = length;
-	read_root(&reader);
+	if (!lift || !read_lifted(&reader))
+		read_root(&reader);
 	if (!document->n_tiers)
 		add_default_tiers(document);
 	return !reader.stopped;
+}
+
+bool policy_document_read(struct policy_document *document, const char *text, size_t length,
+	struct policy_errors *errors)
+{
+	return read_document(document, text, length, errors, true);
+}
+
+bool policy_document_read_unlifted(struct policy_document *document, const char *text,
+	size_t length, struct policy_errors *errors)
+{
+	return read_document(document, text, length, errors, false);
 }
 
 void policy_document_free(struct policy_document *document)

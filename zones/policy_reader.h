@@ -15,17 +15,41 @@
 #include <yaml.h>
 
 #include "zones/policy_document.h"
+#include "zones/policy_lift.h"
+
+/* One node, or the end of a list or mapping. */
+struct policy_event {
+	yaml_event_type_t type;
+	/* Of a scalar: */
+	const char *text;
+	size_t length;
+	bool plain; /* Without quotation marks. */
+	struct policy_mark start, end;
+};
 
 struct policy_reader {
 	yaml_parser_t parser;
-	yaml_event_t event;
-	const char *text;
+	yaml_event_t yaml; /* What libyaml said last. */
+	struct policy_event event;
+	const char *text; /* The document's own. */
 	size_t length;
+	/* What was lifted out of what libyaml reads; NULL: nothing. */
+	const struct lifted_text *lifted;
+	struct lifted_scanner scanner;
+	size_t n_taken;			/* Runs that have been come to. */
+	bool scanning;			/* Within the last of them. */
+	char word[LIFTED_WORD_MAX + 1]; /* The scanner's. */
 	unsigned int depth;
 	bool stopped;
 	struct policy_errors *errors;
 	struct policy_document *document;
 };
+
+/* Moves to the next event. */
+void policy_next(struct policy_reader *reader);
+
+/* Stops reading: the reader stands nowhere. */
+void policy_stop(struct policy_reader *reader);
 
 /* Begins, and moves to the document's one node.  Returns false if there is none.  In any case
  * policy_reader_close() must follow. */

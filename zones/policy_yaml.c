@@ -1,178 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The reader of policy documents, lower half: YAML's events as nodes, mappings and lists.  Called
- * by policy_read.c and policy_read_rules.c, on the thread that reads the document.
+ * The reader of policy documents, lower half: events as nodes, mappings and lists.  Called by
+ * policy_read.c and what is beside it, on the thread that reads the document.
  */
 #include "zones/policy_reader.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* --- Events --------------------------------------------------------------------------------- */
-
-static struct policy_mark mark_of(const yaml_mark_t *mark)
-{
-	return (struct policy_mark){(unsigned int)mark->line + 1, (unsigned int)mark->column + 1};
-}
-
-struct policy_mark policy_here(const struct policy_reader *reader)
-{
-	return mark_of(&reader->event.start_mark);
-}
-
-void policy_fail(struct policy_reader *reader, const char *format, ...)
-{
-	char message[sizeof reader->errors->at[0].message];
-	va_list arguments;
-
-	if (reader->stopped)
-		return;
-	va_start(arguments, format);
-	vsnprintf(message, sizeof message, format, arguments);
-	va_end(arguments);
-	policy_error_add(reader->errors, policy_here(reader), "%s", message);
-}
-
-static void policy_stop(struct policy_reader *reader)
-{
-	reader->stopped = true;
-	yaml_event_delete(&reader->event);
-	reader->event.type = YAML_NO_EVENT;
-}
-
-/* What stands in the text at a place, up to the end of the line. */
-static const char *text_at(
-	const struct policy_reader *reader, struct policy_mark at, char quoted[POLICY_QUOTE_MAX])
-{
-	const char *here = reader->text, *end = reader->text + reader->length;
-	char word[32];
-	size_t n = 0;
-
-	for (unsigned int line = 1; line < at.line; line++) {
-		here = memchr(here, '\n', (size_t)(end - here));
-		if (!here)
-			return "the end";
-		here++;
-	}
-	for (unsigned int column = 1; column < at.column && here < end; here++)
-		column += ((unsigned char)here[0] & 0xc0) != 0x80;
-	while (here < end && *here != '\n' && n < sizeof word - 1)
-		word[n++] = *here++;
-	word[n] = '\0';
-	return n ? policy_quote(word, quoted) : "the end of the line";
-}
-
-/* libyaml could not go on. */
-static void policy_fail_yaml(struct policy_reader *reader)
-{
-	const yaml_parser_t *parser = &reader->parser;
-	struct policy_mark at = mark_of(&parser->problem_mark);
-	char quoted[POLICY_QUOTE_MAX];
-
-	policy_error_add(reader->errors, at, "not valid YAML at %s: %s%s%s",
-		text_at(reader, at, quoted), parser->problem ? parser->problem : "unreadable",
-		parser->context ? " " : "", parser->context ? parser->context : "");
-	policy_stop(reader);
-}
-
-/* Refuses what YAML has and a policy may not have. */
-static void policy_refuse(struct policy_reader *reader)
-{
-	const yaml_event_t *event = &reader->event;
-	const yaml_char_t *anchor = NULL, *tag = NULL;
-	const char *what = "anchor";
-
-	switch (event->type) {
-	case YAML_ALIAS_EVENT:
-		anchor = event->data.alias.anchor;
-		what = "alias";
-		break;
-	case YAML_SCALAR_EVENT:
-		anchor = event->data.scalar.anchor;
-		tag = event->data.scalar.tag;
-		break;
-	case YAML_SEQUENCE_START_EVENT:
-		anchor = event->data.sequence_start.anchor;
-		tag = event->data.sequence_start.tag;
-		break;
-	case YAML_MAPPING_START_EVENT:
-		anchor = event->data.mapping_start.anchor;
-		tag = event->data.mapping_start.tag;
-		break;
-	default: return;
-	}
-	if (tag)
-		what = "YAML tag";
-	if (anchor || tag) {
-		char quoted[POLICY_QUOTE_MAX];
-
-		policy_fail(reader, "the %s %s is not allowed in a policy: write the value out",
-			what, policy_quote((const char *)(tag ? tag : anchor), quoted));
-		policy_stop(reader);
-	}
-}
-
-/* Keeps the count of open lists and mappings. */
-static void policy_count_depth(struct policy_reader *reader)
-{
-	switch (reader->event.type) {
-	case YAML_SEQUENCE_START_EVENT:
-	case YAML_MAPPING_START_EVENT:
-		if (++reader->depth > POLICY_NESTING_MAX) {
-			policy_fail(
-				reader, "nested too deeply: at most %d levels", POLICY_NESTING_MAX);
-			policy_stop(reader);
-		}
-		break;
-	case YAML_SEQUENCE_END_EVENT:
-	case YAML_MAPPING_END_EVENT: reader->depth--; break;
-	default: break;
-	}
-}
-
-/* Moves to the next event. */
-static void policy_next(struct policy_reader *reader)
-{
-	if (reader->stopped)
-		return;
-	yaml_event_delete(&reader->event);
-	if (!yaml_parser_parse(&reader->parser, &reader->event)) {
-		reader->event.type = YAML_NO_EVENT;
-		policy_fail_yaml(reader);
-		return;
-	}
-	policy_refuse(reader);
-	policy_count_depth(reader);
-}
-
-bool policy_reader_open(struct policy_reader *reader)
-{
-	if (!yaml_parser_initialize(&reader->parser)) {
-		policy_error_add(reader->errors, (struct policy_mark){0}, "out of memory");
-		reader->stopped = true;
-		return false;
-	}
-	yaml_parser_set_encoding(&reader->parser, YAML_UTF8_ENCODING);
-	yaml_parser_set_input_string(
-		&reader->parser, (const unsigned char *)reader->text, reader->length);
-	policy_next(reader); /* The stream's start. */
-	policy_next(reader); /* The document's start, or the stream's end. */
-	if (reader->event.type == YAML_DOCUMENT_START_EVENT)
-		policy_next(reader);
-	return !reader->stopped && reader->event.type != YAML_STREAM_END_EVENT;
-}
-
-void policy_reader_close(struct policy_reader *reader)
-{
-	if (reader->event.type == YAML_DOCUMENT_END_EVENT)
-		policy_next(reader);
-	if (reader->event.type == YAML_DOCUMENT_START_EVENT)
-		policy_fail(reader, "a second YAML document begins here: a policy is one document");
-	yaml_event_delete(&reader->event);
-	yaml_parser_delete(&reader->parser);
-}
 
 /* --- Nodes ---------------------------------------------------------------------------------- */
 
@@ -194,13 +29,12 @@ void policy_skip(struct policy_reader *reader)
 
 static const char *scalar_text(const struct policy_reader *reader)
 {
-	return (const char *)reader->event.data.scalar.value;
+	return reader->event.text;
 }
 
 bool policy_is_null(const struct policy_reader *reader)
 {
-	return reader->event.type == YAML_SCALAR_EVENT &&
-	       reader->event.data.scalar.style == YAML_PLAIN_SCALAR_STYLE &&
+	return reader->event.type == YAML_SCALAR_EVENT && reader->event.plain &&
 	       (!*scalar_text(reader) || !strcmp(scalar_text(reader), "~") ||
 		       !strcmp(scalar_text(reader), "null"));
 }
@@ -226,36 +60,46 @@ void policy_fail_expected(struct policy_reader *reader, const char *expected)
 	policy_skip(reader);
 }
 
+/* True if the node is a text; if not, says so and passes it over. */
+static bool policy_is_text(struct policy_reader *reader, const char *expected)
+{
+	if (reader->event.type != YAML_SCALAR_EVENT || policy_is_null(reader)) {
+		policy_fail_expected(reader, expected);
+		return false;
+	}
+	if (strlen(scalar_text(reader)) != reader->event.length) {
+		policy_fail(reader, "expected %s, found a text with a NUL character", expected);
+		policy_skip(reader);
+		return false;
+	}
+	return true;
+}
+
 const char *policy_read_text(
 	struct policy_reader *reader, const char *expected, struct policy_mark *at)
 {
-	size_t length;
-	char *text;
+	const char *text;
 
 	*at = policy_here(reader);
-	if (reader->event.type != YAML_SCALAR_EVENT || policy_is_null(reader)) {
-		policy_fail_expected(reader, expected);
+	if (!policy_is_text(reader, expected))
 		return NULL;
-	}
-	length = reader->event.data.scalar.length;
-	if (strlen(scalar_text(reader)) != length) {
-		policy_fail(reader, "expected %s, found a text with a NUL character", expected);
-		policy_skip(reader);
-		return NULL;
-	}
-	text = arena_copy_text(&reader->document->arena, scalar_text(reader), length);
+	text = arena_copy_text(&reader->document->arena, scalar_text(reader), reader->event.length);
 	policy_next(reader);
 	return text;
 }
 
 static bool is_name(const char *text)
 {
-	static const char allowed[] = "abcdefghijklmnopqrstuvwxyz"
-				      "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				      "0123456789_.-";
-	size_t length = strlen(text);
+	size_t length = 0;
 
-	return length && length <= POLICY_NAME_MAX && strspn(text, allowed) == length;
+	for (; text[length]; length++) {
+		char c = text[length];
+
+		if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') ||
+			    c == '-' || c == '_' || c == '.'))
+			return false;
+	}
+	return length && length <= POLICY_NAME_MAX;
 }
 
 /* Checks a name that was read as text. */
@@ -275,54 +119,80 @@ bool policy_read_name(struct policy_reader *reader, const char *what, struct doc
 {
 	char expected[64];
 
-	snprintf(expected, sizeof expected, "the name of %s", what);
 	name->index = 0;
-	name->text = policy_read_text(reader, expected, &name->at);
-	if (!name->text)
+	name->text = NULL;
+	name->at = policy_here(reader);
+	if (reader->event.type != YAML_SCALAR_EVENT || policy_is_null(reader)) {
+		snprintf(expected, sizeof expected, "the name of %s", what);
+		policy_fail_expected(reader, expected);
 		return false;
-	if (name_check(reader, what, name))
+	}
+	name->text = policy_read_text(reader, "a name", &name->at);
+	if (name->text && name_check(reader, what, name))
 		return true;
 	name->text = NULL;
 	return false;
 }
 
+/* "allow, deny or reject". */
+static void list_choices(const struct policy_choice *choices, size_t n_choices, char text[128])
+{
+	size_t used = 0;
+
+	text[0] = '\0';
+	for (size_t i = 0; i < n_choices && used < 128; i++) {
+		const char *separator = i + 1 < n_choices ? ", " : " or ";
+
+		used += (size_t)snprintf(
+			text + used, 128 - used, "%s%s", i ? separator : "", choices[i].word);
+	}
+}
+
+static void fail_choice(struct policy_reader *reader, const char *what,
+	const struct policy_choice *choices, size_t n_choices)
+{
+	char expected[128], quoted[POLICY_QUOTE_MAX], hint[96];
+	struct policy_guess guess;
+
+	list_choices(choices, n_choices, expected);
+	if (!policy_is_text(reader, expected))
+		return;
+	policy_guess_begin(&guess, scalar_text(reader));
+	for (size_t i = 0; i < n_choices; i++)
+		policy_guess_offer(&guess, choices[i].word);
+	policy_fail(reader, "%s is no %s: expected %s%s", policy_quote(scalar_text(reader), quoted),
+		what, expected, policy_guess_text(&guess, hint));
+	policy_skip(reader);
+}
+
 bool policy_read_choice(struct policy_reader *reader, const char *what,
 	const struct policy_choice *choices, size_t n_choices, uint8_t *value)
 {
-	char expected[128] = "", quoted[POLICY_QUOTE_MAX], hint[96];
-	struct policy_guess guess;
-	struct policy_mark at;
-	const char *text;
+	const struct policy_event *event = &reader->event;
 
-	for (size_t i = 0; i < n_choices; i++) {
-		const char *separator = i + 1 < n_choices ? ", " : " or ";
-		size_t used = strlen(expected);
-
-		snprintf(expected + used, sizeof expected - used, "%s%s", i ? separator : "",
-			choices[i].word);
+	for (size_t i = 0; event->type == YAML_SCALAR_EVENT && i < n_choices; i++) {
+		if (strcmp(event->text, choices[i].word) ||
+			strlen(choices[i].word) != event->length)
+			continue;
+		*value = choices[i].value;
+		policy_next(reader);
+		return true;
 	}
-	text = policy_read_text(reader, expected, &at);
-	if (!text)
-		return false;
-	policy_guess_begin(&guess, text);
-	for (size_t i = 0; i < n_choices; i++) {
-		if (!strcmp(text, choices[i].word)) {
-			*value = choices[i].value;
-			return true;
-		}
-		policy_guess_offer(&guess, choices[i].word);
-	}
-	policy_error_add(reader->errors, at, "%s is no %s: expected %s%s",
-		policy_quote(text, quoted), what, expected, policy_guess_text(&guess, hint));
+	fail_choice(reader, what, choices, n_choices);
 	return false;
 }
 
 /* --- Mappings and lists --------------------------------------------------------------------- */
 
-/* Enters a mapping or list; if the node is none, says so and passes it over. */
-static bool policy_enter(struct policy_reader *reader, yaml_event_type_t type, const char *expected)
+/* Enters a mapping or list; if the node is none, says so and passes it over.  `format` takes
+ * `what`. */
+__attribute__((format(printf, 3, 0))) static bool policy_enter(
+	struct policy_reader *reader, yaml_event_type_t type, const char *format, const char *what)
 {
+	char expected[96];
+
 	if (reader->event.type != type) {
+		snprintf(expected, sizeof expected, format, what);
 		policy_fail_expected(reader, expected);
 		return false;
 	}
@@ -348,23 +218,25 @@ static void policy_fail_key(struct policy_reader *reader, const char *what,
 		known);
 }
 
-/* The index of the key at which the reader stands; n_keys, having complained, if it is none. */
+/* The index of the key at which the reader stands; n_keys, having complained, if it is none.  The
+ * search begins at `likely`, since keys most often come in the order of the manual. */
 static size_t policy_find_key(struct policy_reader *reader, const char *what,
-	const struct policy_key *keys, size_t n_keys)
+	const struct policy_key *keys, size_t n_keys, size_t likely)
 {
-	size_t i = 0;
-
 	if (reader->event.type != YAML_SCALAR_EVENT) {
 		policy_fail(reader, "expected a key of %s, found %s", what,
 			reader->event.type == YAML_SEQUENCE_START_EVENT ? "a list"
 									: "keys and values");
 		return n_keys;
 	}
-	while (i < n_keys && strcmp(scalar_text(reader), keys[i].name))
-		i++;
-	if (i == n_keys)
-		policy_fail_key(reader, what, keys, n_keys);
-	return i;
+	for (size_t i = 0; i < n_keys; i++, likely++) {
+		if (likely >= n_keys)
+			likely = 0;
+		if (!strcmp(scalar_text(reader), keys[likely].name))
+			return likely;
+	}
+	policy_fail_key(reader, what, keys, n_keys);
+	return n_keys;
 }
 
 static void policy_check_required(struct policy_reader *reader, struct policy_mark at,
@@ -381,16 +253,15 @@ void policy_read_mapping(struct policy_reader *reader, const char *what,
 	const struct policy_key *keys, size_t n_keys, void *into)
 {
 	struct policy_mark at = policy_here(reader);
-	char expected[96];
 	uint32_t seen = 0;
+	size_t i = 0;
+	bool twice;
 
-	snprintf(expected, sizeof expected, "%s, as keys and values", what);
-	if (!policy_enter(reader, YAML_MAPPING_START_EVENT, expected))
+	if (!policy_enter(reader, YAML_MAPPING_START_EVENT, "%s, as keys and values", what))
 		return;
 	while (!reader->stopped && reader->event.type != YAML_MAPPING_END_EVENT) {
-		size_t i = policy_find_key(reader, what, keys, n_keys);
-		bool twice = i < n_keys && (seen & UINT32_C(1) << i);
-
+		i = policy_find_key(reader, what, keys, n_keys, i);
+		twice = i < n_keys && (seen & UINT32_C(1) << i);
 		if (twice)
 			policy_fail(reader, "the key '%s' is in %s twice", keys[i].name, what);
 		policy_skip(reader);
@@ -409,10 +280,8 @@ void policy_read_mapping(struct policy_reader *reader, const char *what,
 void policy_read_named(struct policy_reader *reader, const char *what,
 	void (*each)(struct policy_reader *reader, const struct document_name *name))
 {
-	char expected[96];
-
-	snprintf(expected, sizeof expected, "for each %s its name and what it is", what + 2);
-	if (!policy_enter(reader, YAML_MAPPING_START_EVENT, expected))
+	if (!policy_enter(reader, YAML_MAPPING_START_EVENT, "for each %s its name and what it is",
+		    what + 2))
 		return;
 	while (!reader->stopped && reader->event.type != YAML_MAPPING_END_EVENT) {
 		struct document_name name;
@@ -428,10 +297,7 @@ void policy_read_named(struct policy_reader *reader, const char *what,
 void policy_read_sequence(struct policy_reader *reader, const char *what,
 	void (*each)(struct policy_reader *reader, void *into), void *into)
 {
-	char expected[96];
-
-	snprintf(expected, sizeof expected, "a list of %s", what);
-	if (!policy_enter(reader, YAML_SEQUENCE_START_EVENT, expected))
+	if (!policy_enter(reader, YAML_SEQUENCE_START_EVENT, "a list of %s", what))
 		return;
 	while (!reader->stopped && reader->event.type != YAML_SEQUENCE_END_EVENT)
 		each(reader, into);

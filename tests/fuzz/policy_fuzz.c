@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/policy_same.h"
 #include "zones/zone.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -102,6 +103,20 @@ static void walk_zones(const struct zone_policy *policy)
 	assert(zone_of_tags(policy, tags, 4, NULL) < zone_count(policy));
 }
 
+/* The reader's shortcut must not be seen. */
+static void check_shortcut(const char *text, size_t size)
+{
+	struct policy_errors lifted_errors = {0}, errors = {0};
+	struct policy_document lifted, document;
+	bool whole = policy_document_read(&lifted, text, size, &lifted_errors);
+
+	assert(whole == policy_document_read_unlifted(&document, text, size, &errors));
+	assert(same_errors(&lifted_errors, &errors));
+	assert(same_documents(&lifted, &document));
+	policy_document_free(&lifted);
+	policy_document_free(&document);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct policy_errors errors;
@@ -114,6 +129,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!text)
 		return 0;
 	memcpy(text, data, size);
+	check_shortcut(text, size);
 	policy = zone_policy_create(text, size, 1, now, &errors);
 	if (policy) {
 		assert(!errors.n_total);
