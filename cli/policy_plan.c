@@ -171,6 +171,56 @@ static struct json *unreachable_json(const struct zone_policy *policy)
 	return unreachable.rows;
 }
 
+/* True if the planned policy has a rule of that name. */
+static bool is_planned(const struct plan *plan, const char *policy, const char *rule)
+{
+	int index = name_table_find(&plan->document.policy_names, 0, policy);
+
+	return index != NAME_NONE &&
+	       name_table_find(&plan->document.rule_names, (uint32_t)index, rule) != NAME_NONE;
+}
+
+/* Rules that stay although nothing has been decided by them, as far as the switch has counted.  One
+ * that passes, is simulated or not in force decides nothing, and is none of these. */
+static void put_never_hit(struct json *rules, const struct plan *plan)
+{
+	static const char *const words[] = {"hit=no"};
+	struct json *names = json_array_create_empty(), *hits;
+	enum cli_status status;
+
+	hits = cli_ask_switch(plan->cli, true, &status, "cordon/rule-hits", 1, words);
+	for (size_t i = 0; hits && hits->type == JSON_ARRAY && i < hits->array.n; i++) {
+		const struct json *hit = hits->array.elems[i];
+		const char *policy = cli_json_text(hit, "policy"),
+			   *rule = cli_json_text(hit, "rule");
+		struct json *row;
+
+		if (strcmp(cli_json_text(hit, "kind"), "rule") ||
+			strcmp(cli_json_text(hit, "mode"), "enforce") ||
+			!strcmp(cli_json_text(hit, "action"), "pass") ||
+			!cli_json_true(hit, "in_force") || !is_planned(plan, policy, rule))
+			continue;
+		row = json_object_create();
+		json_object_put_format(row, "rule", "%s/%s", policy, rule);
+		json_object_put(
+			row, "since_ns", json_integer_create(cli_json_number(hit, "since_ns")));
+		json_array_add(names, row);
+	}
+	json_object_put_string(rules, "never_hit_error",
+		hits ? "" : "the switch does not run, or does not answer");
+	json_object_put(rules, "never_hit", names);
+	json_destroy(hits);
+}
+
+static void print_never_hit_row(struct cli *cli, const struct json *row)
+{
+	char when[CLI_TEXT_MAX];
+
+	cli_format_time((uint64_t)cli_json_number(row, "since_ns"), when);
+	when[strlen("2026-01-31 14:00")] = '\0';
+	fprintf(cli->out, "  %s was never hit, since %s\n", cli_json_text(row, "rule"), when);
+}
+
 static void print_unreachable(struct cli *cli, const struct json *row)
 {
 	const char *by = cli_json_text(row, "by");
@@ -192,6 +242,10 @@ static void print_rules(struct cli *cli, const struct json *rules)
 	if (!unreachable->array.n)
 		fputs("Each can match.\n", cli->out);
 	print_lines(cli, unreachable, print_unreachable);
+	print_lines(cli, cli_json_member(rules, "never_hit"), print_never_hit_row);
+	if (*cli_json_text(rules, "never_hit_error"))
+		fprintf(cli->out, "Which of them were never hit is not known: %s.\n",
+			cli_json_text(rules, "never_hit_error"));
 }
 
 /* --- What the log cannot know --------------------------------------------------------------- */
@@ -259,6 +313,7 @@ static struct json *rules_json(const struct plan *plan)
 
 	json_object_put(rules, "count", json_integer_create(zone_rule_count(plan->policy)));
 	json_object_put(rules, "unreachable", unreachable_json(plan->policy));
+	put_never_hit(rules, plan);
 	return rules;
 }
 

@@ -214,6 +214,7 @@ def test_without_the_switch_the_rest_is_told(new_switch):
     answer = plan(idle, CLOSED)
     assert "does not run" in answer["live"]["error"]
     assert [change["title"] for change in answer["changes"]] == ["rule shop/web-to-app"]
+    assert "does not run" in answer["rules"]["never_hit_error"]
     assert "Not judged: the switch does not run" in idle.cordon("policy", "plan", "-", text=CLOSED)
 
 
@@ -242,6 +243,22 @@ def test_rules_that_can_never_match(site):
     unreachable = plan(site.switch, document)["rules"]["unreachable"]
     assert unreachable == [{"rule": "shop/late", "by": "shop/all-http"}]
     assert "shop/late can never match" in site.switch.cordon("policy", "plan", "-", text=document)
+
+
+def test_rules_that_were_never_hit(new_switch):
+    switch = new_switch("neverhit")
+    switch.add_network()
+    switch.policy(POLICY)
+    web, app = switch.host("web", 1), switch.host("app", 3)
+    with TcpServer(app, 80):
+        assert web.can_connect(app.ipv4, 80)
+    def never_hit():
+        return [row["rule"] for row in plan(switch, CLOSED)["rules"]["never_hit"]]
+    wait_for(lambda: "shop/web-to-app" not in never_hit(), 10, "the rule's hit")
+    assert never_hit() == ["shop/web-dns", "shop/web-out"]
+    without = POLICY.replace("      - {id: web-dns, from: web, to: app, service: udp/53, action: allow}\n", "")
+    assert [row["rule"] for row in plan(switch, without)["rules"]["never_hit"]] == ["shop/web-out"]
+    assert "shop/web-dns was never hit, since 20" in switch.cordon("policy", "plan", "-", text=CLOSED)
 
 
 # --- Words ---------------------------------------------------------------------------------------------------------

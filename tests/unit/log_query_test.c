@@ -145,6 +145,33 @@ static void test_filters_by_prefix(void **state)
 	}
 }
 
+static void test_filters_by_both_ends(void **state)
+{
+	static const struct {
+		const char *prefix, *peer;
+		size_t n;
+		uint64_t first, last;
+	} cases[] = {
+		{"10.0.1.5", "10.0.2.7", 10, 1, 10},
+		{"10.0.2.0/24", "10.0.1.0/24", 10, 1, 10},
+		{"10.0.1.5", "10.0.1.5", 0, 0, 0},
+		{"10.0.1.5", "2001:db8::99", 0, 0, 0},
+		{"2001:db8:2::7", "2001:db8::99", 6, 11, 17},
+		{"::/0", "::/0", 6, 11, 17},
+	};
+
+	(void)state;
+	write_mixture();
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct ip_prefix prefix, peer;
+
+		assert_true(ip_prefix_parse(cases[i].prefix, &prefix));
+		assert_true(ip_prefix_parse(cases[i].peer, &peer));
+		assert_finds((struct log_filter){ANY, .prefix = &prefix, .peer = &peer}, cases[i].n,
+			cases[i].first, cases[i].last);
+	}
+}
+
 static void test_all_conditions_must_hold(void **state)
 {
 	struct log_filter filter = LOG_FILTER_ANY;
@@ -615,6 +642,7 @@ int main(void)
 		TEST(test_filters_by_numbers),
 		TEST(test_filters_by_names_of_either_end),
 		TEST(test_filters_by_prefix),
+		TEST(test_filters_by_both_ends),
 		TEST(test_all_conditions_must_hold),
 		TEST(test_gaps_are_seen_beside_what_was_asked_for),
 		TEST(test_the_newest_over_several_files),
