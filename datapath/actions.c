@@ -12,6 +12,8 @@
 #include <rte_ether.h>
 #include <rte_mbuf.h>
 
+#include "datapath/reassembly.h"
+
 static void batch_send(struct worker *worker, uint16_t number)
 {
 	struct tx_batch *batch = &worker->tx[number];
@@ -86,7 +88,7 @@ static void output_copy(struct worker *worker, uint16_t number, struct rte_mbuf 
 	output_add(worker, number, copy);
 }
 
-void actions_run(
+static inline void run(
 	struct worker *worker, const struct action *actions, size_t n, struct rte_mbuf *frame)
 {
 	for (size_t i = 0; i < n; i++) {
@@ -111,4 +113,12 @@ void actions_run(
 		}
 	}
 	packet_drop(worker, frame, DROP_NO_OUTPUT);
+}
+
+void actions_run(
+	struct worker *worker, const struct action *actions, size_t n, struct rte_mbuf *frame)
+{
+	run(worker, actions, n, frame);
+	if (unlikely(worker->followers.n != 0))
+		reassembly_run_followers(worker, actions, n);
 }

@@ -147,14 +147,8 @@ enum drop_reason connection_step(const struct packet_context *context, struct co
 	const struct packet *packet = context->packet;
 	uint8_t flags = atomic_load_explicit(&conn->flags, memory_order_relaxed);
 
-	if (flags & CONN_TCP) {
-		if (unlikely(packet->flags & PACKET_FRAGMENT_LATER)) {
-			tcp_extend(&conn->dir[direction].tcp, &conn->dir[!direction].tcp,
-				packet->l4_bytes);
-			return DROP_NONE;
-		}
+	if (flags & CONN_TCP)
 		return step_tcp(context, conn, direction, reopen);
-	}
 	if (unlikely(is_echo(packet) && is_echo_reply(packet) != (direction == 1)))
 		return DROP_ICMP_UNRELATED;
 	if (unlikely(direction == 1 && !(flags & CONN_CONFIRMED)))
@@ -186,8 +180,6 @@ enum drop_reason connection_may_open(const struct packet *packet)
 {
 	const uint8_t handshake = TCP_FLAG_SYN | TCP_FLAG_ACK | TCP_FLAG_RST | TCP_FLAG_FIN;
 
-	if (packet->flags & PACKET_FRAGMENT_LATER)
-		return DROP_FRAGMENT_NO_FIRST;
 	if (packet->protocol == IPPROTO_TCP && !tcp_flags_valid(packet->tcp_flags))
 		return DROP_TCP_FLAGS;
 	if (packet->protocol == IPPROTO_TCP && (packet->tcp_flags & handshake) != TCP_FLAG_SYN)
@@ -256,9 +248,8 @@ static bool begin(struct packet_context *context, uint32_t flow, const struct ve
 		atomic_store_explicit(
 			&conn_flow(table, flow ^ i)->last_seen, worker->now, memory_order_relaxed);
 	}
-	atomic_store_explicit(&conn->dir[0].packets, 1, memory_order_relaxed);
-	atomic_store_explicit(
-		&conn->dir[0].bytes, rte_pktmbuf_pkt_len(context->frame), memory_order_relaxed);
+	atomic_store_explicit(&conn->dir[0].packets, context_frames(context), memory_order_relaxed);
+	atomic_store_explicit(&conn->dir[0].bytes, context_bytes(context), memory_order_relaxed);
 	atomic_store_explicit(&conn->start_ns, worker->now_ns, memory_order_relaxed);
 	atomic_store_explicit(&conn->icmp_type,
 		verdict->is_related ? verdict->control_port >> 8 : context->packet->icmp_type,

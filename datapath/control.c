@@ -166,11 +166,11 @@ static struct json *status_log(const struct cordon_switch *sw)
 	return object;
 }
 
-/* received + copied + answered + cut = sent + dropped, but for frames on their way. */
+/* received + copied + answered + cut = sent + dropped + held, but for frames on their way. */
 static struct json *status_frames(struct cordon_switch *sw)
 {
 	struct port_queue_stats sum = sw->closed_stats;
-	uint64_t drops[DROP_N_REASONS], dropped = 0, copied = 0, answered = 0;
+	uint64_t drops[DROP_N_REASONS], dropped = 0, copied = 0, answered = 0, held = 0;
 	struct json *object = json_object_create();
 
 	for (uint16_t number = 1; number < PORTS_MAX; number++) {
@@ -186,6 +186,7 @@ static struct json *status_frames(struct cordon_switch *sw)
 	for (unsigned int i = 0; i < sw->n_workers; i++) {
 		copied += atomic_load(&sw->workers[i]->stats.copied);
 		answered += atomic_load(&sw->workers[i]->stats.answered);
+		held += atomic_load(&sw->workers[i]->stats.held);
 	}
 	control_sum_drops(sw, drops);
 	for (unsigned int r = DROP_NONE + 1; r < DROP_N_REASONS; r++)
@@ -196,6 +197,7 @@ static struct json *status_frames(struct cordon_switch *sw)
 	put_integer(object, "cut", sum.tx_cut);
 	put_integer(object, "sent", sum.tx_packets);
 	put_integer(object, "dropped", dropped);
+	put_integer(object, "held", held);
 	return object;
 }
 

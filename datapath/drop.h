@@ -46,7 +46,7 @@
 	X(DROP_SCTP_CHECKSUM, "sctp-checksum", "SCTP checksum is wrong")                           \
 	X(DROP_FRAGMENT_TINY, "fragment-tiny", "first fragment without its transport header")      \
 	X(DROP_FRAGMENT_LENGTH, "fragment-length", "empty, or not the last and not 8n bytes long") \
-	X(DROP_FRAGMENT_OVERSIZE, "fragment-oversize", "fragment reaches past 65535 bytes")        \
+	X(DROP_FRAGMENT_OVERSIZE, "fragment-oversize", "datagram of more than 65535 bytes")        \
 	/* The port that it came in by. */                                                         \
 	X(DROP_GUEST_DESCRIPTOR, "guest-descriptor", "the guest's descriptors lead to no frame")   \
 	X(DROP_VLAN_NOT_ALLOWED, "vlan-not-allowed", "tag is not one of the port's VLANs")         \
@@ -60,9 +60,13 @@
 	X(DROP_DHCP_SERVER, "dhcp-server", "DHCP answer from a port that does not serve DHCP")     \
 	X(DROP_RESERVED_MULTICAST, "reserved-multicast", "link-local protocol of switches")        \
 	/* Fragments and related errors. */                                                        \
-	X(DROP_FRAGMENT_NO_FIRST, "fragment-no-first", "fragment whose first one was not seen")    \
-	X(DROP_FRAGMENT_OVERLAP, "fragment-overlap", "fragment that overlaps the first one")       \
-	X(DROP_FRAGMENT_TABLE_FULL, "fragment-table-full", "too many datagrams in fragments")      \
+	X(DROP_FRAGMENT_DUPLICATE, "fragment-duplicate", "fragment that was held already")         \
+	X(DROP_FRAGMENT_OVERLAP, "fragment-overlap", "fragments that overlap each other")          \
+	X(DROP_FRAGMENT_INCONSISTENT, "fragment-inconsistent", "fragments contradict each other")  \
+	X(DROP_FRAGMENT_ICMP, "fragment-icmp", "neighbour discovery or ICMP error in fragments")   \
+	X(DROP_FRAGMENT_TOO_MANY, "fragment-too-many", "datagram in more than 128 fragments")      \
+	X(DROP_FRAGMENT_TABLE_FULL, "fragment-table-full", "too many fragments are held")          \
+	X(DROP_FRAGMENT_TIMEOUT, "fragment-timeout", "the rest of the datagram did not come")      \
 	X(DROP_ICMP_UNRELATED, "icmp-unrelated", "ICMP error or reply without a live connection")  \
 	/* Forwarding. */                                                                          \
 	X(DROP_NO_OUTPUT, "no-output", "no port to send to (its own port, or none in the VLAN)")   \

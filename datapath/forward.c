@@ -68,8 +68,11 @@ static inline bool admit(enum earnest earnest, _Atomic uint64_t *bucket, uint64_
 {
 	uint64_t now_ns = context->worker->clock_ns;
 
-	return earnest == FOR_REAL ? storm_admit(bucket, per_second, per_second, 1, now_ns)
-				   : storm_would_admit(bucket, per_second, per_second, 1, now_ns);
+	uint32_t frames = context_frames(context);
+
+	return earnest == FOR_REAL
+		       ? storm_admit(bucket, per_second, per_second, frames, now_ns)
+		       : storm_would_admit(bucket, per_second, per_second, frames, now_ns);
 }
 
 /* A MAC that moves costs every cached flow of the switch a miss, so a port may take only so many;

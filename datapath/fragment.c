@@ -1,54 +1,92 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the first fragment of a datagram said, for the fragments that follow.  Called by the worker
- * that owns the table, for each fragment, before its flow is looked up.
+ * The fragments of datagrams that are not all there.  Called by reassembly.c, on the worker that
+ * owns the table, for each fragment, and now and then to clear away what nobody completes.
  *
- * Entries lie in one array.  Each is in a hash chain, and in one queue in the order in which they
- * were made, which is the order in which they expire: the oldest is at its head, so clearing away
- * looks at nothing that stays.  All links are indices; NONE ends a chain.
+ * Datagrams lie in one array, their fragments in another.  A datagram is in a hash chain, and in
+ * two queues in the order in which datagrams began: in that of all, by which they expire, and in
+ * that of its input port, by which they give way.  Its fragments are a list in the order of their
+ * offsets. All links are indices; NONE ends a chain.
+ *
+ * A datagram that was refused stays, without fragments, until its time is over, so that what comes
+ * of it afterwards is refused as well.
  */
 #include "datapath/fragment.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 
-enum { ENTRIES_MIN = 16, ENTRIES_MAX = 1 << 24 };
-enum { PORT_NUMBERS = 1 << 16 };
+#include "datapath/keyed_hash.h"
+
 #define NONE UINT32_MAX
 
-/* What identifies a datagram (RFC 791, 3.2; RFC 8200, 4.5: there without the protocol).  Without
+enum { LIMIT_MIN = 16, LIMIT_MAX = 1 << 24 };
+enum { NOT_ECT = 1 << 0 }; /* In a set of ECN codepoints. */
+
+/* What identifies a datagram (RFC 791, 3.2; RFC 8200, 4.5: there without the protocol), within its
+ * port and VLAN.  The MACs are part of it, since all fragments go the way of the first.  Without
  * padding, a whole number of words: hashed and compared as it is. */
 struct datagram_key {
 	struct in6_addr source, destination;
 	uint32_t net, id;
+	uint8_t macs[12];
 	uint16_t in_port;
 	uint8_t protocol, kind;
 };
 
 enum { KEY_WORDS = sizeof(struct datagram_key) / sizeof(uint32_t) };
-_Static_assert(sizeof(struct datagram_key) == 44, "the key has no padding");
+_Static_assert(sizeof(struct datagram_key) == 56, "the key has no padding");
+
+struct held {
+	struct fragment fragment;
+	uint32_t next; /* Also links the free ones. */
+};
+
+struct links {
+	uint32_t older, newer;
+};
 
 struct datagram {
 	struct datagram_key key;
-	uint32_t next_in_chain; /* Also links the free entries. */
-	uint32_t older, newer;	/* The queue. */
-	uint32_t expires_s;
-	uint32_t first_bytes; /* Payload of the first fragment. */
-	uint32_t seen_bytes;  /* Of all so far. */
-	uint32_t all_bytes;   /* Of the datagram; 0 until its last fragment has passed. */
-	uint16_t source_port, destination_port;
-	uint8_t protocol, icmp_type, icmp_code;
+	uint32_t next_in_chain; /* Also links the free ones. */
+	struct links queue[2];	/* enum queue_kind. */
+	uint32_t first, last;	/* Of its fragments. */
+	uint64_t expires_ns;
+	uint32_t bytes;	    /* That are there. */
+	uint32_t all_bytes; /* That there are; 0 until the last fragment has come. */
+	uint16_t n, buffers;
+	uint8_t ecn; /* The set of codepoints that its fragments have. */
+	bool dont_fragment;
+	uint8_t refused; /* enum drop_reason. */
+};
+
+enum queue_kind { QUEUE_ALL, QUEUE_PORT };
+
+/* Datagrams in the order in which they began. */
+struct queue {
+	uint32_t oldest, newest;
+};
+
+/* What one input port has of the table. */
+struct share {
+	uint32_t datagrams, buffers;
+	struct queue queue;
 };
 
 struct fragment_table {
-	struct datagram *entries;
+	struct datagram *datagrams;
+	struct held *held;
 	uint32_t *chains; /* Heads, a power of two of them. */
-	uint32_t *held;	  /* Entries of each input port. */
-	uint32_t n_entries, chain_mask;
-	uint32_t n_used, free, oldest, newest;
-	uint64_t secret[KEY_WORDS + 1];
+	struct share *shares;
+	uint32_t chain_mask;
+	uint32_t datagrams_free, buffers_free; /* How many. */
+	uint32_t n_datagrams, n_held;
+	uint32_t free_datagram, free_held; /* Heads. */
+	struct queue queue;
+	struct fragment_user user;
+	uint64_t secrets[1 + KEY_WORDS];
 };
 
 /* --- Making --------------------------------------------------------------------------------- */
@@ -62,37 +100,48 @@ static uint32_t power_of_two_from(uint32_t n)
 	return power;
 }
 
-static bool allocate(struct fragment_table *table, uint32_t entries)
+static bool allocate(struct fragment_table *table, uint32_t datagrams, uint32_t buffers)
 {
-	uint32_t n_chains = power_of_two_from(entries);
+	uint32_t n_chains = power_of_two_from(datagrams);
 
-	table->n_entries = entries;
 	table->chain_mask = n_chains - 1;
-	table->entries = calloc(entries, sizeof(table->entries[0]));
+	table->datagrams = calloc(datagrams, sizeof(table->datagrams[0]));
+	table->held = calloc(buffers, sizeof(table->held[0]));
 	table->chains = malloc(n_chains * sizeof(table->chains[0]));
-	table->held = calloc(PORT_NUMBERS, sizeof(table->held[0]));
-	return table->entries != NULL && table->chains != NULL && table->held != NULL &&
-	       getrandom(table->secret, sizeof(table->secret), 0) == (ssize_t)sizeof(table->secret);
+	table->shares = calloc(CONN_PORTS_MAX, sizeof(table->shares[0]));
+	return table->datagrams != NULL && table->held != NULL && table->chains != NULL &&
+	       table->shares != NULL &&
+	       getrandom(table->secrets, sizeof(table->secrets), 0) ==
+		       (ssize_t)sizeof(table->secrets);
 }
 
-struct fragment_table *fragment_table_create(uint32_t entries)
+struct fragment_table *fragment_table_create(
+	uint32_t datagrams, uint32_t buffers, const struct fragment_user *user)
 {
-	struct fragment_table *table;
+	const struct queue empty = {NONE, NONE};
 
-	if (entries < ENTRIES_MIN || entries > ENTRIES_MAX) {
+	if (datagrams < LIMIT_MIN || datagrams > LIMIT_MAX || buffers < LIMIT_MIN ||
+		buffers > LIMIT_MAX) {
 		errno = EINVAL;
 		return NULL;
 	}
-	table = calloc(1, sizeof(*table));
-	if (table == NULL || !allocate(table, entries)) {
+	struct fragment_table *table = calloc(1, sizeof(*table));
+	if (table == NULL || !allocate(table, datagrams, buffers)) {
 		fragment_table_destroy(table);
 		return NULL;
 	}
 	for (uint32_t i = 0; i <= table->chain_mask; i++)
 		table->chains[i] = NONE;
-	for (uint32_t i = 0; i < entries; i++)
-		table->entries[i].next_in_chain = i + 1 < entries ? i + 1 : NONE;
-	table->oldest = table->newest = NONE;
+	for (uint32_t i = 0; i < datagrams; i++)
+		table->datagrams[i].next_in_chain = i + 1 < datagrams ? i + 1 : NONE;
+	for (uint32_t i = 0; i < buffers; i++)
+		table->held[i].next = i + 1 < buffers ? i + 1 : NONE;
+	for (uint32_t i = 0; i < CONN_PORTS_MAX; i++)
+		table->shares[i].queue = empty;
+	table->queue = empty;
+	table->datagrams_free = datagrams;
+	table->buffers_free = buffers;
+	table->user = *user;
 	return table;
 }
 
@@ -100,22 +149,28 @@ void fragment_table_destroy(struct fragment_table *table)
 {
 	if (table == NULL)
 		return;
-	free(table->entries);
-	free(table->chains);
+	free(table->datagrams);
 	free(table->held);
+	free(table->chains);
+	free(table->shares);
 	free(table);
 }
 
-size_t fragment_count(const struct fragment_table *table)
+uint32_t fragment_held(const struct fragment_table *table)
 {
-	return table->n_used;
+	return table->n_held;
 }
 
-/* --- Chains and the queue ------------------------------------------------------------------- */
-
-static struct datagram_key datagram_key(const struct packet *packet)
+uint32_t fragment_datagrams(const struct fragment_table *table)
 {
-	return (struct datagram_key){
+	return table->n_datagrams;
+}
+
+/* --- Chains and queues ---------------------------------------------------------------------- */
+
+static struct datagram_key datagram_key(const struct packet *packet, const uint8_t macs[12])
+{
+	struct datagram_key key = {
 		.source = packet->key.source,
 		.destination = packet->key.destination,
 		.net = packet->key.net,
@@ -124,148 +179,353 @@ static struct datagram_key datagram_key(const struct packet *packet)
 		.protocol = packet->key.kind == CONN_KEY_IPV4 ? packet->protocol : 0,
 		.kind = packet->key.kind,
 	};
+
+	memcpy(key.macs, macs, sizeof(key.macs));
+	return key;
 }
 
-/* The head of the key's chain.  The hash is keyed (multilinear), so that nobody outside can choose
+/* The head of the key's chain.  The hash is keyed, so that nobody outside can choose
  * identifications that all fall into one chain. */
 static uint32_t *chain_of(const struct fragment_table *table, const struct datagram_key *key)
 {
 	uint32_t words[KEY_WORDS];
-	uint64_t sum = table->secret[KEY_WORDS];
 
 	memcpy(words, key, sizeof(words));
-	for (unsigned int i = 0; i < KEY_WORDS; i++)
-		sum += table->secret[i] * words[i];
-	return &table->chains[(uint32_t)(sum >> 32) & table->chain_mask];
+	return &table->chains[keyed_hash(table->secrets, words, KEY_WORDS) & table->chain_mask];
+}
+
+static struct share *share_of(const struct fragment_table *table, const struct datagram *datagram)
+{
+	return &table->shares[datagram->key.in_port];
+}
+
+static void queue_append(
+	struct fragment_table *table, struct queue *queue, enum queue_kind kind, uint32_t at)
+{
+	struct links *links = &table->datagrams[at].queue[kind];
+
+	*links = (struct links){.older = queue->newest, .newer = NONE};
+	if (queue->newest != NONE)
+		table->datagrams[queue->newest].queue[kind].newer = at;
+	else
+		queue->oldest = at;
+	queue->newest = at;
+}
+
+static void queue_remove(
+	struct fragment_table *table, struct queue *queue, enum queue_kind kind, uint32_t at)
+{
+	const struct links links = table->datagrams[at].queue[kind];
+
+	if (links.older != NONE)
+		table->datagrams[links.older].queue[kind].newer = links.newer;
+	else
+		queue->oldest = links.newer;
+	if (links.newer != NONE)
+		table->datagrams[links.newer].queue[kind].older = links.older;
+	else
+		queue->newest = links.older;
 }
 
 static struct datagram *find(const struct fragment_table *table, const struct datagram_key *key)
 {
-	for (uint32_t at = *chain_of(table, key); at != NONE; at = table->entries[at].next_in_chain)
-		if (memcmp(&table->entries[at].key, key, sizeof(*key)) == 0)
-			return &table->entries[at];
-	return NULL;
+	uint32_t at = *chain_of(table, key);
+
+	while (at != NONE && memcmp(&table->datagrams[at].key, key, sizeof(*key)) != 0)
+		at = table->datagrams[at].next_in_chain;
+	return at != NONE ? &table->datagrams[at] : NULL;
 }
 
-static void queue_append(struct fragment_table *table, uint32_t at)
+/* A datagram of which nothing is there yet.  There is room for it. */
+static struct datagram *enter(
+	struct fragment_table *table, const struct datagram_key *key, uint64_t now_ns)
 {
-	struct datagram *entry = &table->entries[at];
+	uint32_t at = table->free_datagram, *chain = chain_of(table, key);
+	struct datagram *datagram = &table->datagrams[at];
 
-	entry->older = table->newest;
-	entry->newer = NONE;
-	if (table->newest != NONE)
-		table->entries[table->newest].newer = at;
-	else
-		table->oldest = at;
-	table->newest = at;
+	table->free_datagram = datagram->next_in_chain;
+	*datagram = (struct datagram){
+		.key = *key,
+		.next_in_chain = *chain,
+		.first = NONE,
+		.last = NONE,
+		.expires_ns = now_ns + FRAGMENT_MS * UINT64_C(1000000),
+	};
+	*chain = at;
+	queue_append(table, &table->queue, QUEUE_ALL, at);
+	queue_append(table, &share_of(table, datagram)->queue, QUEUE_PORT, at);
+	share_of(table, datagram)->datagrams++;
+	table->n_datagrams++;
+	table->datagrams_free--;
+	return datagram;
 }
 
-static void queue_remove(struct fragment_table *table, const struct datagram *entry)
+/* Forgets a datagram without fragments. */
+static void leave(struct fragment_table *table, struct datagram *datagram)
 {
-	if (entry->older != NONE)
-		table->entries[entry->older].newer = entry->newer;
-	else
-		table->oldest = entry->newer;
-	if (entry->newer != NONE)
-		table->entries[entry->newer].older = entry->older;
-	else
-		table->newest = entry->older;
-}
-
-static void forget(struct fragment_table *table, struct datagram *entry)
-{
-	uint32_t at = (uint32_t)(entry - table->entries);
-	uint32_t *link = chain_of(table, &entry->key);
+	uint32_t at = (uint32_t)(datagram - table->datagrams);
+	uint32_t *link = chain_of(table, &datagram->key);
 
 	while (*link != at)
-		link = &table->entries[*link].next_in_chain;
-	*link = entry->next_in_chain;
-	queue_remove(table, entry);
-	table->held[entry->key.in_port]--;
-	table->n_used--;
-	entry->next_in_chain = table->free;
-	table->free = at;
+		link = &table->datagrams[*link].next_in_chain;
+	*link = datagram->next_in_chain;
+	queue_remove(table, &table->queue, QUEUE_ALL, at);
+	queue_remove(table, &share_of(table, datagram)->queue, QUEUE_PORT, at);
+	share_of(table, datagram)->datagrams--;
+	table->n_datagrams--;
+	table->datagrams_free++;
+	datagram->next_in_chain = table->free_datagram;
+	table->free_datagram = at;
 }
 
-/* Times wrap around, so they are compared by their difference. */
-static void forget_expired(struct fragment_table *table, uint32_t now_s)
+/* --- What is held --------------------------------------------------------------------------- */
+
+/* Takes the fragment with the lowest offset off the datagram. */
+static struct fragment take_first(struct fragment_table *table, struct datagram *datagram)
 {
-	while (table->oldest != NONE &&
-		(int32_t)(now_s - table->entries[table->oldest].expires_s) >= 0)
-		forget(table, &table->entries[table->oldest]);
+	uint32_t at = datagram->first;
+	struct held *held = &table->held[at];
+
+	datagram->first = held->next;
+	datagram->n--;
+	datagram->buffers -= held->fragment.buffers;
+	share_of(table, datagram)->buffers -= held->fragment.buffers;
+	table->buffers_free += held->fragment.buffers;
+	table->n_held--;
+	held->next = table->free_held;
+	table->free_held = at;
+	return held->fragment;
 }
 
-/* A fresh entry for the key, or NULL if the port may have no more. */
-static struct datagram *enter(struct fragment_table *table, const struct datagram_key *key)
+static void drop_held(
+	struct fragment_table *table, struct datagram *datagram, enum drop_reason reason)
 {
-	if (table->held[key->in_port] >= table->n_entries - table->n_used)
-		return NULL;
-	uint32_t at = table->free;
-	struct datagram *entry = &table->entries[at];
-	uint32_t *chain = chain_of(table, key);
+	while (datagram->first != NONE) {
+		const struct fragment fragment = take_first(table, datagram);
 
-	table->free = entry->next_in_chain;
-	*entry = (struct datagram){.key = *key, .next_in_chain = *chain};
-	*chain = at;
-	queue_append(table, at);
-	table->held[key->in_port]++;
-	table->n_used++;
-	return entry;
+		table->user.drop(table->user.context, &fragment, datagram->key.in_port, reason);
+	}
+	datagram->last = NONE;
+}
+
+/* Nothing of the datagram is to pass, neither what has come nor what will. */
+static void refuse(struct fragment_table *table, struct datagram *datagram, enum drop_reason reason)
+{
+	drop_held(table, datagram, reason);
+	datagram->refused = (uint8_t)reason;
+}
+
+static void give_up(
+	struct fragment_table *table, struct datagram *datagram, enum drop_reason reason)
+{
+	drop_held(table, datagram, reason);
+	leave(table, datagram);
+}
+
+void fragment_expire(struct fragment_table *table, uint64_t now_ns)
+{
+	while (table->queue.oldest != NONE &&
+		table->datagrams[table->queue.oldest].expires_ns <= now_ns)
+		give_up(table, &table->datagrams[table->queue.oldest], DROP_FRAGMENT_TIMEOUT);
+}
+
+void fragment_flush(struct fragment_table *table)
+{
+	fragment_expire(table, UINT64_MAX);
+}
+
+/* Lets the port's oldest datagrams go, but for `keep`, until with what is to come it has no more
+ * than is free then.  False if that is not enough. */
+static bool make_room(struct fragment_table *table, struct share *share,
+	const struct datagram *keep, uint32_t datagrams, uint32_t buffers)
+{
+	while (share->datagrams + 2 * datagrams > table->datagrams_free ||
+		share->buffers + 2 * buffers > table->buffers_free) {
+		uint32_t oldest = share->queue.oldest;
+
+		if (oldest != NONE && &table->datagrams[oldest] == keep)
+			oldest = keep->queue[QUEUE_PORT].newer;
+		if (oldest == NONE)
+			return false;
+		give_up(table, &table->datagrams[oldest], DROP_FRAGMENT_TABLE_FULL);
+	}
+	return true;
 }
 
 /* --- Fragments ------------------------------------------------------------------------------ */
 
-enum drop_reason fragment_note_first(
-	struct fragment_table *table, const struct packet *packet, uint32_t now_s)
+static uint32_t end_of(const struct fragment *fragment)
 {
-	const struct datagram_key key = datagram_key(packet);
+	return (uint32_t)fragment->offset + fragment->bytes;
+}
 
-	forget_expired(table, now_s);
-	/* Whoever sends two different first fragments gains nothing: each is judged by its own
-	 * ports, and what follows by those of the last. */
-	struct datagram *entry = find(table, &key);
-	if (entry != NULL)
-		forget(table, entry);
-	entry = enter(table, &key);
-	if (entry == NULL)
+/* Finds the fragment behind which this one belongs (NONE: it is the first).  DROP_NONE; or
+ * DROP_FRAGMENT_DUPLICATE if it is there already, DROP_FRAGMENT_OVERLAP if only part of it is. */
+static enum drop_reason find_place(const struct fragment_table *table,
+	const struct datagram *datagram, const struct fragment *fragment, uint32_t *behind)
+{
+	*behind = datagram->last;
+	if (*behind == NONE || fragment->offset >= end_of(&table->held[*behind].fragment))
+		return DROP_NONE;
+	*behind = NONE;
+	for (uint32_t at = datagram->first; at != NONE; at = table->held[at].next) {
+		const struct fragment *other = &table->held[at].fragment;
+
+		if (other->offset >= end_of(fragment))
+			break;
+		if (end_of(other) <= fragment->offset) {
+			*behind = at;
+			continue;
+		}
+		return other->offset == fragment->offset && other->bytes == fragment->bytes &&
+				       other->more == fragment->more &&
+				       table->user.same(other, fragment)
+			       ? DROP_FRAGMENT_DUPLICATE
+			       : DROP_FRAGMENT_OVERLAP;
+	}
+	return DROP_NONE;
+}
+
+/* Does the datagram end in two places, or does anything lie behind its end?  Do header fields
+ * differ that no sender or router changes for one fragment alone?  Of ECN, a packet that is not
+ * ECN-capable and one that is never were one (RFC 3168, 5.3). */
+static bool contradicts(const struct fragment_table *table, const struct datagram *datagram,
+	const struct fragment *fragment)
+{
+	uint8_t ecn = datagram->ecn | (uint8_t)(1 << (fragment->ecn & 3));
+
+	if (datagram->all_bytes != 0 && (!fragment->more || end_of(fragment) > datagram->all_bytes))
+		return true;
+	if (datagram->n == 0)
+		return false;
+	if (!fragment->more && end_of(&table->held[datagram->last].fragment) > end_of(fragment))
+		return true;
+	return (ecn & NOT_ECT && ecn != NOT_ECT) ||
+	       fragment->dont_fragment != datagram->dont_fragment;
+}
+
+/* Is it more than an IP packet can be, with the headers that its first fragment has? */
+static bool is_oversize(const struct fragment_table *table, const struct datagram *datagram,
+	const struct fragment *fragment)
+{
+	const struct fragment *first = fragment, *last = fragment;
+
+	if (datagram->n != 0 && fragment->offset != 0)
+		first = &table->held[datagram->first].fragment;
+	if (datagram->n != 0 && end_of(&table->held[datagram->last].fragment) > end_of(fragment))
+		last = &table->held[datagram->last].fragment;
+	return first->offset == 0 && first->header_bytes + end_of(last) > UINT16_MAX;
+}
+
+/* Puts the fragment behind another one of the datagram's. */
+static void hold(struct fragment_table *table, struct datagram *datagram,
+	const struct fragment *fragment, uint32_t behind)
+{
+	uint32_t at = table->free_held;
+	struct held *held = &table->held[at];
+	uint32_t *link = behind == NONE ? &datagram->first : &table->held[behind].next;
+
+	table->free_held = held->next;
+	held->fragment = *fragment;
+	held->next = *link;
+	*link = at;
+	if (held->next == NONE)
+		datagram->last = at;
+	table->n_held++;
+	table->buffers_free -= fragment->buffers;
+	share_of(table, datagram)->buffers += fragment->buffers;
+	datagram->buffers += fragment->buffers;
+	datagram->n++;
+	datagram->bytes += fragment->bytes;
+	datagram->ecn |= (uint8_t)(1 << (fragment->ecn & 3));
+	datagram->dont_fragment = fragment->dont_fragment;
+	if (!fragment->more)
+		datagram->all_bytes = end_of(fragment);
+}
+
+/* Holds the fragment if it goes with what is there of its datagram: DROP_NONE. */
+static enum drop_reason hold_if_it_fits(struct fragment_table *table, struct datagram *datagram,
+	const struct packet *packet, const struct fragment *fragment)
+{
+	uint32_t behind;
+
+	/* Neighbour discovery never comes in fragments (RFC 6980), and errors, which fit into what
+	 * any link carries (RFC 1812, 4.3.2.3; RFC 4443, 2.4), have no reason to. */
+	if (packet->flags & (PACKET_ND | PACKET_ICMP_ERROR))
+		return DROP_FRAGMENT_ICMP;
+	enum drop_reason reason = find_place(table, datagram, fragment, &behind);
+	if (reason != DROP_NONE)
+		return reason;
+	if (contradicts(table, datagram, fragment))
+		return DROP_FRAGMENT_INCONSISTENT;
+	if (is_oversize(table, datagram, fragment))
+		return DROP_FRAGMENT_OVERSIZE;
+	if (datagram->n == FRAGMENTS_MAX)
+		return DROP_FRAGMENT_TOO_MANY;
+	if (!make_room(table, share_of(table, datagram), datagram, 0, fragment->buffers))
 		return DROP_FRAGMENT_TABLE_FULL;
-	entry->expires_s = now_s + FRAGMENT_SECONDS;
-	entry->first_bytes = entry->seen_bytes = packet->l4_bytes;
-	entry->source_port = packet->key.source_port;
-	entry->destination_port = packet->key.destination_port;
-	entry->protocol = packet->protocol;
-	entry->icmp_type = packet->icmp_type;
-	entry->icmp_code = packet->icmp_code;
+	hold(table, datagram, fragment, behind);
 	return DROP_NONE;
 }
 
-/* Counts a fragment; when as many bytes have passed as the datagram has, the entry's work is done.
- * A fragment that passes twice ends it early, which costs that datagram alone. */
-static void count_fragment(
-	struct fragment_table *table, struct datagram *entry, const struct packet *packet)
+/* Adds a fragment to its datagram.  DROP_NONE: it is held. */
+static enum drop_reason add(struct fragment_table *table, struct datagram *datagram,
+	const struct packet *packet, const struct fragment *fragment)
 {
-	entry->seen_bytes += packet->l4_bytes;
-	if (packet->flags & PACKET_FRAGMENT_LAST)
-		entry->all_bytes = packet->fragment_offset + packet->l4_bytes;
-	if (entry->all_bytes != 0 && entry->seen_bytes >= entry->all_bytes)
-		forget(table, entry);
+	if (datagram->refused != DROP_NONE)
+		return (enum drop_reason)datagram->refused;
+	enum drop_reason reason = hold_if_it_fits(table, datagram, packet, fragment);
+	if (reason != DROP_NONE && reason != DROP_FRAGMENT_DUPLICATE)
+		refuse(table, datagram, reason);
+	return reason;
 }
 
-enum drop_reason fragment_find(struct fragment_table *table, struct packet *packet, uint32_t now_s)
+/* All bytes are there once there are as many as must be, since none is there twice. */
+static bool is_whole(const struct datagram *datagram)
 {
-	const struct datagram_key key = datagram_key(packet);
+	return datagram->all_bytes != 0 && datagram->bytes == datagram->all_bytes;
+}
 
-	forget_expired(table, now_s);
-	struct datagram *entry = find(table, &key);
-	if (entry == NULL)
-		return DROP_FRAGMENT_NO_FIRST;
-	if (packet->fragment_offset < entry->first_bytes)
-		return DROP_FRAGMENT_OVERLAP;
-	packet->protocol = packet->key.protocol = entry->protocol;
-	packet->key.source_port = entry->source_port;
-	packet->key.destination_port = entry->destination_port;
-	packet->icmp_type = entry->icmp_type;
-	packet->icmp_code = entry->icmp_code;
-	count_fragment(table, entry, packet);
-	return DROP_NONE;
+/* The datagram with this key, or a new one; NULL if there is no room for it. */
+static struct datagram *find_or_enter(struct fragment_table *table, const struct datagram_key *key,
+	uint32_t buffers, uint64_t now_ns)
+{
+	struct datagram *datagram = find(table, key);
+
+	if (datagram == NULL && make_room(table, &table->shares[key->in_port], NULL, 1, buffers))
+		datagram = enter(table, key, now_ns);
+	return datagram;
+}
+
+static void hand_over(
+	struct fragment_table *table, struct datagram *datagram, struct fragment_datagram *whole)
+{
+	whole->n = 0;
+	whole->bytes = datagram->all_bytes;
+	while (datagram->first != NONE)
+		whole->fragments[whole->n++] = take_first(table, datagram);
+	leave(table, datagram);
+}
+
+bool fragment_add(struct fragment_table *table, const struct packet *packet, const uint8_t macs[12],
+	const struct fragment *fragment, uint64_t now_ns, struct fragment_datagram *whole)
+{
+	const struct datagram_key key = datagram_key(packet, macs);
+	struct fragment mine = *fragment;
+
+	mine.offset = packet->fragment_offset;
+	mine.more = !(packet->flags & PACKET_FRAGMENT_LAST);
+	fragment_expire(table, now_ns);
+	struct datagram *datagram = find_or_enter(table, &key, mine.buffers, now_ns);
+	enum drop_reason reason = DROP_FRAGMENT_TABLE_FULL;
+	if (datagram != NULL)
+		reason = add(table, datagram, packet, &mine);
+	if (reason != DROP_NONE) {
+		table->user.drop(table->user.context, &mine, key.in_port, reason);
+		return false;
+	}
+	if (!is_whole(datagram))
+		return false;
+	hand_over(table, datagram, whole);
+	return true;
 }

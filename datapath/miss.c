@@ -370,9 +370,9 @@ static void count_packet(const struct miss *miss, uint32_t flow)
 	struct conn_table *table = miss->context->worker->sw->connections;
 	struct conn_direction *dir = &conn_of_flow(table, flow)->dir[flow & 1];
 
-	atomic_fetch_add_explicit(&dir->packets, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(
-		&dir->bytes, rte_pktmbuf_pkt_len(miss->context->frame), memory_order_relaxed);
+		&dir->packets, context_frames(miss->context), memory_order_relaxed);
+	atomic_fetch_add_explicit(&dir->bytes, context_bytes(miss->context), memory_order_relaxed);
 	atomic_store_explicit(&conn_flow(table, flow)->last_seen, miss->context->worker->now,
 		memory_order_relaxed);
 }

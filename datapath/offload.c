@@ -160,7 +160,7 @@ bool offload_note_partial_checksum(struct rte_mbuf *frame, const struct packet *
 		fill_sctp(frame, packet);
 	if ((packet->protocol != IPPROTO_TCP && packet->protocol != IPPROTO_UDP) ||
 		packet->l4_offset == 0 ||
-		packet->flags & (PACKET_FRAGMENT_FIRST | PACKET_FRAGMENT_LATER))
+		packet->flags & PACKET_FRAGMENT)
 		return false;
 	if (*checksum_field(data, &layers) != pseudo_header_sum(data, &layers))
 		return false;

@@ -15,7 +15,8 @@
 /* What kind of frame it is, for the miss path.  Any number of them. */
 enum packet_flags {
 	PACKET_FRAGMENT_FIRST = 1 << 0, /* Offset 0, more to come. */
-	PACKET_FRAGMENT_LATER = 1 << 1, /* Offset above 0: the key's ports are 0. */
+	PACKET_FRAGMENT_LATER = 1 << 1, /* Offset above 0: the key's ports are 0.  None such comes
+					 * further than to reassembly_add(). */
 	PACKET_ARP = 1 << 2,
 	PACKET_ND = 1 << 3,		  /* Neighbour or router discovery (ICMPv6 133 to 137). */
 	PACKET_ICMP_ERROR = 1 << 4,	  /* Quotes another packet, at l4_offset + 8.  A redirect
@@ -29,6 +30,9 @@ enum packet_flags {
 	PACKET_FRAGMENT_LAST = 1 << 10,	  /* With _LATER: no more to come. */
 };
 
+/* It is not all of its datagram. */
+enum { PACKET_FRAGMENT = PACKET_FRAGMENT_FIRST | PACKET_FRAGMENT_LATER };
+
 /* The headers of one frame.  Offsets are from the frame's first byte. */
 struct packet {
 	struct conn_key key; /* net and in_port are the caller's to fill. */
@@ -39,7 +43,9 @@ struct packet {
 	uint16_t l3_offset;
 	uint16_t l4_offset;	 /* 0 if there is no transport header in this frame. */
 	uint16_t payload_offset; /* Behind the transport header; equals l4_offset if unknown. */
-	uint32_t l4_bytes;	 /* Transport header and payload, by the IP header's length. */
+	uint32_t l4_bytes;	 /* Transport header and payload, by the IP header's length.  Behind
+				  * reassembly_add(), with PACKET_FRAGMENT_FIRST, of the whole datagram,
+				  * of which only the first fragment is in the frame. */
 	uint32_t fragment_id;
 	uint16_t fragment_offset; /* In bytes. */
 	uint8_t tcp_flags;
@@ -58,7 +64,7 @@ struct packet {
  * the mirror of that; other ICMP has the type in source_port and destination_port 0.  Frames that
  * are not IP have the MACs in the addresses' last six bytes and the ethertype in source_port and
  * destination_port; it is 0 for IEEE 802.3 frames, which have a length in its place (LLC).  Of a
- * fragment that is not the first, the ports are 0 until fragment_find() has filled them in.
+ * fragment that is not the first, the ports are 0.
  *
  * What is looked at: up to two VLAN tags; ARP; IPv4 with options and header checksum; IPv6 with up
  * to eight extension headers (RFC 8200, 4.1); TCP, UDP, SCTP, ICMP, ICMPv6.  Any other protocol is
@@ -66,6 +72,11 @@ struct packet {
  * the IP packet's end are Ethernet's padding, and no matter. */
 enum drop_reason packet_parse(
 	const uint8_t *data, uint32_t header_bytes, uint32_t frame_bytes, struct packet *packet);
+
+/* Where the datagram's bytes begin in the frame of a fragment (PACKET_FRAGMENT), which was parsed
+ * as `packet`: behind IPv4's header, or behind IPv6's fragment header.  They end with the packet.
+ */
+uint16_t packet_fragment_payload(const uint8_t *data, const struct packet *packet);
 
 /* Parses the packet that the ICMP error in `packet` quotes, as far as the eight bytes of transport
  * header that RFC 792 promises.  Fills key (all but net and in_port), protocol, icmp_type and

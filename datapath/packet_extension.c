@@ -105,3 +105,20 @@ enum drop_reason packet_walk_extensions(
 	}
 	return DROP_NONE;
 }
+
+uint16_t packet_fragment_payload(const uint8_t *data, const struct packet *packet)
+{
+	uint32_t at = packet->l3_offset;
+	uint8_t protocol = data[at + 6];
+
+	if (packet->key.kind == CONN_KEY_IPV4)
+		return (uint16_t)(at + (data[at] & 0xfu) * 4);
+	at += IP6_BYTES;
+	while (protocol != IPPROTO_FRAGMENT) {
+		const uint8_t *header = data + at;
+
+		at += extension_bytes(protocol, header);
+		protocol = header[0];
+	}
+	return (uint16_t)(at + 8);
+}

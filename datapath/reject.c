@@ -4,10 +4,9 @@
  * (RFC 9293, 3.10.7.1), else ICMP "administratively prohibited".  Called on the miss path, by
  * workers.  The answer bears the address of the host that was asked for, since the switch has none.
  *
- * Never answered: RSTs, ICMP errors and redirects, what goes to a group or comes from nobody, later
- * fragments (RFC 1122, 3.2.2; RFC 4443, 2.4 e), and TCP in fragments, whose length is not known
- * here; and no more than REJECTS_PER_SECOND by one worker, so that nobody can use the switch as an
- * amplifier.
+ * Never answered: RSTs, ICMP errors and redirects, and what goes to a group or comes from nobody
+ * (RFC 1122, 3.2.2; RFC 4443, 2.4 e); and no more than REJECTS_PER_SECOND by one worker, so that
+ * nobody can use the switch as an amplifier.
  */
 #include <config.h>
 
@@ -58,20 +57,15 @@ static bool is_icmp_error(const struct packet *packet)
 	}
 }
 
-static bool is_tcp_answerable(const struct packet *packet)
-{
-	return !(packet->tcp_flags & RTE_TCP_RST_FLAG) && !(packet->flags & PACKET_FRAGMENT_FIRST);
-}
-
 static bool may_answer(const struct packet_context *context)
 {
 	const struct packet *packet = context->packet;
 
 	if (packet->key.kind == CONN_KEY_ETHERNET || packet->l4_offset == 0 ||
-		packet->flags & (PACKET_GROUP | PACKET_FRAGMENT_LATER) || is_icmp_error(packet) ||
+		packet->flags & PACKET_GROUP || is_icmp_error(packet) ||
 		!is_host(&packet->key.source) || !is_host(&packet->key.destination))
 		return false;
-	if (packet->protocol == IPPROTO_TCP && !is_tcp_answerable(packet))
+	if (packet->protocol == IPPROTO_TCP && packet->tcp_flags & RTE_TCP_RST_FLAG)
 		return false;
 	return storm_admit(&context->worker->reject_bucket, REJECTS_PER_SECOND, REJECTS_PER_SECOND,
 		1, context->worker->clock_ns);

@@ -109,7 +109,7 @@ enum signalling signalling_of(const struct miss *miss)
 {
 	const struct packet *packet = miss->context->packet;
 
-	if (packet->flags & (PACKET_FRAGMENT_FIRST | PACKET_FRAGMENT_LATER))
+	if (packet->flags & PACKET_FRAGMENT)
 		return SIGNALLING_NONE;
 	switch (service_message(packet)) {
 	case SERVICE_MESSAGE_DHCP_REQUEST:

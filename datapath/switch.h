@@ -4,7 +4,7 @@
  * the order in which a packet meets them.
  *
  *      worker.c   rx -> parse -> lookup -> [hit] -> actions -> tx           every packet
- *      miss.c     spoof -> fragments -> ICMP errors -> forward -> decide    first packets
+ *      miss.c     spoof -> ICMP errors -> forward -> decide                 first packets
  *      sweep.c    time-outs, ageing, end records                            every second
  *      log_thread.c, config.c, status.c, control.c, telemetry.c, main.c     the control plane
  *
@@ -219,7 +219,8 @@ struct worker_stats {
 	/* Frames that the switch made itself: copies for all outputs of a frame but one, whether or
 	 * not there was a buffer for them, and answers to rejected packets. */
 	_Atomic uint64_t copied, answered;
-	_Atomic bool asleep; /* Nothing came for a while: it polls now and then. */
+	_Atomic uint64_t held; /* Fragments that wait for the rest of their datagrams, now. */
+	_Atomic bool asleep;   /* Nothing came for a while: it polls now and then. */
 };
 
 /* Where a frame with these MACs goes, as the last one did, and the programs for it and its answer.
@@ -239,6 +240,13 @@ struct forward_entry {
 enum { FORWARD_ENTRIES = 256 };
 
 struct injection;
+struct reassembly;
+
+/* The frames of a datagram in fragments that go where its first one goes: reassembly.h has them. */
+struct followers {
+	uint16_t n; /* 0 for any other packet. */
+	uint32_t bytes;
+};
 
 struct worker {
 	/* Immutable after start. */
@@ -254,15 +262,16 @@ struct worker {
 
 	/* The worker's own. */
 	struct log_cap *log_cap;
-	struct fragment_table *fragments;
+	struct reassembly *reassembly;
 	struct conn_cache conn_cache;
 	struct limit_cache *limit_cache;
 	struct forward_entry forwarded[FORWARD_ENTRIES];
-	uint64_t now_ns;	 /* Wall clock, read once a burst. */
-	uint64_t clock_ns;	 /* Since boot, never going back; likewise. */
-	uint32_t now;		 /* The same in seconds: conn_clock(). */
-	_Atomic uint64_t *drops; /* Of the queue being served: indexed by enum drop_reason. */
-	uint32_t cap_revision;	 /* The policy revision of the denials that log_cap holds back. */
+	uint64_t now_ns;	    /* Wall clock, read once a burst. */
+	uint64_t clock_ns;	    /* Since boot, never going back; likewise. */
+	uint32_t now;		    /* The same in seconds: conn_clock(). */
+	_Atomic uint64_t *drops;    /* Of the queue being served: indexed by enum drop_reason. */
+	struct followers followers; /* Of the packet that is being switched. */
+	uint32_t cap_revision; /* The policy revision of the denials that log_cap holds back. */
 	_Atomic uint64_t reject_bucket; /* Bounds the answers to rejected packets. */
 	uint16_t n_notices;		/* What port_notify() is owed for in this poll round. */
 	struct notice notices[NOTICES_MAX];
@@ -307,7 +316,7 @@ void worker_note(struct worker *worker, struct port *port, uint16_t queue, enum 
 /* --- actions.c ----------------------------------------------------------------------------------
  */
 
-/* Carries the actions out on `frame`, which is consumed.  The worker. */
+/* Carries the actions out on `frame`, and on its followers, which are consumed.  The worker. */
 void actions_run(
 	struct worker *worker, const struct action *actions, size_t n, struct rte_mbuf *frame);
 
@@ -317,7 +326,7 @@ void output_add(struct worker *worker, uint16_t number, struct rte_mbuf *frame);
 /* Sends all batches. */
 void output_flush(struct worker *worker);
 
-/* Counts `frame` under `reason` for the queue being served, and frees it. */
+/* Counts `frame`, and its followers, under `reason` for the queue being served, and frees it. */
 void packet_drop(struct worker *worker, struct rte_mbuf *frame, enum drop_reason reason);
 
 /* --- miss.c: what the connection table does not answer ------------------------------------------
@@ -354,6 +363,17 @@ struct packet_context {
 	const struct revisions *revisions; /* Read before `settings`. */
 	struct answer_hint *hint;	   /* Filled by miss_prefetch(). */
 };
+
+/* The frames that the packet is in, and their bytes. */
+static inline uint32_t context_frames(const struct packet_context *context)
+{
+	return 1 + context->worker->followers.n;
+}
+
+static inline uint32_t context_bytes(const struct packet_context *context)
+{
+	return rte_pktmbuf_pkt_len(context->frame) + context->worker->followers.bytes;
+}
 
 /* Handles a packet without a flow (CONN_FLOW_NONE) or with a stale one: decides, makes or renews
  * the connection, and carries its program out.  Consumes the frame.  The worker. */

@@ -137,7 +137,7 @@ static bool pass_fragments(struct trace *trace)
 {
 	const struct packet *packet = &trace->packet;
 
-	if (!(packet->flags & (PACKET_FRAGMENT_FIRST | PACKET_FRAGMENT_LATER)))
+	if (!(packet->flags & PACKET_FRAGMENT))
 		return true;
 	trace->waits = true;
 	struct json *step = trace_step(trace, "fragments", TRACE_WAIT,

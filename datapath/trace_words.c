@@ -174,7 +174,7 @@ char *trace_packet_words(const struct trace *trace)
 		ds_put_format(&text, "ethertype 0x%04x %s > %s", packet->ethertype,
 			mac_format(trace->context.data + 6, source),
 			mac_format(trace->context.data, destination));
-	if (packet->flags & (PACKET_FRAGMENT_FIRST | PACKET_FRAGMENT_LATER))
+	if (packet->flags & PACKET_FRAGMENT)
 		ds_put_format(&text, ", %s fragment of datagram %u",
 			packet->flags & PACKET_FRAGMENT_FIRST ? "first" : "later",
 			packet->fragment_id);

@@ -4,8 +4,9 @@
  * takes every frame from rx to tx by itself:
  *
  *      rx -> parse -> lookup -> [hit] ----------------------> actions -> tx
- *                        |                                       ^
- *                        +-> [no flow, or a stale one] -> miss --+
+ *                |       |                                       ^
+ *                |       +-> [no flow, or a stale one] -> miss --+
+ *                +-> [a fragment] -> held until its datagram is whole -> lookup
  *
  * A burst goes through the stages together, so that while one frame's cache lines are on their way
  * the next frame is worked on.  Frames stay in order.
@@ -30,8 +31,8 @@
 #include <rte_pause.h>
 #include <rte_prefetch.h>
 
-#include "datapath/fragment.h"
 #include "datapath/inject.h"
+#include "datapath/reassembly.h"
 #include "datapath/storm.h"
 #include "openvswitch/vlog.h"
 #include "ovs-rcu.h"
@@ -42,7 +43,6 @@ VLOG_DEFINE_THIS_MODULE(worker);
 
 enum {
 	QUIESCE_EVERY = 256, /* Polls of the whole list between two quiescent states. */
-	FRAGMENTED_DATAGRAMS = 4096,
 	FRAMES_AHEAD = 4,
 	LOOK_AHEAD = 16, /* Packets before its turn, a packet's connection is fetched. */
 	/* With more connections the index is fetched even before that.  The index of fewer is in
@@ -68,6 +68,8 @@ void packet_drop(struct worker *worker, struct rte_mbuf *frame, enum drop_reason
 {
 	counter_add(&worker->drops[reason], 1);
 	rte_pktmbuf_free(frame);
+	if (unlikely(worker->followers.n != 0))
+		reassembly_drop_followers(worker, reason);
 }
 
 /* --- parse ---------------------------------------------------------------------------------- */
@@ -119,9 +121,9 @@ static inline enum drop_reason classify_vlan(
 								    : reason;
 }
 
-/* From the frame's bytes to its key, as far as the frame itself says. */
-static inline enum drop_reason parse_alone(const struct port *in,
-	const struct port_settings *settings, struct rte_mbuf *frame, struct packet *packet)
+/* From the frame's bytes to its key. */
+static inline enum drop_reason parse(const struct port *in, const struct port_settings *settings,
+	struct rte_mbuf *frame, struct packet *packet)
 {
 	enum drop_reason reason = parse_frame(frame, packet);
 
@@ -139,37 +141,26 @@ static inline enum drop_reason parse_alone(const struct port *in,
 enum drop_reason worker_parse(const struct port *in, const struct port_settings *settings,
 	struct rte_mbuf *frame, struct packet *packet)
 {
-	return parse_alone(in, settings, frame, packet);
-}
-
-/* From the frame's bytes to its key. */
-static inline enum drop_reason parse(struct worker *worker, struct port *in,
-	const struct port_settings *settings, struct rte_mbuf *frame, struct packet *packet)
-{
-	enum drop_reason reason = parse_alone(in, settings, frame, packet);
-
-	if (unlikely(reason != DROP_NONE))
-		return reason;
-	if (unlikely(packet->flags & PACKET_FRAGMENT_FIRST))
-		return fragment_note_first(worker->fragments, packet, worker->now);
-	if (unlikely(packet->flags & PACKET_FRAGMENT_LATER))
-		return fragment_find(worker->fragments, packet, worker->now);
-	return DROP_NONE;
+	return parse(in, settings, frame, packet);
 }
 
 /* --- one packet ----------------------------------------------------------------------------- */
 
-static inline void count_packet(
-	struct worker *worker, struct flow *flow, struct conn_direction *dir, uint32_t bytes)
+static inline void count_packet(struct worker *worker, struct flow *flow,
+	struct conn_direction *dir, uint32_t frames, uint32_t bytes)
 {
-	counter_add(&dir->packets, 1);
+	counter_add(&dir->packets, frames);
 	counter_add(&dir->bytes, bytes);
 	if (atomic_load_explicit(&flow->last_seen, memory_order_relaxed) != worker->now)
 		atomic_store_explicit(&flow->last_seen, worker->now, memory_order_relaxed);
 }
 
-/* One packet from lookup's answer to its output. */
-static inline void switch_packet(struct packet_context *context, uint32_t number)
+/* What is switched at once. */
+enum unit { ONE_FRAME, DATAGRAM };
+
+/* One packet from lookup's answer to its output.  `unit` is known where this is compiled. */
+static __rte_always_inline void switch_packet(
+	struct packet_context *context, uint32_t number, enum unit unit)
 {
 	struct worker *worker = context->worker;
 	struct cordon_switch *sw = worker->sw;
@@ -194,8 +185,13 @@ static inline void switch_packet(struct packet_context *context, uint32_t number
 	}
 	if (unlikely(reopen))
 		goto miss;
-	count_packet(worker, flow, &conn->dir[direction], rte_pktmbuf_pkt_len(context->frame));
-	if (likely(program->output_only))
+	if (unit == DATAGRAM)
+		count_packet(worker, flow, &conn->dir[direction], context_frames(context),
+			context_bytes(context));
+	else
+		count_packet(worker, flow, &conn->dir[direction], 1,
+			rte_pktmbuf_pkt_len(context->frame));
+	if (likely(program->output_only && unit == ONE_FRAME))
 		output_add(worker, program->output, context->frame);
 	else
 		actions_run(worker, program->actions, program->n_actions, context->frame);
@@ -249,8 +245,10 @@ bool worker_would_admit(const struct port *in, const struct port_settings *setti
 		8ull * frame_bytes, clock_ns);
 }
 
-/* Parses the frames, and drops those that cannot be. */
-static inline void parse_burst(struct worker *worker, struct burst *burst, uint16_t n_received)
+/* Parses frames, and drops those that cannot be parsed, until the first of a datagram in fragments
+ * that is now whole, which is left at burst->n, or to the end.  Returns the number of frames looked
+ * at. */
+static inline uint16_t parse_burst(struct worker *worker, struct burst *burst, uint16_t n_received)
 {
 	const struct conn_table *table = worker->sw->connections;
 	const struct port_settings *settings = burst->common.settings;
@@ -267,16 +265,24 @@ static inline void parse_burst(struct worker *worker, struct burst *burst, uint1
 				rte_pktmbuf_mtod(burst->frames[i + FRAMES_AHEAD], const void *));
 		if (likely(within_rate(
 			    worker, burst->common.in, settings->ingress_rate_bps, frame)))
-			reason = parse(worker, burst->common.in, settings, frame, packet);
+			reason = parse(burst->common.in, settings, frame, packet);
 		if (unlikely(reason != DROP_NONE)) {
 			packet_drop(worker, frame, reason);
 			continue;
+		}
+		if (unlikely(packet->flags & PACKET_FRAGMENT)) {
+			frame = reassembly_add(worker, frame, packet);
+			if (frame == NULL)
+				continue;
+			burst->frames[burst->n] = frame;
+			return i + 1;
 		}
 		packet->hash = conn_hash(table, &packet->key);
 		if (many)
 			conn_prefetch_bucket(table, packet->hash);
 		burst->frames[burst->n++] = frame;
 	}
+	return n_received;
 }
 
 /* Fetches the memory of packet i's flow and connection; or, if it has none, of what is going to be
@@ -292,8 +298,40 @@ static inline void look_ahead(struct worker *worker, struct burst *burst, uint16
 	}
 }
 
-/* Takes the frames of a burst to the batches of their output ports. */
-static inline void switch_frames(
+/* Takes the frames that were parsed to the batches of their output ports. */
+static inline void switch_parsed(struct worker *worker, struct burst *burst)
+{
+	const struct conn_table *table = worker->sw->connections;
+
+	for (uint16_t i = 0; i < burst->n && i < LOOK_AHEAD; i++)
+		look_ahead(worker, burst, i);
+	for (uint16_t i = 0; i < burst->n; i++) {
+		struct packet_context context = context_of(burst, i);
+
+		if (i + LOOK_AHEAD < burst->n)
+			look_ahead(worker, burst, i + LOOK_AHEAD);
+		switch_packet(&context,
+			conn_lookup_hinted(table, &burst->packets[i].key, burst->packets[i].hash,
+				burst->flows[i]),
+			ONE_FRAME);
+	}
+}
+
+/* The same for the datagram behind them: one packet, in worker->followers all frames but the first.
+ */
+static __rte_noinline void switch_datagram(struct packet_context *context)
+{
+	const struct conn_table *table = context->worker->sw->connections;
+	struct packet *packet = context->packet;
+
+	packet->hash = conn_hash(table, &packet->key);
+	context->hint->in_port = 0;
+	switch_packet(context, conn_lookup(table, &packet->key, packet->hash), DATAGRAM);
+}
+
+/* Takes the frames of a burst to the batches of their output ports, up to the one that makes a
+ * datagram whole, whose turn is then.  Returns the number of frames taken. */
+static __rte_noinline uint16_t switch_some(
 	struct worker *worker, struct port *in, struct rte_mbuf **frames, uint16_t n_received)
 {
 	struct cordon_switch *sw = worker->sw;
@@ -309,17 +347,21 @@ static inline void switch_frames(
 	burst.common.settings = atomic_load_explicit(&in->settings, memory_order_acquire);
 	burst.common.revisions = &burst.revisions;
 
-	parse_burst(worker, &burst, n_received);
-	for (uint16_t i = 0; i < burst.n && i < LOOK_AHEAD; i++)
-		look_ahead(worker, &burst, i);
-	for (uint16_t i = 0; i < burst.n; i++) {
-		struct packet_context context = context_of(&burst, i);
+	uint16_t taken = parse_burst(worker, &burst, n_received);
+	switch_parsed(worker, &burst);
+	if (unlikely(worker->followers.n != 0)) {
+		struct packet_context context = context_of(&burst, burst.n);
 
-		if (i + LOOK_AHEAD < burst.n)
-			look_ahead(worker, &burst, i + LOOK_AHEAD);
-		switch_packet(&context, conn_lookup_hinted(sw->connections, &burst.packets[i].key,
-						burst.packets[i].hash, burst.flows[i]));
+		switch_datagram(&context);
 	}
+	return taken;
+}
+
+static void switch_frames(
+	struct worker *worker, struct port *in, struct rte_mbuf **frames, uint16_t n_received)
+{
+	for (uint16_t at = 0; at < n_received;)
+		at += switch_some(worker, in, frames + at, n_received - at);
 }
 
 static void switch_burst(
@@ -488,6 +530,7 @@ static void idle(struct worker *worker, uint64_t idle_cycles)
 		idle_us / SLEEP_SHARE < SLEEP_MAX_US ? idle_us / SLEEP_SHARE : SLEEP_MAX_US;
 	read_clocks(worker);
 	event_overdue(worker);
+	reassembly_expire(worker);
 	atomic_store_explicit(&worker->stats.asleep, true, memory_order_relaxed);
 	counter_add(&worker->stats.sleeps, 1);
 	ovsrcu_quiesce_start();
@@ -517,6 +560,7 @@ static void poll_forever(struct worker *worker)
 		before = now;
 		if (polls % QUIESCE_EVERY == 0) {
 			event_overdue(worker);
+			reassembly_expire(worker);
 			ovsrcu_try_quiesce();
 		}
 	}
@@ -543,6 +587,7 @@ static void *worker_main(void *worker_)
 	read_clocks(worker);
 	poll_forever(worker);
 	event_held_back(worker);
+	reassembly_flush(worker);
 	rte_thread_unregister();
 	return NULL;
 }
@@ -550,7 +595,7 @@ static void *worker_main(void *worker_)
 void worker_destroy(struct worker *worker)
 {
 	log_ring_close(&worker->events);
-	fragment_table_destroy(worker->fragments);
+	reassembly_destroy(worker->reassembly);
 	log_cap_destroy(worker->log_cap);
 	limit_cache_destroy(worker->limit_cache);
 	free(atomic_load(&worker->polls));
@@ -570,9 +615,9 @@ struct worker *worker_start(struct cordon_switch *sw, unsigned int id, int cpu)
 	worker->cycles_per_us = rte_get_tsc_hz() / 1000000;
 	worker->log_cap = log_cap_create();
 	worker->limit_cache = limit_cache_create();
-	worker->fragments = fragment_table_create(FRAGMENTED_DATAGRAMS);
+	worker->reassembly = reassembly_create(worker);
 	snprintf(name, sizeof(name), "events%u", id);
-	if (worker->log_cap == NULL || worker->fragments == NULL || worker->limit_cache == NULL ||
+	if (worker->log_cap == NULL || worker->reassembly == NULL || worker->limit_cache == NULL ||
 		log_ring_open(&worker->events, name, EVENTS_PER_WORKER) != 0) {
 		worker_destroy(worker);
 		return NULL;

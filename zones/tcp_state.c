@@ -567,15 +567,6 @@ bool tcp_is_outstanding(
 	       !tcp_after(oldest_outstanding(sender, receiver), sequence);
 }
 
-void tcp_extend(struct tcp_side *sender, const struct tcp_side *receiver, uint32_t bytes)
-{
-	uint32_t end = atomic_load_explicit(&sender->sent_end, memory_order_relaxed) + bytes;
-	uint32_t granted = atomic_load_explicit(&receiver->granted, memory_order_relaxed);
-
-	if ((int32_t)(granted - end) >= 0)
-		atomic_store_explicit(&sender->sent_end, end, memory_order_relaxed);
-}
-
 const char *tcp_state_name(enum tcp_state state)
 {
 	static const char *const names[TCP_N_STATES] = {

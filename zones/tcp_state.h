@@ -116,11 +116,6 @@ static inline bool tcp_step_common(struct tcp_side *sender, const struct tcp_sid
 enum tcp_result tcp_step_rare(struct tcp_side *sender, const struct tcp_side *receiver,
 	const struct tcp_segment *segment, bool from_initiator);
 
-/* Counts `bytes` that `sender` sent in a later fragment, of which no segment is to be seen, so that
- * their acknowledgment is in the window.  Never past what `receiver` granted.  Called by the worker
- * that polls the sender's port. */
-void tcp_extend(struct tcp_side *sender, const struct tcp_side *receiver, uint32_t bytes);
-
 /* Starts a connection from its first segment.  A SYN opens it; any other segment only when `pickup`
  * allows it.  Both sides are reset first.  Returns TCP_OK_STATE_CHANGED or a reason to drop. */
 enum tcp_result tcp_open(struct tcp_side *initiator, struct tcp_side *responder,

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "datapath/fragment.h"
 #include "datapath/packet.h"
 #include "datapath/packet_private.h"
 #include "datapath/spoof.h"
@@ -87,6 +86,18 @@ static void guard(const uint8_t *data, uint32_t size, const struct packet *packe
 	spoof_claim(data, size, packet, &claimed);
 }
 
+/* A fragment's part of its datagram lies behind the IP header, and holds the transport header. */
+static void check_fragment(const uint8_t *data, const struct packet *packet)
+{
+	uint32_t payload_at;
+
+	if (!(packet->flags & PACKET_FRAGMENT))
+		return;
+	payload_at = packet_fragment_payload(data, packet);
+	require(payload_at >= packet->l3_offset + IP4_BYTES);
+	require(packet->l4_offset == 0 || payload_at <= packet->l4_offset);
+}
+
 static void quote(const uint8_t *data, uint32_t size, const struct packet *packet)
 {
 	struct packet quoted;
@@ -96,21 +107,6 @@ static void quote(const uint8_t *data, uint32_t size, const struct packet *packe
 	require(quoted.key.kind == packet->key.kind);
 	require(quoted.l4_offset >= packet->payload_offset + IP4_BYTES);
 	require(quoted.l4_offset + 8u <= size);
-}
-
-/* A later fragment finds its first one, and has the same key from then on. */
-static void fragment(struct packet *packet)
-{
-	struct fragment_table *table = fragment_table_create(16);
-	struct packet first = *packet;
-
-	require(table != NULL);
-	require(fragment_find(table, packet, 1) == DROP_FRAGMENT_NO_FIRST);
-	first.l4_bytes = 8;
-	require(fragment_note_first(table, &first, 1) == DROP_NONE);
-	require(fragment_find(table, packet, 1) == DROP_NONE);
-	require(memcmp(&first.key, &packet->key, sizeof(first.key)) == 0);
-	fragment_table_destroy(table);
 }
 
 /* The same frame, of which only a part is contiguous, is the same packet or none. */
@@ -139,11 +135,10 @@ static void parse(const uint8_t *data, uint32_t size)
 		return;
 	check_offsets(&packet, size, size);
 	check_key(&packet);
+	check_fragment(data, &packet);
 	parse_part(data, size, &packet);
 	quote(data, size, &packet);
 	guard(data, size, &packet);
-	if (packet.flags & PACKET_FRAGMENT_LATER)
-		fragment(&packet);
 }
 
 /* Most changes to an IPv4 header end at its checksum, so that is made right. */

@@ -140,7 +140,7 @@ MALFORMED = [
     ("fragment-tiny", lambda s: ip4(s, proto=6, flags="MF") / b"\0\x50\0\x50\0\0\0\1"),
     ("fragment-length", lambda s: ip4(s, flags="MF", frag=10, proto=17) / (b"x" * 13)),
     ("fragment-oversize", lambda s: ip4(s, frag=8191, proto=17) / (b"x" * 64)),
-    ("fragment-no-first", lambda s: ip4(s, frag=100, id=77, proto=17) / (b"x" * 64)),
+    ("fragment-timeout", lambda s: ip4(s, frag=100, id=77, proto=17) / (b"x" * 64)),
     ("reserved-multicast", lambda s: Ether(src=s.sender.mac, dst="01:80:c2:00:00:00") / (b"\x42\x42\x03" + b"\0" * 43)),
     ("tcp-out-of-state", lambda s: ip4(s) / TCP(sport=5, dport=80, flags="A", seq=1, ack=1)),
     ("tcp-out-of-state", lambda s: ip6(s) / TCP(sport=5, dport=80, flags="FA", seq=1, ack=1)),
