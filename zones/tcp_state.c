@@ -55,7 +55,7 @@ static const uint8_t actions[N_KINDS][TCP_SIDE_N_PROGRESS][TCP_SIDE_N_PROGRESS] 
 	[KIND_ACK] = {
 		/* RFC 9293, 3.5.1: the responder knows an older connection; a RST will answer it. */
 		[TCP_SIDE_NOTHING] = {REFUSE, HINT,   REFUSE, JOIN,   JOIN,   REFUSE},
-		[TCP_SIDE_SYN]     = {REFUSE, CHECK,  CHECK,  CHECK,  CHECK,  CHECK},
+		[TCP_SIDE_SYN]     = {REFUSE, CHECK,  CHECK,  CHECK,  CHECK,  REFUSE},
 		[TCP_SIDE_SYN_ACK] = {REFUSE, CHECK,  REFUSE, CHECK,  CHECK,  CHECK},
 		/* To one who has reset: passes, so that it can say so again. */
 		[TCP_SIDE_OPEN]    = {CHECK,  CHECK,  CHECK,  CHECK,  CHECK,  CHECK},

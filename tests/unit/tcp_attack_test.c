@@ -198,6 +198,21 @@ static void test_an_ack_storm(void **state)
 	PLAY(lines);
 }
 
+/* Whose SYN was refused has nothing more to say. */
+static void test_data_behind_a_refusal(void **state)
+{
+	static const struct line lines[] = {
+		{I, S,     4072033782u, 0, 0, 8000, CHANGED, TCP_SYN_SENT, NULL},
+		{R, RST|A, 0, 4072033783u, 0,    0, CHANGED, TCP_CLOSED, NULL},
+		{I, A,     4072033783u, 0, 0, 8000, TCP_OUT_OF_STATE, TCP_CLOSED, NULL},
+		{I, P|A,   4072033783u, 1, 9, 8000, TCP_OUT_OF_STATE, TCP_CLOSED, NULL},
+		{I, F|A,   4072033783u, 0, 0, 8000, TCP_OUT_OF_STATE, TCP_CLOSED, NULL},
+	};
+
+	(void)state;
+	PLAY(lines);
+}
+
 static void test_attacks_on_what_is_over(void **state)
 {
 	static const struct line lines[] = {
@@ -378,6 +393,7 @@ int main(void)
 		cmocka_unit_test(test_forged_answers_to_a_syn),
 		cmocka_unit_test(test_forged_answers_in_a_simultaneous_open),
 		cmocka_unit_test(test_an_ack_storm),
+		cmocka_unit_test(test_data_behind_a_refusal),
 		cmocka_unit_test(test_attacks_on_what_is_over),
 		cmocka_unit_test(test_a_syn_ack_with_another_number),
 		cmocka_unit_test(test_a_window_that_shrinks),
