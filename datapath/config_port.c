@@ -30,6 +30,8 @@ enum {
 	RETRY_MS = 5000,
 	STORM_LIMIT_DEFAULT = 10000, /* Flooded frames/s. */
 	MAC_LIMIT_DEFAULT = 256,     /* Learned behind one vNIC; uplinks have none. */
+	HALF_OPEN_SHARE = 4,	     /* A port's half-open connections: this part of the table... */
+	HALF_OPEN_SURE_SHARE = 64,   /* ...and so much of it however full it is. */
 };
 
 /* --- settings ------------------------------------------------------------------------------- */
@@ -141,7 +143,10 @@ struct port_settings *config_port_settings(
 	settings->storm_limit = limit(row, "storm-pps", STORM_LIMIT_DEFAULT);
 	settings->connection_limit = limit(row, "connections", 0);
 	settings->half_open_is_default = !is_limited(row, "half-open");
-	settings->half_open_limit = limit(row, "half-open", capacity / 4);
+	settings->half_open_limit = limit(row, "half-open", capacity / HALF_OPEN_SHARE);
+	settings->half_open_sure = settings->half_open_is_default ? capacity / HALF_OPEN_SURE_SHARE
+				   : settings->half_open_limit != 0 ? settings->half_open_limit
+								    : UINT32_MAX;
 	settings->new_per_second_limit = limit(row, "new-per-second", 0);
 	settings->ingress_rate_bps = UINT64_C(1000) * limit(row, "ingress-kbps", 0);
 	settings->vm_id = xstrdup(row->vm_id);

@@ -170,10 +170,10 @@ static void deny_new(const struct miss *miss, struct verdict *verdict)
 }
 
 /* Writes what the policy in force says of a connection that exists. */
-static void set_verdict(const struct miss *miss, uint32_t flow, const struct verdict *verdict)
+static inline void set_verdict(
+	const struct miss *miss, uint32_t flow, struct conn *conn, const struct verdict *verdict)
 {
 	struct worker *worker = miss->context->worker;
-	struct conn *conn = conn_of_flow(worker->sw->connections, flow);
 
 	connection_set_verdict(worker->sw, flow / 2, verdict, worker_time(worker));
 	if (unlikely(connection_limits_concern(conn, verdict)))
@@ -189,7 +189,7 @@ static void cut(const struct miss *miss, uint32_t flow, const struct verdict *ve
 	struct conn *conn = conn_of_flow(sw->connections, flow);
 	struct program program;
 
-	set_verdict(miss, flow, verdict);
+	set_verdict(miss, flow, conn, verdict);
 	hits_denied(context, verdict);
 	if (atomic_fetch_and(&conn->flags, (uint8_t) ~(CONN_LOGGED | CONN_TCP)) & CONN_LOGGED)
 		event_connection(&context->worker->events, sw, flow / 2, LOG_END, END_POLICY,
@@ -250,7 +250,9 @@ static void begin(struct miss *miss, const struct program *program)
 		deny_new(miss, &verdict);
 		return;
 	}
-	enum drop_reason reason = miss_may_begin(miss, &verdict, &picked_up);
+	enum drop_reason reason = connection_may_open(context->packet);
+	if (unlikely(reason == DROP_TCP_OUT_OF_STATE))
+		reason = miss_may_begin(miss, &verdict, &picked_up);
 	if (reason != DROP_NONE) {
 		packet_drop(context->worker, context->frame, reason);
 		return;
@@ -278,17 +280,21 @@ static bool zone_picks_up(const struct zone_policy *policy, uint16_t zone)
 	return zone < zone_count(policy) && zone_info(policy, zone).pickup;
 }
 
+static bool may_pick_up(const struct miss *miss, const struct verdict *verdict)
+{
+	const struct zone_policy *policy = endpoint_map_policy(miss->endpoints);
+
+	return connection_may_pick_up(miss->context->packet) &&
+	       (zone_picks_up(policy, verdict->source_zone) ||
+		       zone_picks_up(policy, verdict->destination_zone));
+}
+
 enum drop_reason miss_may_begin(
 	const struct miss *miss, const struct verdict *verdict, bool *picked_up)
 {
-	const struct packet *packet = miss->context->packet;
-	const struct zone_policy *policy = endpoint_map_policy(miss->endpoints);
-	enum drop_reason reason = connection_may_open(packet);
+	enum drop_reason reason = connection_may_open(miss->context->packet);
 
-	if (likely(reason != DROP_TCP_OUT_OF_STATE) || !connection_may_pick_up(packet))
-		return reason;
-	*picked_up = zone_picks_up(policy, verdict->source_zone) ||
-		     zone_picks_up(policy, verdict->destination_zone);
+	*picked_up = unlikely(reason == DROP_TCP_OUT_OF_STATE) && may_pick_up(miss, verdict);
 	return *picked_up ? DROP_NONE : reason;
 }
 
@@ -411,7 +417,7 @@ static void renew(struct miss *miss, struct miss_found found, const struct progr
 		begin_again(miss, found, END_POLICY, &verdict, program);
 		return;
 	}
-	set_verdict(miss, found.flow, &verdict);
+	set_verdict(miss, found.flow, conn, &verdict);
 	enum drop_reason reason = connection_step(context, conn, found.flow & 1, &reopen);
 	if (reason != DROP_NONE) {
 		packet_drop(context->worker, context->frame, reason);

@@ -53,7 +53,8 @@ struct port_settings {
 	 * limit.  See quota.c. */
 	uint32_t connection_limit;     /* At one time. */
 	uint32_t half_open_limit;      /* Unanswered ones of them. */
-	bool half_open_is_default;     /* Nobody has set it. */
+	bool half_open_is_default;     /* Nobody has set it: there is a share in what is free. */
+	uint32_t half_open_sure;       /* So many are never refused; UINT32_MAX: no limit. */
 	uint32_t new_per_second_limit; /* In any second; as many at once. */
 	uint64_t ingress_rate_bps;     /* From the guest; 0: no limit. */
 	/* For the log. */

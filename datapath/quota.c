@@ -19,7 +19,7 @@
  *   half-open ones than a quarter of it, and no more than half of what is free in it at the moment
  *   (Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet switches",
  *   1998): of n ports that are flooded at once, each takes 1/(n+2) of the room, and twice that is
- *   left for all others.
+ *   left for all others.  A few are sure to each port, however full the table is.
  *
  * A limit on connections is looked at before a connection is counted, so that workers which do so
  * at the same moment may exceed it by one each.  Counts themselves are exact: each connection takes
@@ -56,18 +56,15 @@ static _Atomic uint64_t *word_of(struct cordon_switch *sw, uint16_t port)
 	return port & CONN_QUOTA_INBOUND ? &quota->inbound : &quota->opened;
 }
 
-/* CONFIRMED is set, or nobody else sees the connection yet: nobody takes the half-open count away
- * before it is there. */
-void quota_count(const struct packet_context *context, struct conn *conn, uint16_t out)
+void quota_count_inbound(const struct packet_context *context, struct conn *conn, uint16_t out)
 {
 	struct cordon_switch *sw = context->worker->sw;
 	const uint64_t one = QUOTA_CONNECTION + QUOTA_HALF_OPEN;
 	uint16_t port = charged_port(context, out);
 
 	atomic_fetch_add_explicit(word_of(sw, port), one, memory_order_relaxed);
-	if (unlikely(port & CONN_QUOTA_INBOUND))
-		atomic_fetch_add_explicit(
-			&sw->quotas[context->in->number].opened, one, memory_order_relaxed);
+	atomic_fetch_add_explicit(
+		&sw->quotas[context->in->number].opened, one, memory_order_relaxed);
 	atomic_store_explicit(&conn->quota_port, port, memory_order_relaxed);
 }
 
@@ -121,18 +118,14 @@ void quota_release(struct cordon_switch *sw, uint32_t number)
 	quota_give_back(sw, &counted);
 }
 
-void quota_confirm(struct cordon_switch *sw, struct conn *conn, uint16_t port)
+void quota_confirm_inbound(struct cordon_switch *sw, struct conn *conn, uint16_t port)
 {
 	const struct conn_table *table = sw->connections;
 	uint16_t uplink = uplink_of(table, (uint32_t)(conn - table->conns), port);
 
-	if (port != 0)
-		atomic_fetch_sub_explicit(word_of(sw, port), QUOTA_HALF_OPEN, memory_order_relaxed);
-	if (unlikely(uplink != 0))
-		atomic_fetch_sub_explicit(
-			&sw->quotas[uplink].opened, QUOTA_HALF_OPEN, memory_order_relaxed);
-	if (unlikely(atomic_load(&conn->limits) != 0))
-		connection_limits_confirm(sw, conn);
+	atomic_fetch_sub_explicit(word_of(sw, port), QUOTA_HALF_OPEN, memory_order_relaxed);
+	atomic_fetch_sub_explicit(
+		&sw->quotas[uplink].opened, QUOTA_HALF_OPEN, memory_order_relaxed);
 }
 
 static void adopt_one(struct conn_table *table, uint32_t number, void *sw_)
@@ -168,124 +161,177 @@ static uint32_t half_open_limit(
 	capacity = conn_capacity(table);
 	count = conn_count(table);
 	share = count < capacity ? (capacity - count) / 2 : 0;
-	share = RTE_MIN(share, settings->half_open_limit);
-	return share != 0 ? share : 1;
+	return RTE_MAX(RTE_MIN(share, settings->half_open_limit), settings->half_open_sure);
 }
 
-/* False if it goes to a port that is gone. */
-static bool find_charge(const struct packet_context *context, uint16_t out, struct charge *charge)
+/* Port `number` by its own settings, and the count and bucket of what it opens, or gets from
+ * outside. */
+static inline struct charge charge_of(struct cordon_switch *sw, uint16_t number,
+	const struct port_settings *settings, bool inbound)
+{
+	struct port_quota *quota = &sw->quotas[number];
+
+	return (struct charge){
+		.settings = settings,
+		.opened = inbound ? &quota->inbound : &quota->opened,
+		.rate = inbound ? &quota->inbound_rate : &quota->opened_rate,
+		.inbound = inbound,
+	};
+}
+
+/* Where a connection counts that the port at hand, an uplink, opens.  False if it goes to a port
+ * that is gone. */
+static bool find_inbound(const struct packet_context *context, uint16_t out, struct charge *charge)
 {
 	struct cordon_switch *sw = context->worker->sw;
-	uint16_t port = charged_port(context, out), number = port % PORTS_MAX;
-	struct port_quota *quota = &sw->quotas[number];
-	const struct port *charged;
+	uint16_t number = charged_port(context, out) % PORTS_MAX;
+	const struct port *charged = switch_port(sw, number);
 
-	charge->settings = context->settings;
-	charge->opened = &quota->opened;
-	charge->rate = &quota->opened_rate;
-	charge->inbound = false;
-	if (likely(!(port & CONN_QUOTA_INBOUND)))
-		return true;
-	charged = switch_port(sw, number);
 	if (charged == NULL)
 		return false;
-	charge->settings = atomic_load_explicit(&charged->settings, memory_order_acquire);
-	charge->opened = &quota->inbound;
-	charge->rate = &quota->inbound_rate;
-	charge->inbound = true;
+	*charge = charge_of(
+		sw, number, atomic_load_explicit(&charged->settings, memory_order_acquire), true);
 	return true;
 }
 
-static enum drop_reason check_counts(const struct conn_table *table, const struct charge *charge)
+/* How a port's limits are called when they refuse. */
+struct refusal_names {
+	enum drop_reason connections, half_open, rate;
+};
+
+static const struct refusal_names refusals[] = {
+	[false] = {DROP_QUOTA, DROP_HALF_OPEN_QUOTA, DROP_RATE_QUOTA},
+	[true] = {DROP_INBOUND_QUOTA, DROP_INBOUND_HALF_OPEN, DROP_INBOUND_RATE},
+};
+
+static inline enum drop_reason check_counts(
+	const struct conn_table *table, const struct charge *charge)
 {
 	const struct port_settings *settings = charge->settings;
 	uint64_t opened = atomic_load_explicit(charge->opened, memory_order_relaxed);
 	uint32_t n_half_open = (uint32_t)(opened / QUOTA_HALF_OPEN);
 
 	if (settings->connection_limit != 0 && (uint32_t)opened >= settings->connection_limit)
-		return charge->inbound ? DROP_INBOUND_QUOTA : DROP_QUOTA;
-	if (n_half_open != 0 && settings->half_open_limit != 0 &&
-		n_half_open >= half_open_limit(table, settings))
-		return charge->inbound ? DROP_INBOUND_HALF_OPEN : DROP_HALF_OPEN_QUOTA;
-	return DROP_NONE;
+		return refusals[charge->inbound].connections;
+	if (n_half_open < settings->half_open_sure || settings->half_open_limit == 0 ||
+		n_half_open < half_open_limit(table, settings))
+		return DROP_NONE;
+	return refusals[charge->inbound].half_open;
 }
 
-static bool would_admit(_Atomic uint64_t *bucket, const struct port_settings *settings,
-	uint64_t clock_ns, bool take)
+static bool take_token(const struct charge *charge, uint64_t clock_ns, bool take)
 {
-	uint32_t rate = settings->new_per_second_limit;
+	uint32_t rate = charge->settings->new_per_second_limit;
 
-	return take ? storm_admit(bucket, rate, rate, 1, clock_ns)
-		    : storm_would_admit(bucket, rate, rate, 1, clock_ns);
+	if (likely(rate == 0))
+		return true;
+	return take ? storm_admit(charge->rate, rate, rate, 1, clock_ns)
+		    : storm_would_admit(charge->rate, rate, rate, 1, clock_ns);
+}
+
+static void give_token_back(const struct charge *charge)
+{
+	storm_give_back(charge->rate, charge->settings->new_per_second_limit, 1);
 }
 
 /* What has been set for an uplink, in all that comes by it: asked beside the port that it goes to.
  */
-static enum drop_reason check_uplink(const struct packet_context *context, bool take)
+static enum drop_reason check_uplink(
+	const struct packet_context *context, const struct charge *uplink, bool take)
 {
-	const struct port_settings *settings = context->settings;
-	struct port_quota *quota = &context->worker->sw->quotas[context->in->number];
-	uint64_t opened = atomic_load_explicit(&quota->opened, memory_order_relaxed);
+	const struct port_settings *settings = uplink->settings;
+	uint64_t opened = atomic_load_explicit(uplink->opened, memory_order_relaxed);
 
 	if (settings->connection_limit != 0 && (uint32_t)opened >= settings->connection_limit)
 		return DROP_QUOTA;
 	if (!settings->half_open_is_default && settings->half_open_limit != 0 &&
 		opened / QUOTA_HALF_OPEN >= settings->half_open_limit)
 		return DROP_HALF_OPEN_QUOTA;
-	if (!would_admit(&quota->opened_rate, settings, context->worker->clock_ns, take))
-		return DROP_RATE_QUOTA;
-	return DROP_NONE;
+	return take_token(uplink, context->worker->clock_ns, take) ? DROP_NONE : DROP_RATE_QUOTA;
 }
 
-static void give_tokens_back(const struct packet_context *context, const struct charge *charge)
+/* By the limits of both ports, and by the verdict's.  Tokens are taken when no count refuses, and
+ * given back if something else does. */
+static enum drop_reason admit_inbound(
+	const struct miss *miss, uint16_t out, struct verdict *verdict, bool take)
 {
-	storm_give_back(charge->rate, charge->settings->new_per_second_limit, 1);
-	if (charge->inbound)
-		storm_give_back(&context->worker->sw->quotas[context->in->number].opened_rate,
-			context->settings->new_per_second_limit, 1);
-}
-
-/* By the limits of ports alone.  Tokens are taken when nothing else refuses. */
-static enum drop_reason check_ports(
-	const struct packet_context *context, uint16_t out, bool take, struct charge *charge)
-{
+	const struct packet_context *context = miss->context;
+	struct cordon_switch *sw = context->worker->sw;
+	const struct charge uplink = charge_of(sw, context->in->number, context->settings, false);
+	struct charge charge;
 	enum drop_reason reason;
 
-	if (unlikely(!find_charge(context, out, charge)))
+	if (!find_inbound(context, out, &charge))
 		return DROP_OUTPUT_MISSING;
-	reason = check_counts(context->worker->sw->connections, charge);
-	if (unlikely(charge->inbound) && reason == DROP_NONE)
-		reason = check_uplink(context, take);
-	if (reason != DROP_NONE || charge->settings->new_per_second_limit == 0 ||
-		would_admit(charge->rate, charge->settings, context->worker->clock_ns, take))
+	reason = check_counts(sw->connections, &charge);
+	if (reason == DROP_NONE)
+		reason = check_uplink(context, &uplink, take);
+	if (reason != DROP_NONE)
 		return reason;
-	if (charge->inbound && take)
-		storm_give_back(&context->worker->sw->quotas[context->in->number].opened_rate,
-			context->settings->new_per_second_limit, 1);
-	return charge->inbound ? DROP_INBOUND_RATE : DROP_RATE_QUOTA;
+	if (!take_token(&charge, context->worker->clock_ns, take)) {
+		if (take)
+			give_token_back(&uplink);
+		return DROP_INBOUND_RATE;
+	}
+	if (verdict->n_limited == 0)
+		return DROP_NONE;
+	reason = take ? connection_limits_admit(miss, verdict)
+		      : connection_limits_would_admit(miss, verdict);
+	if (reason != DROP_NONE && take) {
+		give_token_back(&charge);
+		give_token_back(&uplink);
+	}
+	return reason;
 }
 
+static enum drop_reason admit_outbound(const struct miss *miss, struct verdict *verdict, bool take)
+{
+	const struct packet_context *context = miss->context;
+	struct cordon_switch *sw = context->worker->sw;
+	const struct charge charge = charge_of(sw, context->in->number, context->settings, false);
+	enum drop_reason reason = check_counts(sw->connections, &charge);
+
+	if (reason != DROP_NONE)
+		return reason;
+	if (!take_token(&charge, context->worker->clock_ns, take))
+		return DROP_RATE_QUOTA;
+	if (verdict->n_limited == 0)
+		return DROP_NONE;
+	reason = take ? connection_limits_admit(miss, verdict)
+		      : connection_limits_would_admit(miss, verdict);
+	if (reason != DROP_NONE && take)
+		give_token_back(&charge);
+	return reason;
+}
+
+static enum drop_reason admit(
+	const struct miss *miss, uint16_t out, struct verdict *verdict, bool take)
+{
+	return miss->context->settings->role == PORT_UPLINK
+		       ? admit_inbound(miss, out, verdict, take)
+		       : admit_outbound(miss, verdict, take);
+}
+
+/* Most often a few comparisons are enough: it is an endpoint that has nothing near its limits, and
+ * there are no others.  A limit of 0 is above everything when 1 is taken off it. */
 enum drop_reason quota_admit(const struct miss *miss, uint16_t out, struct verdict *verdict)
 {
-	struct charge charge;
-	enum drop_reason reason = check_ports(miss->context, out, true, &charge);
+	const struct packet_context *context = miss->context;
+	const struct port_settings *settings = context->settings;
+	uint64_t opened = atomic_load_explicit(
+		&context->worker->sw->quotas[context->in->number].opened, memory_order_relaxed);
 
-	if (likely(reason != DROP_NONE || verdict->n_limited == 0))
-		return reason;
-	reason = connection_limits_admit(miss, verdict);
-	if (reason != DROP_NONE)
-		give_tokens_back(miss->context, &charge);
-	return reason;
+	if (likely((uint32_t)(opened / QUOTA_HALF_OPEN) < settings->half_open_sure &&
+		    (uint32_t)opened <= settings->connection_limit - 1u &&
+		    settings->new_per_second_limit == 0 && verdict->n_limited == 0 &&
+		    settings->role != PORT_UPLINK))
+		return DROP_NONE;
+	return admit(miss, out, verdict, true);
 }
 
 enum drop_reason quota_would_admit(const struct miss *miss, uint16_t out, struct verdict *verdict)
 {
-	struct charge charge;
-	enum drop_reason reason = check_ports(miss->context, out, false, &charge);
-
-	return reason == DROP_NONE && verdict->n_limited != 0
-		       ? connection_limits_would_admit(miss, verdict)
-		       : reason;
+	return admit(miss, out, verdict, false);
 }
 
 void quota_give_up(const struct miss *miss, struct verdict *verdict)
@@ -308,11 +354,19 @@ bool quota_may_cache_denial(const struct miss *miss)
 {
 	const struct packet_context *context = miss->context;
 	const struct conn_table *table = context->worker->sw->connections;
+	const struct port_settings *settings = context->settings;
+	const _Atomic uint64_t *word = &context->worker->sw->quotas[context->in->number].opened;
 	struct charge charge;
 
-	if (miss->forwarding.flood || !find_charge(context, miss->forwarding.outputs[0], &charge))
+	if (miss->forwarding.flood)
 		return false;
-	uint64_t opened = atomic_load_explicit(charge.opened, memory_order_relaxed);
-	return opened / QUOTA_HALF_OPEN < share(table, half_open_limit(table, charge.settings)) &&
-	       (uint32_t)opened < share(table, charge.settings->connection_limit);
+	if (unlikely(settings->role == PORT_UPLINK)) {
+		if (!find_inbound(context, miss->forwarding.outputs[0], &charge))
+			return false;
+		settings = charge.settings;
+		word = charge.opened;
+	}
+	uint64_t opened = atomic_load_explicit(word, memory_order_relaxed);
+	return opened / QUOTA_HALF_OPEN < share(table, half_open_limit(table, settings)) &&
+	       (uint32_t)opened < share(table, settings->connection_limit);
 }

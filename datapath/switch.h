@@ -448,11 +448,40 @@ void quota_give_back(struct cordon_switch *sw, const struct counted *counted);
 /* Both at once.  Whoever ends the connection, or begins it anew. */
 void quota_release(struct cordon_switch *sw, uint32_t number);
 
-/* Counts a connection that is about to begin by the packet at hand, as half-open. */
-void quota_count(const struct packet_context *context, struct conn *conn, uint16_t out);
+/* Counts a connection that an uplink is about to open by the packet at hand, as half-open. */
+void quota_count_inbound(const struct packet_context *context, struct conn *conn, uint16_t out);
 
-/* The connection was answered, and has just got CONN_CONFIRMED: it is no longer half-open. */
-void quota_confirm(struct cordon_switch *sw, struct conn *conn, uint16_t port);
+/* The same for any port.  Either CONN_CONFIRMED is set, or nobody else sees the connection yet:
+ * nobody takes the half-open count away before it is there. */
+static inline void quota_count(
+	const struct packet_context *context, struct conn *conn, uint16_t out)
+{
+	if (unlikely(context->settings->role == PORT_UPLINK)) {
+		quota_count_inbound(context, conn, out);
+		return;
+	}
+	atomic_fetch_add_explicit(&context->worker->sw->quotas[context->in->number].opened,
+		QUOTA_CONNECTION + QUOTA_HALF_OPEN, memory_order_relaxed);
+	atomic_store_explicit(&conn->quota_port, context->in->number, memory_order_relaxed);
+}
+
+/* What is half-open of it in the limits of zones and rules: see connection_limits.c. */
+void connection_limits_confirm(struct cordon_switch *sw, struct conn *conn);
+
+/* The connection was answered, and has just got CONN_CONFIRMED: it is no longer half-open.  `port`
+ * is its quota_port, read before. */
+void quota_confirm_inbound(struct cordon_switch *sw, struct conn *conn, uint16_t port);
+
+static inline void quota_confirm(struct cordon_switch *sw, struct conn *conn, uint16_t port)
+{
+	if (unlikely(port & CONN_QUOTA_INBOUND))
+		quota_confirm_inbound(sw, conn, port);
+	else if (likely(port != 0))
+		atomic_fetch_sub_explicit(&sw->quotas[port % PORTS_MAX].opened, QUOTA_HALF_OPEN,
+			memory_order_relaxed);
+	if (unlikely(atomic_load(&conn->limits) != 0))
+		connection_limits_confirm(sw, conn);
+}
 
 /* Counts the connections of an adopted table into the quotas.  Before any worker runs. */
 void quota_adopt_all(struct cordon_switch *sw);
@@ -475,9 +504,6 @@ static inline bool connection_limits_concern(const struct conn *conn, const stru
 /* The connection holds `set` from now on, which is held for it as a half-open one, and no longer
  * what it held before.  One that has ended holds nothing.  Any thread. */
 void connection_limits_attach(struct cordon_switch *sw, uint32_t number, uint16_t set);
-
-/* The connection is no longer half-open. */
-void connection_limits_confirm(struct cordon_switch *sw, struct conn *conn);
 
 /* Counts the connections of a former process where the policy, which is theirs and has just come
  * into force, says.  Main thread, before any port is polled. */
@@ -637,21 +663,21 @@ struct config_port {
 struct config {
 	struct cordon_switch *sw;
 	struct ovsdb_idl *idl;
-	unsigned int seen;	   /* IDL sequence number of what is in force. */
-	struct shash ports;	   /* Of struct config_port, by name. */
-	struct known_endpoints *endpoints; /* As the database had them last. */
-	char *endpoints_text;		   /* The endpoint map's entries. */
+	unsigned int seen;			    /* IDL sequence number of what is in force. */
+	struct shash ports;			    /* Of struct config_port, by name. */
+	struct known_endpoints *endpoints;	    /* As the database had them last. */
+	char *endpoints_text;			    /* The endpoint map's entries. */
 	uint64_t n_kept, kept_since[POLICIES_KEPT]; /* In which order sw->policies came. */
 	struct config_policy *policy;
-	uint32_t revision;     /* Of the policy in force. */
-	char *policy_error;    /* What is wrong with the revision wanted, or NULL. */
-	int64_t policy_failed; /* That revision. */
-	bool ports_held;       /* No port is opened before a policy was looked for. */
+	uint32_t revision;	   /* Of the policy in force. */
+	char *policy_error;	   /* What is wrong with the revision wanted, or NULL. */
+	int64_t policy_failed;	   /* That revision. */
+	bool ports_held;	   /* No port is opened before a policy was looked for. */
 	struct ovsdb_idl_txn *txn; /* In progress, or NULL. */
 	long long int next_status, next_poll, next_statistics, next_retry;
 	bool status_changed;
 	struct policy_evaluation *evaluation; /* In progress, or NULL; control_plan.c. */
-	uint64_t news; /* Of the ports, as far as status.c has seen them. */
+	uint64_t news;			      /* Of the ports, as far as status.c has seen them. */
 };
 
 struct config *config_create(struct cordon_switch *sw, const char *remote);
@@ -677,7 +703,8 @@ void config_assign_queues(struct cordon_switch *sw);
 struct port_settings *config_port_settings(
 	const struct cordonrec_port *row, uint32_t capacity, char **error);
 
-/* --- config_policy.c: which policy is in force, and when another one is ------------------------ */
+/* --- config_policy.c: which policy is in force, and when another one is ------------------------
+ */
 
 /* Before the replica is first run. */
 void config_policy_start(struct config *config);
@@ -702,13 +729,15 @@ bool config_policy_pending(const struct config *config, struct policy_pending *p
 /* The next second at which other rules of the revision in force are; or ZONE_NO_CHANGE. */
 int64_t config_policy_next_change(const struct config *config);
 
-/* --- policy_return.c: a revision that was not confirmed, written down -------------------------- */
+/* --- policy_return.c: a revision that was not confirmed, written down --------------------------
+ */
 
 /* Adds to config->txn that hosts have gone back, and nothing else.  False if there is nothing to
  * write. */
 bool policy_return_write(struct config *config);
 
-/* --- config_zones.c: the policy in force and who is in which zone ------------------------------ */
+/* --- config_zones.c: the policy in force and who is in which zone ------------------------------
+ */
 
 /* Rebuilds the map of endpoints if any has changed. */
 void config_zones(struct config *config, const struct cordonrec_host *host);

@@ -332,7 +332,7 @@ static struct port *make_port(struct bench *bench, uint16_t number)
 	settings->mac_limit = 16;
 	settings->storm_limit = 1000;
 	settings->connection_limit = bench->what == CASE_QUOTA ? QUOTA : TABLE;
-	settings->half_open_limit = TABLE;
+	settings->half_open_limit = settings->half_open_sure = TABLE;
 	settings->vm_id = settings->vm_name = settings->tags = "";
 	atomic_store(&port->settings, settings);
 	bench->ports[number] = port;

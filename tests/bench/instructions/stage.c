@@ -140,6 +140,7 @@ static struct port_settings *make_settings(const struct stage_guest *guest)
 		.addresses = calloc(2, sizeof(struct in6_addr)),
 		.connection_limit = QUOTA,
 		.half_open_limit = QUOTA,
+		.half_open_sure = QUOTA,
 		.storm_limit = 1000,
 	};
 	if (settings->macs == NULL || settings->addresses == NULL ||
