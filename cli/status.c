@@ -161,9 +161,13 @@ static void print_policy(
 	} else {
 		print_line(cli, "policy",
 			here == wanted && reached == wanted ? CLI_GREEN : CLI_YELLOW,
-			"revision %lld wanted, %lld in force here, %lld on all hosts; %s in memory",
+			"revision %lld wanted, %lld in force here, %lld on all hosts; %s in "
+			"memory%s",
 			wanted, here, reached,
-			cli_format_bytes(cli_json_number(live, "policy_memory_bytes"), bytes));
+			cli_format_bytes(cli_json_number(live, "policy_memory_bytes"), bytes),
+			here != wanted && cli_json_number(live, "policy_compiling") == wanted
+				? "; being compiled"
+				: "");
 	}
 }
 

@@ -67,7 +67,7 @@ struct model_port_change {
 	const char *vlan_mode, *trunks; /* "access" or "trunk"; "10,20-29" */
 	const char *macs, *addresses, *tags, *vm_id, *vm_name;
 	const char *serves; /* "dhcp", "router", both, or "none"; "": as its role has it. */
-	int spoof_guard; /* 0, 1, or -1. */
+	int spoof_guard;    /* 0, 1, or -1. */
 	int64_t ingress_kbps, mac_limit, storm_pps, connection_limit, half_open_limit;
 	int64_t new_connection_limit; /* In a second. */
 };

@@ -413,6 +413,13 @@ int64_t config_policy_next_change(const struct config *config)
 						       : ZONE_NO_CHANGE;
 }
 
+uint32_t config_policy_compiling(const struct config *config)
+{
+	struct policy_request request;
+
+	return policy_compiler_is_busy(config->policy->compiler, &request) ? request.revision : 0;
+}
+
 void config_policy_start(struct config *config)
 {
 	struct ovsdb_idl_condition none = OVSDB_IDL_CONDITION_INIT(&none);

@@ -226,6 +226,8 @@ static void show_status(struct unixctl_conn *conn, int argc OVS_UNUSED,
 	put_integer(object, "pid", (uint64_t)getpid());
 	put_integer(object, "uptime_s", (uint64_t)time(NULL) - sw->started_ns / 1000000000u);
 	put_integer(object, "policy_revision", config->revision);
+	if (config_policy_compiling(config) != 0)
+		put_integer(object, "policy_compiling", config_policy_compiling(config));
 	if (config_policy_next_change(config) != ZONE_NO_CHANGE)
 		put_integer(object, "policy_changes_ns",
 			(uint64_t)config_policy_next_change(config) * 1000000000u);

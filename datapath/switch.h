@@ -726,6 +726,9 @@ struct policy_pending {
 /* False if nothing waits for confirmation, as far as this host knows. */
 bool config_policy_pending(const struct config *config, struct policy_pending *pending);
 
+/* The revision that is being compiled, for now or for later; 0: none. */
+uint32_t config_policy_compiling(const struct config *config);
+
 /* The next second at which other rules of the revision in force are; or ZONE_NO_CHANGE. */
 int64_t config_policy_next_change(const struct config *config);
 

@@ -358,10 +358,12 @@ def many_rules(rules, words):
 def test_120000_rules_expire_to_the_second(site):
     """They are compiled ahead: what took longer than a moment would be seen."""
     switch, web, app = site
-    end = int(time.time()) + 8
+    begun = time.time()
+    apply(switch, many_rules(120000, "label: x"))
+    end = int(time.time() + 2 * (time.time() - begun)) + 4
     with Stream(web, app, 8000) as stream:
         apply(switch, many_rules(120000, f"expires: \"{stamp(end)}\""))
-        assert time.time() < end - 2, "this machine is too slow for the test"
+        assert time.time() < end - 1, "this machine is too slow for the test"
         wait_for(stream.flows, 2, "the stream")
         sleep_until(end + 0.5)
         assert end - 0.1 < stream.last() < end + LATE_S
@@ -468,7 +470,8 @@ def test_database_away_while_the_switch_compiles(site):
     with open(path, "w", encoding="utf-8") as file:
         file.write(many_rules(60000, "label: x"))
     command = start_apply(switch, path, "killed")
-    wait_for(lambda: root(switch)["policy_wanted"] == 2, 10, "the transaction", interval=0.005)
+    wait_for(lambda: 2 in ((status := switch.status()).get("policy_compiling"), status["policy_revision"]), 20,
+             "the revision in the switch", interval=0)
     switch.kill("ovsdb-server")
     wait_for(lambda: in_force(switch) == 2, 10, "the revision in force without the database")
     assert web.can_connect(app.ipv4, 80)
@@ -532,6 +535,8 @@ def moved():
         pytest.skip("the clock is moved by libfaketime, which is missing")
     switch = MovableClock()
     try:
+        if "ASan runtime" in switch.try_cordon("version").stderr:
+            pytest.skip("AddressSanitizer cannot be loaded behind another library")
         switch.up()
         switch.add_network()
         switch.policy(OLD)
