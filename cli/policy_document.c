@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "openvswitch/dynamic-string.h"
 #include "timeval.h"
@@ -15,27 +16,54 @@
 
 enum { DOCUMENT_MAX_BYTES = 64 << 20, EXCERPT_BYTES = 100 };
 
+/* Room for a file of that size; a pipe says nothing of its size.  False: it is too large. */
+static bool make_room(FILE *file, struct ds *text)
+{
+	struct stat status;
+
+	if (fstat(fileno(file), &status) || !S_ISREG(status.st_mode))
+		return true;
+	if (status.st_size > DOCUMENT_MAX_BYTES)
+		return false;
+	ds_reserve(text, (size_t)status.st_size + 1);
+	return true;
+}
+
+/* Reads until the end.  False if it is too large, or cannot be read: then errno says why. */
+static bool read_all(FILE *file, struct ds *text)
+{
+	char buffer[65536];
+	size_t n;
+
+	errno = 0;
+	if (!make_room(file, text))
+		return false;
+	while ((n = fread(buffer, 1, sizeof(buffer), file)) && text->length <= DOCUMENT_MAX_BYTES)
+		ds_put_buffer(text, buffer, n);
+	if (!ferror(file))
+		errno = 0;
+	return !errno && text->length <= DOCUMENT_MAX_BYTES;
+}
+
 /* A whole file, or standard input for "-".  NULL after saying why not. */
 static char *read_document(
 	struct cli *cli, const char *path, size_t *length, enum cli_status *status)
 {
 	FILE *file = strcmp(path, "-") ? fopen(path, "r") : stdin;
 	struct ds text = DS_EMPTY_INITIALIZER;
-	char buffer[65536];
-	size_t n;
 	int error;
+	bool ok;
 
 	if (!file) {
 		*status = cli_fail(cli, errno == ENOENT ? CLI_NOT_FOUND : CLI_FAILED,
 			"policy file '%s' cannot be read: %s", path, ovs_strerror(errno));
 		return NULL;
 	}
-	while ((n = fread(buffer, 1, sizeof(buffer), file)) && text.length <= DOCUMENT_MAX_BYTES)
-		ds_put_buffer(&text, buffer, n);
-	error = ferror(file) ? errno : 0;
+	ok = read_all(file, &text);
+	error = errno;
 	if (file != stdin)
 		fclose(file);
-	if (error || text.length > DOCUMENT_MAX_BYTES) {
+	if (!ok) {
 		*status = cli_fail(cli, error ? CLI_FAILED : CLI_INVALID,
 			"policy file '%s' cannot be read: %s", path,
 			error ? ovs_strerror(error) : "it is larger than 64 MiB");
