@@ -22,6 +22,7 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6EchoReply, ICMPv6EchoRequest, IPv6
 from scapy.layers.l2 import ARP, Ether
 
+from cordon import wait_for
 from reference import TIERS, WINDOW, Packet, Policy, Reference, Rule
 
 ZONES = {"a1": "a", "a2": "a", "b1": "b", "c1": "c", "lost": None}
@@ -255,6 +256,7 @@ def test_the_switch_does_as_the_reference_says(wire, seed):
     reference = Reference(ZONES)
     generator = Generator(seed, reference)
     wire.switch.cordon("conn", "flush", "--all")
+    wait_for(lambda: not wire.switch.connections(), 10, "the end of the last run's connections")
     story, arrived = [], 0
     for step in range(STEPS):
         if step % 100 == 0:
