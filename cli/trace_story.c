@@ -55,27 +55,36 @@ static void print_ports(struct cli *cli, const struct json *ports)
 	}
 }
 
-static void print_result(struct cli *cli, const struct json *story)
+static void print_fate(struct cli *cli, const struct json *story, const char *fate)
 {
-	const char *result = cli_json_text(story, "result");
-	bool dropped = !strcmp(result, "dropped"), waits = !strcmp(result, "waits");
+	bool dropped = !strcmp(fate, "dropped");
 
-	fprintf(cli->out, "\n%s%s%s",
-		cli_colour_start(cli, dropped ? CLI_RED
-				      : waits ? CLI_YELLOW
-					      : CLI_GREEN),
-		result, cli_colour_end(cli));
+	fprintf(cli->out, "%s%s%s", cli_colour_start(cli, dropped ? CLI_RED : CLI_GREEN), fate,
+		cli_colour_end(cli));
 	if (dropped)
-		fprintf(cli->out, ": %s (%s)\n", cli_json_text(story, "reason"),
+		fprintf(cli->out, ": %s (%s)", cli_json_text(story, "reason"),
 			cli_json_text(story, "text"));
-	else if (waits)
-		fputs(" for the other fragments of its datagram\n", cli->out);
 	else
 		print_ports(cli, cli_json_member(story, "outputs"));
-	if (!dropped && !waits)
-		fputc('\n', cli->out);
+	fputc('\n', cli->out);
 	if (*cli_json_text(story, "advice"))
 		fprintf(cli->out, "%s\n", cli_json_text(story, "advice"));
+}
+
+static void print_result(struct cli *cli, const struct json *story)
+{
+	const char *result = cli_json_text(story, "result"), *then = cli_json_text(story, "then");
+
+	fputc('\n', cli->out);
+	if (strcmp(result, "waits")) {
+		print_fate(cli, story, result);
+		return;
+	}
+	fprintf(cli->out, "%swaits%s for the other fragments of its datagram%s",
+		cli_colour_start(cli, CLI_YELLOW), cli_colour_end(cli),
+		*then ? ", which once it is whole is " : "\n");
+	if (*then)
+		print_fate(cli, story, then);
 }
 
 /* --- what really happened ------------------------------------------------------------------- */

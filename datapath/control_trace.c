@@ -135,10 +135,10 @@ static bool agrees(const struct trace *trace, const struct injection *injection)
 {
 	uint16_t n_expected = trace->n_outputs;
 
+	if (trace->waits) /* It completed its datagram, or did not: nobody could know. */
+		return true;
 	if (trace->reason != DROP_NONE)
 		return injection->drops[trace->reason] != 0;
-	if (trace->waits)
-		return true; /* It completed its datagram, or did not: nobody could know. */
 	for (unsigned int r = DROP_NONE + 1; r < DROP_N_REASONS; r++) {
 		if (injection->drops[r] != trace->refusals[r])
 			return false;

@@ -146,7 +146,7 @@ static bool pass_fragments(struct trace *trace)
 		packet->fragment_offset + packet->l4_bytes);
 
 	if (packet->flags & PACKET_FRAGMENT_FIRST) {
-		trace_detail(step, "it has the ports, so what follows holds for all fragments");
+		trace_detail(step, "it has the ports, so what follows holds for the datagram");
 		return true;
 	}
 	trace_detail(step, "the first fragment, which has the ports, decides for all of them");
@@ -394,11 +394,24 @@ static struct json *list_ports(const struct trace *trace)
 	return ports;
 }
 
+/* What becomes of the packet, or of the datagram that it is the first fragment of. */
+static void put_fate(const struct trace *trace, struct json *story, const char *member)
+{
+	bool dropped = trace->reason != DROP_NONE;
+
+	json_object_put_string(story, member, dropped ? "dropped" : "forwarded");
+	if (!dropped)
+		return;
+	json_object_put_string(story, "reason", drop_name(trace->reason));
+	json_object_put_string(story, "text", drop_text(trace->reason));
+	if (trace_advice(trace->reason) != NULL)
+		json_object_put_string(story, "advice", trace_advice(trace->reason));
+}
+
 struct json *trace_story(struct trace *trace)
 {
 	const struct zone_policy *policy = endpoint_map_policy(trace->miss.endpoints);
 	struct json *story = json_object_create();
-	bool dropped = trace->reason != DROP_NONE;
 
 	json_object_put_string(story, "port", trace->context.in->name);
 	json_object_put(
@@ -408,17 +421,11 @@ struct json *trace_story(struct trace *trace)
 	if (trace->parsed)
 		json_object_put(
 			story, "packet", json_string_create_nocopy(trace_packet_words(trace)));
-	json_object_put_string(story, "result",
-		dropped	       ? "dropped"
-		: trace->waits ? "waits"
-			       : "forwarded");
+	if (trace->waits)
+		json_object_put_string(story, "result", "waits");
+	if (!trace->waits || trace->hashed)
+		put_fate(trace, story, trace->waits ? "then" : "result");
 	json_object_put(story, "outputs", list_ports(trace));
-	if (dropped) {
-		json_object_put_string(story, "reason", drop_name(trace->reason));
-		json_object_put_string(story, "text", drop_text(trace->reason));
-		if (trace_advice(trace->reason) != NULL)
-			json_object_put_string(story, "advice", trace_advice(trace->reason));
-	}
 	if (trace->decided)
 		json_object_put(story, "verdict", trace_verdict(trace));
 	if (trace->flow != CONN_FLOW_NONE)
