@@ -46,6 +46,13 @@ void *zone_grow(void *elements, size_t n, size_t *allocated, size_t size)
 	return memory;
 }
 
+void *zone_trim(void *elements, size_t n, size_t size)
+{
+	void *memory = n ? reallocarray(elements, n, size) : NULL;
+
+	return memory ? memory : elements;
+}
+
 static struct arena_chunk *arena_add_chunk(struct arena *arena, size_t size)
 {
 	struct arena_chunk *chunk = zone_allocate(1, sizeof *chunk + size);
@@ -81,6 +88,11 @@ static void *arena_take(struct arena *arena, size_t size, size_t alignment)
 void *arena_allocate(struct arena *arena, size_t size)
 {
 	return arena_take(arena, size, ARENA_ALIGNMENT);
+}
+
+char *arena_allocate_text(struct arena *arena, size_t length)
+{
+	return arena_take(arena, length, 1);
 }
 
 char *arena_copy_text(struct arena *arena, const char *text, size_t length)

@@ -25,6 +25,9 @@ void *arena_allocate(struct arena *arena, size_t size);
 /* A copy of the first `length` bytes of `text`, with a NUL behind. */
 char *arena_copy_text(struct arena *arena, const char *text, size_t length);
 
+/* Room for `length` bytes of text, its NULs included, all zero. */
+char *arena_allocate_text(struct arena *arena, size_t length);
+
 /* Frees all that was allocated; the arena is empty then. */
 void arena_free(struct arena *arena);
 
@@ -34,5 +37,9 @@ void *zone_allocate(size_t n, size_t size);
 /* Makes room for one element more in the array `elements` of elements of `size` bytes, `n` of which
  * are in use and `*allocated` there is room for.  Returns the array, perhaps at another place. */
 void *zone_grow(void *elements, size_t n, size_t *allocated, size_t size);
+
+/* Gives back the room that an array of `n` elements does not need.  Returns it, perhaps at another
+ * place. */
+void *zone_trim(void *elements, size_t n, size_t size);
 
 #endif

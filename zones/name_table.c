@@ -51,10 +51,10 @@ static struct name_entry *name_table_slot(
 	}
 }
 
-static void name_table_resize(struct name_table *table)
+static void name_table_resize(struct name_table *table, size_t size)
 {
 	struct name_entry *old = table->entries;
-	size_t n_old = old ? table->mask + 1 : 0, size = n_old ? n_old * 2 : 16;
+	size_t n_old = old ? table->mask + 1 : 0;
 
 	table->entries = zone_allocate(size, sizeof *table->entries);
 	table->mask = size - 1;
@@ -65,15 +65,33 @@ static void name_table_resize(struct name_table *table)
 	free(old);
 }
 
+/* Makes the table, or makes it larger. */
+static void name_table_grow(struct name_table *table, size_t size)
+{
+	if (!table->entries && getrandom(&table->secret, sizeof table->secret, 0) < 0)
+		table->secret = (uintptr_t)table;
+	name_table_resize(table, size);
+}
+
+void name_table_reserve(struct name_table *table, size_t n)
+{
+	size_t size = 16;
+
+	while (size < n * 2)
+		size *= 2;
+	if (!table->entries)
+		name_table_grow(table, size);
+}
+
 int name_table_insert(struct name_table *table, uint32_t scope, const char *name, uint32_t value)
 {
 	struct name_entry *entry;
 	uint32_t hash;
 
-	if (!table->entries && getrandom(&table->secret, sizeof table->secret, 0) < 0)
-		table->secret = (uintptr_t)table;
-	if (!table->entries || (table->n + 1) * 2 > table->mask + 1)
-		name_table_resize(table);
+	if (!table->entries)
+		name_table_grow(table, 16);
+	else if ((table->n + 1) * 2 > table->mask + 1)
+		name_table_grow(table, (table->mask + 1) * 2);
 	hash = name_hash(table, scope, name);
 	entry = name_table_slot(table, scope, name, hash);
 	if (entry->name)

@@ -27,6 +27,9 @@ enum { NAME_NONE = -1 };
  * changing nothing, the value that the name already has in this scope. */
 int name_table_insert(struct name_table *table, uint32_t scope, const char *name, uint32_t value);
 
+/* Makes room in an empty table for `n` names, which cost memory only once they are entered. */
+void name_table_reserve(struct name_table *table, size_t n);
+
 /* The value of `name` in `scope`, or NAME_NONE. */
 int name_table_find(const struct name_table *table, uint32_t scope, const char *name);
 

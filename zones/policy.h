@@ -44,14 +44,17 @@ struct policy_zone {
 	struct zone_limits limits;
 };
 
-/* What the names of a rule are; its verdict is in the index. */
+/* What the names of a rule are; its verdict is in the index.  There may be a million. */
 struct policy_rule {
-	const char *id, *label;
-	uint32_t policy;
+	const char *id;	 /* The label, if it has one, is behind its NUL. */
 	uint32_t limits; /* Index of `limits`; 0: none. */
-	uint8_t action, log, helper;
-	bool in_force, simulated;
+	uint16_t policy;
+	uint16_t action : 2, log : 2, helper : 2;
+	uint16_t in_force : 1, simulated : 1, labelled : 1;
 };
+
+_Static_assert(sizeof(struct policy_rule) == 16, "a rule takes no more than it must");
+_Static_assert(POLICY_POLICIES_MAX <= UINT16_MAX + 1, "a policy's index fits its bits");
 
 struct policy_name {
 	const char *id, *tier;

@@ -150,6 +150,36 @@ static uint32_t rule_verdict(const struct zone_policy *policy, const struct docu
 	       (uint32_t)rule->action << VERDICT_ACTION_SHIFT | rule->log;
 }
 
+/* The rule's name, and behind its NUL the label. */
+static const char *copy_names(struct zone_policy *policy, const struct document_rule *rule)
+{
+	size_t id = strlen(rule->id.text) + 1, label = rule->label ? strlen(rule->label) + 1 : 0;
+	char *copy = arena_allocate_text(&policy->arena, id + label);
+
+	memcpy(copy, rule->id.text, id);
+	if (label)
+		memcpy(copy + id, rule->label, label);
+	return copy;
+}
+
+static struct policy_rule compile_rule(struct zone_policy *policy, struct policy_moment *moment,
+	uint32_t policy_index, const struct document_rule *rule)
+{
+	const struct document_policy *from = &moment->document->policies[policy_index];
+
+	return (struct policy_rule){
+		.id = copy_names(policy, rule),
+		.limits = keep_limits(policy, &rule->limits),
+		.policy = (uint16_t)policy_index,
+		.action = rule->action & VERDICT_FIELD_MASK,
+		.log = rule->log & VERDICT_FIELD_MASK,
+		.helper = rule->helper & VERDICT_FIELD_MASK,
+		.in_force = from->mode != MODE_OFF && policy_moment_has(moment, from, rule),
+		.simulated = from->mode == MODE_SIMULATE,
+		.labelled = rule->label != NULL,
+	};
+}
+
 /* Numbers the rules of one policy and adds the cells of those in force. */
 static void compile_rules(struct zone_policy *policy, struct policy_moment *moment,
 	uint32_t policy_index, struct cell_list *list)
@@ -162,15 +192,7 @@ static void compile_rules(struct zone_policy *policy, struct policy_moment *mome
 		const struct document_rule *rule = &document->rules[from->first_rule + i];
 		struct policy_rule *to = &policy->rules[policy->n_rules++];
 
-		*to = (struct policy_rule){.id = copy_text(policy, rule->id.text),
-			.label = copy_text(policy, rule->label),
-			.policy = policy_index,
-			.action = rule->action,
-			.log = rule->log,
-			.helper = rule->helper,
-			.limits = keep_limits(policy, &rule->limits),
-			.in_force = from->mode != MODE_OFF && policy_moment_has(moment, from, rule),
-			.simulated = from->mode == MODE_SIMULATE};
+		*to = compile_rule(policy, moment, policy_index, rule);
 		if (!to->in_force)
 			continue;
 		if (to->simulated)
@@ -279,8 +301,8 @@ static void compile_policies(
 	} else {
 		compile_levels(&policy->enforced, document->n_tiers, &all, policy->n_zones);
 	}
-	policy->cells = all.cells;
 	policy->n_cells = all.n;
+	policy->cells = zone_trim(all.cells, all.n, sizeof *all.cells);
 }
 
 static size_t levels_bytes(const struct policy_levels *levels)

@@ -78,9 +78,23 @@ static bool pair_reached(
 	return false;
 }
 
+/* The part of a cell that a pass speaks of: nothing is given back elsewhere.  False: none. */
+static bool part_passed(
+	const struct rule_cell *cell, const struct rule_cell *pass, struct rule_cell *part)
+{
+	*part = *cell;
+	if (pass->first > part->first)
+		part->first = pass->first;
+	if (pass->last < part->last)
+		part->last = pass->last;
+	return part->first <= part->last;
+}
+
 /* From one zone to any. */
 static bool row_reached(struct reach *reach, const struct rule_cell *cell, uint16_t from)
 {
+	struct rule_cell part;
+
 	if (pair_reached(reach, cell, from, reach->nowhere)) {
 		for (uint16_t to = 1; to < reach->policy->n_zones; to++) {
 			if (pair_reached(reach, cell, from, to))
@@ -93,18 +107,21 @@ static bool row_reached(struct reach *reach, const struct rule_cell *cell, uint1
 
 		if (pass->to != RULE_ZONE_ANY &&
 			(pass->from == RULE_ZONE_ANY || pass->from == from) &&
-			pair_reached(reach, cell, from, pass->to))
+			part_passed(cell, pass, &part) &&
+			pair_reached(reach, &part, from, pass->to))
 			return true;
 	}
 	return false;
 }
 
 /* From any zone to one. */
-static bool column_reached(struct reach *reach, const struct rule_cell *cell)
+static bool column_reached(struct reach *reach, const struct rule_cell *cell, uint16_t to)
 {
-	if (pair_reached(reach, cell, reach->nowhere, cell->to)) {
+	struct rule_cell part;
+
+	if (pair_reached(reach, cell, reach->nowhere, to)) {
 		for (uint16_t from = 1; from < reach->policy->n_zones; from++) {
-			if (pair_reached(reach, cell, from, cell->to))
+			if (pair_reached(reach, cell, from, to))
 				return true;
 		}
 		return false;
@@ -112,9 +129,35 @@ static bool column_reached(struct reach *reach, const struct rule_cell *cell)
 	for (size_t i = 0; i < reach->n_passes; i++) {
 		const struct rule_cell *pass = reach->passes[i];
 
-		if (pass->from != RULE_ZONE_ANY &&
-			(pass->to == RULE_ZONE_ANY || pass->to == cell->to) &&
-			pair_reached(reach, cell, pass->from, cell->to))
+		if (pass->from != RULE_ZONE_ANY && (pass->to == RULE_ZONE_ANY || pass->to == to) &&
+			part_passed(cell, pass, &part) &&
+			pair_reached(reach, &part, pass->from, to))
+			return true;
+	}
+	return false;
+}
+
+/* From any zone to any. */
+static bool all_reached(struct reach *reach, const struct rule_cell *cell)
+{
+	struct rule_cell part;
+
+	if (pair_reached(reach, cell, reach->nowhere, reach->nowhere)) {
+		for (uint16_t from = 1; from < reach->policy->n_zones; from++) {
+			if (row_reached(reach, cell, from))
+				return true;
+		}
+		return false;
+	}
+	for (size_t i = 0; i < reach->n_passes; i++) {
+		const struct rule_cell *pass = reach->passes[i];
+
+		if (!part_passed(cell, pass, &part))
+			continue;
+		if (pass->from == RULE_ZONE_ANY ? column_reached(reach, &part, pass->to)
+			: pass->to == RULE_ZONE_ANY
+				? row_reached(reach, &part, pass->from)
+				: pair_reached(reach, &part, pass->from, pass->to))
 			return true;
 	}
 	return false;
@@ -122,19 +165,11 @@ static bool column_reached(struct reach *reach, const struct rule_cell *cell)
 
 static bool cell_reached(struct reach *reach, const struct rule_cell *cell)
 {
-	if (cell->to != RULE_ZONE_ANY)
-		return cell->from == RULE_ZONE_ANY
-			       ? column_reached(reach, cell)
-			       : pair_reached(reach, cell, cell->from, cell->to);
-	if (cell->from != RULE_ZONE_ANY)
-		return row_reached(reach, cell, cell->from);
-	if (!pair_reached(reach, cell, reach->nowhere, reach->nowhere) && !reach->n_passes)
-		return false;
-	for (uint16_t from = 1; from < reach->policy->n_zones; from++) {
-		if (row_reached(reach, cell, from))
-			return true;
-	}
-	return false;
+	if (cell->from == RULE_ZONE_ANY)
+		return cell->to == RULE_ZONE_ANY ? all_reached(reach, cell)
+						 : column_reached(reach, cell, cell->to);
+	return cell->to == RULE_ZONE_ANY ? row_reached(reach, cell, cell->from)
+					 : pair_reached(reach, cell, cell->from, cell->to);
 }
 
 /* Begins with another tier: what the tiers before it pass is known now. */

@@ -394,6 +394,9 @@ static void read_root(struct policy_reader *reader)
 	policy_reader_close(reader);
 }
 
+/* About what a rule takes in the text of a policy that is long. */
+enum { RULE_BYTES = 100 };
+
 /* An empty document. */
 static void document_init(struct policy_document *document)
 {
@@ -451,6 +454,7 @@ static bool read_document(struct policy_document *document, const char *text, si
 		return false;
 	reader.text = text;
 	reader.length = length;
+	name_table_reserve(&document->rule_names, length / RULE_BYTES);
 	if (!lift || !read_lifted(&reader))
 		read_root(&reader);
 	if (!document->n_tiers)

@@ -34,9 +34,11 @@ static const char *scalar_text(const struct policy_reader *reader)
 
 bool policy_is_null(const struct policy_reader *reader)
 {
-	return reader->event.type == YAML_SCALAR_EVENT && reader->event.plain &&
-	       (!*scalar_text(reader) || !strcmp(scalar_text(reader), "~") ||
-		       !strcmp(scalar_text(reader), "null"));
+	const struct policy_event *event = &reader->event;
+
+	if (event->type != YAML_SCALAR_EVENT || !event->plain)
+		return false;
+	return !event->length || !strcmp(event->text, "~") || !strcmp(event->text, "null");
 }
 
 void policy_fail_expected(struct policy_reader *reader, const char *expected)
@@ -171,8 +173,9 @@ bool policy_read_choice(struct policy_reader *reader, const char *what,
 	const struct policy_event *event = &reader->event;
 
 	for (size_t i = 0; event->type == YAML_SCALAR_EVENT && i < n_choices; i++) {
-		if (strcmp(event->text, choices[i].word) ||
-			strlen(choices[i].word) != event->length)
+		if (event->text[0] != choices[i].word[0] ||
+			strlen(choices[i].word) != event->length ||
+			memcmp(event->text, choices[i].word, event->length) != 0)
 			continue;
 		*value = choices[i].value;
 		policy_next(reader);
@@ -232,7 +235,8 @@ static size_t policy_find_key(struct policy_reader *reader, const char *what,
 	for (size_t i = 0; i < n_keys; i++, likely++) {
 		if (likely >= n_keys)
 			likely = 0;
-		if (!strcmp(scalar_text(reader), keys[likely].name))
+		if (scalar_text(reader)[0] == keys[likely].name[0] &&
+			!strcmp(scalar_text(reader), keys[likely].name))
 			return likely;
 	}
 	policy_fail_key(reader, what, keys, n_keys);
@@ -254,13 +258,13 @@ void policy_read_mapping(struct policy_reader *reader, const char *what,
 {
 	struct policy_mark at = policy_here(reader);
 	uint32_t seen = 0;
-	size_t i = 0;
+	size_t i = n_keys;
 	bool twice;
 
 	if (!policy_enter(reader, YAML_MAPPING_START_EVENT, "%s, as keys and values", what))
 		return;
 	while (!reader->stopped && reader->event.type != YAML_MAPPING_END_EVENT) {
-		i = policy_find_key(reader, what, keys, n_keys, i);
+		i = policy_find_key(reader, what, keys, n_keys, i + 1);
 		twice = i < n_keys && (seen & UINT32_C(1) << i);
 		if (twice)
 			policy_fail(reader, "the key '%s' is in %s twice", keys[i].name, what);

@@ -294,18 +294,6 @@ static void build_pairs(struct rule_builder *builder, uint32_t largest)
 	free(builder->cuts);
 }
 
-/* Gives back the room that the spans did not need. */
-static void spans_trim(struct rule_index *index)
-{
-	struct rule_span *spans;
-
-	if (!index->n_spans)
-		return;
-	spans = reallocarray(index->spans, index->n_spans, sizeof *spans);
-	if (spans)
-		index->spans = spans;
-}
-
 void rule_index_build(
 	struct rule_index *index, const struct rule_cell *cells, size_t n, size_t n_zones)
 {
@@ -322,7 +310,7 @@ void rule_index_build(
 	builder.order = zone_allocate(n, sizeof *builder.order);
 	build_pairs(&builder, order_cells(&builder, n));
 	free(builder.order);
-	spans_trim(index);
+	index->spans = zone_trim(index->spans, index->n_spans, sizeof *index->spans);
 }
 
 void rule_index_free(struct rule_index *index)

@@ -166,7 +166,7 @@ bool zone_rule_info(const struct zone_policy *policy, uint32_t number, struct zo
 	*info = (struct zone_rule_info){.policy = policy->policies[rule->policy].id,
 		.rule = rule->id,
 		.tier = policy->policies[rule->policy].tier,
-		.label = rule->label,
+		.label = rule->labelled ? rule->id + strlen(rule->id) + 1 : NULL,
 		.action = rule->action,
 		.log = rule->log,
 		.helper = rule->helper,
