@@ -160,15 +160,20 @@ static void offer_words(const struct cli *cli, const struct place *place, const 
 	svec_destroy(&words);
 }
 
-/* A command's first argument.  Its name is what it is completed by, but for the ports of `port`. */
+/* A command's next argument.  Its name is what it is completed by, but for the ports of `port` and
+ * the ends of `why`. */
 static void offer_argument(struct cli *cli, const struct place *place, const char *start)
 {
 	const struct cli_command *command = place->command;
 	const char *kind = command->arguments ? command->arguments : "";
 	char *name;
 
-	if (place->n_arguments)
-		return;
+	for (size_t i = 0; i < place->n_arguments && *kind; i++) {
+		kind += strcspn(kind, " ");
+		kind += *kind == ' ';
+	}
+	if (!strncmp(kind, "SOURCE", 6) || !strncmp(kind, "DESTINATION", 11))
+		kind = "PORT";
 	if (!strcmp(kind, "NAME") && (!command->verb || strcmp(command->verb, "add")))
 		kind = !strcmp(command->noun, "port") ? "PORT" : "NETWORK";
 	name = xmemdup0(kind + (*kind == '['), strcspn(kind + (*kind == '['), " ]."));

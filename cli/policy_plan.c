@@ -17,7 +17,7 @@
 #include "timeval.h"
 #include "util.h"
 
-enum { DAYS_DEFAULT = 7, DAYS_MAX = 3650, LINES_SHOWN = 30 };
+enum { DAYS_DEFAULT = 7, DAYS_MAX = 3650, LINES_SHOWN = 30, NEVER_HIT_SHOWN = 5 };
 
 const struct cli_option cli_policy_plan_options[] = {
 	{"days", 0, "N", "judge the stored traffic of so many days (7; 0: none)"},
@@ -110,16 +110,16 @@ static void print_endpoint(struct cli *cli, const struct json *row)
 }
 
 /* Shows as many lines of an array as a person would read. */
-static void print_lines(
-	struct cli *cli, const struct json *rows, void (*print)(struct cli *, const struct json *))
+static void print_lines(struct cli *cli, const struct json *rows, size_t most,
+	void (*print)(struct cli *, const struct json *))
 {
 	char count[CLI_TEXT_MAX];
 
-	for (size_t i = 0; i < rows->array.n && i < LINES_SHOWN; i++)
+	for (size_t i = 0; i < rows->array.n && i < most; i++)
 		print(cli, rows->array.elems[i]);
-	if (rows->array.n > LINES_SHOWN)
+	if (rows->array.n > most)
 		fprintf(cli->out, "  and %s more; --json has all of them\n",
-			cli_format_count(rows->array.n - LINES_SHOWN, count));
+			cli_format_count(rows->array.n - most, count));
 }
 
 static void print_endpoints(struct cli *cli, const struct json *endpoints)
@@ -131,7 +131,7 @@ static void print_endpoints(struct cli *cli, const struct json *endpoints)
 		cli_format_count((uint64_t)cli_json_number(endpoints, "count"), count));
 	if (!rows->array.n)
 		fputs("Each stays in its zone.\n", cli->out);
-	print_lines(cli, rows, print_endpoint);
+	print_lines(cli, rows, LINES_SHOWN, print_endpoint);
 }
 
 /* --- Rules ---------------------------------------------------------------------------------- */
@@ -225,11 +225,13 @@ static void print_unreachable(struct cli *cli, const struct json *row)
 {
 	const char *by = cli_json_text(row, "by");
 
-	fprintf(cli->out, "  %s can never match: ", cli_json_text(row, "rule"));
 	if (*by)
-		fprintf(cli->out, "%s comes before it%s\n", by, " and takes what it would");
+		fprintf(cli->out,
+			"  %s can never match: all that it fits is taken before it, first by %s\n",
+			cli_json_text(row, "rule"), by);
 	else
-		fputs("nothing is left for it\n", cli->out);
+		fprintf(cli->out, "  %s can never match: there is nothing that it fits\n",
+			cli_json_text(row, "rule"));
 }
 
 static void print_rules(struct cli *cli, const struct json *rules)
@@ -241,8 +243,8 @@ static void print_rules(struct cli *cli, const struct json *rules)
 		cli_format_count((uint64_t)cli_json_number(rules, "count"), count));
 	if (!unreachable->array.n)
 		fputs("Each can match.\n", cli->out);
-	print_lines(cli, unreachable, print_unreachable);
-	print_lines(cli, cli_json_member(rules, "never_hit"), print_never_hit_row);
+	print_lines(cli, unreachable, LINES_SHOWN, print_unreachable);
+	print_lines(cli, cli_json_member(rules, "never_hit"), NEVER_HIT_SHOWN, print_never_hit_row);
 	if (*cli_json_text(rules, "never_hit_error"))
 		fprintf(cli->out, "Which of them were never hit is not known: %s.\n",
 			cli_json_text(rules, "never_hit_error"));
