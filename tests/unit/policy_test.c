@@ -524,6 +524,32 @@ static void a_nul_byte_ends_nothing(void **state)
 		errors.at[0].message, "the NUL character U+0000 is not allowed in a policy");
 }
 
+/* The documents that people begin with. */
+static void examples_are_valid(void **state)
+{
+	static const char *const paths[] = {"examples/policy.yaml", "examples/terms.yaml"};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(paths); i++) {
+		char text[16384];
+		FILE *file = fopen(paths[i], "r");
+		struct policy_errors errors;
+		struct zone_policy *policy;
+		size_t n;
+
+		if (!file)
+			fail_msg("%s cannot be read", paths[i]);
+		n = fread(text, 1, sizeof text, file);
+		fclose(file);
+		assert_true(n < sizeof text);
+		policy = zone_policy_create(text, n, 1, 0, &errors);
+		if (!policy)
+			fail_msg("%s:%u:%u: %s", paths[i], errors.at[0].line, errors.at[0].column,
+				errors.at[0].message);
+		zone_policy_destroy(policy);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -531,6 +557,7 @@ int main(void)
 		cmocka_unit_test(mistakes_are_named_where_they_are),
 		cmocka_unit_test(mistakes_in_terms_are_named_where_they_are),
 		cmocka_unit_test(terms_are_told),
+		cmocka_unit_test(examples_are_valid),
 		cmocka_unit_test(many_mistakes_come_in_order),
 		cmocka_unit_test(what_is_too_large_is_refused_by_name),
 		cmocka_unit_test(deep_nesting_ends_the_reading),
