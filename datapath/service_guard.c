@@ -54,25 +54,17 @@ enum service_message service_message(const struct packet *packet)
 
 enum drop_reason service_guard(uint8_t services, const struct packet *packet)
 {
-	enum drop_reason reason = DROP_NONE;
-
 	switch (service_message(packet)) {
 	case SERVICE_MESSAGE_DHCP_ANSWER:
-		reason = services & SERVICE_DHCP ? DROP_NONE : DROP_DHCP_SERVER;
-		break;
+		return services & SERVICE_DHCP ? DROP_NONE : DROP_DHCP_SERVER;
 	case SERVICE_MESSAGE_ADVERTISEMENT:
-		reason = services & SERVICE_ROUTER ? DROP_NONE : DROP_ROUTER_ADVERTISEMENT;
-		break;
+		return services & SERVICE_ROUTER ? DROP_NONE : DROP_ROUTER_ADVERTISEMENT;
 	case SERVICE_MESSAGE_REDIRECT:
-		reason = services & SERVICE_ROUTER ? DROP_NONE : DROP_SPOOFED_ND;
-		break;
+		return services & SERVICE_ROUTER ? DROP_NONE : DROP_SPOOFED_ND;
 	case SERVICE_MESSAGE_DHCP_REQUEST:
 	case SERVICE_MESSAGE_NONE: break;
 	}
-	if (reason == DROP_NONE && packet->flags & PACKET_ND &&
-		packet->flags & PACKET_FRAGMENT_FIRST)
-		return DROP_SPOOFED_ND;
-	return reason;
+	return DROP_NONE;
 }
 
 bool service_passes_answer(uint8_t services, const struct packet *packet)

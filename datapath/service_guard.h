@@ -34,8 +34,7 @@ enum service_message {
 enum service_message service_message(const struct packet *packet);
 
 /* DROP_NONE, or why a port with `services` (enum service) may not send it: DROP_DHCP_SERVER,
- * DROP_ROUTER_ADVERTISEMENT, or DROP_SPOOFED_ND for a redirect, and for neighbour discovery in
- * fragments, which nobody may send (RFC 6980).  Any worker; no state. */
+ * DROP_ROUTER_ADVERTISEMENT, or DROP_SPOOFED_ND for a redirect.  Any worker; no state. */
 enum drop_reason service_guard(uint8_t services, const struct packet *packet);
 
 /* True if service_guard() passes any answer of TCP, UDP or SCTP to this packet: said ahead. */

@@ -31,7 +31,7 @@ baseline: {between_zones: deny, within_zone: deny, log: none}
 
 ALLOWING = POLICY.replace("deny", "allow")
 
-REASONS = ("policy", "dhcp-server", "router-advertisement", "spoofed-nd", "spoofed-address")
+REASONS = ("fragment-tiny", "fragment-icmp", "policy", "dhcp-server", "router-advertisement", "spoofed-nd", "spoofed-address")
 
 
 class Site:
@@ -49,13 +49,13 @@ class Site:
     def __getattr__(self, name):
         return self.hosts[name]
 
-    def heard_by(self, sender, frame):
-        """Who received the frame that `sender` sent, and for which reason it was dropped, if it was."""
-        raw = bytes(frame)
+    def heard_by(self, sender, *frames):
+        """Who received the last of the frames that `sender` sent, and for which reason it was dropped, if it was."""
+        raw = bytes(frames[-1])
         for host in self.hosts.values():
             host.packets.drain()
         before = self.switch.drops()
-        sender.packets.send(frame)
+        sender.packets.send(*frames)
         time.sleep(0.15)
         heard = {name for name, host in self.hosts.items()
                  if any(one[:len(raw)] == raw for one in host.packets.pending())}
@@ -112,6 +112,20 @@ def router_advertisement(host, *hidden, hlim=255):
     for header in hidden:
         frame = frame / header
     return frame / ICMPv6ND_RA(routerlifetime=1800) / ICMPv6NDOptSrcLLAddr(lladdr=host.mac)
+
+
+def in_fragments(host, n_extensions):
+    """An advertisement in two fragments, behind extension headers in the part that is cut (RFC 7113, 2)."""
+    whole = bytes(router_advertisement(host))
+    checksummed, padding = whole[14 + 40:], b"\x3c\0\1\4\0\0\0\0"
+    part = padding * (n_extensions - 1) + b"\x3a" + padding[1:] + checksummed
+
+    def fragment(offset, more, data):
+        return (Ether(src=host.mac, dst="33:33:00:00:00:01") / IPv6(src=link_local(host), dst="ff02::1", hlim=255)
+                / IPv6ExtHdrFragment(nh=60, offset=offset // 8, m=more, id=n_extensions) / data)
+
+    cut = len(part) // 16 * 8 + 8
+    return fragment(0, 1, part[:cut]), fragment(cut, 0, part[cut:])
 
 
 @pytest.mark.parametrize("ask", [discover, solicit], ids=["ipv4", "ipv6"])
@@ -177,9 +191,12 @@ def test_router_advertisements_come_from_routers_only(site):
     assert site.heard_by(site.router, router_advertisement(site.router)) == (everybody, set())
     assert site.heard_by(site.outside, router_advertisement(site.outside))[0] == (everybody | {"router"}) - {"outside"}
     padding = IPv6ExtHdrDestOpt(options=[PadN(optdata=b"\0\0\0\0")])
-    for hidden in ((), (padding,), (padding,) * 7, (IPv6ExtHdrFragment(id=1),), (padding, IPv6ExtHdrFragment(id=1, m=1))):
+    for hidden in ((), (padding,), (padding,) * 7, (IPv6ExtHdrFragment(id=1),)):
         frame = router_advertisement(site.other, *hidden)
         assert site.heard_by(site.other, frame) == (set(), {"router-advertisement"}), hidden
+    assert site.heard_by(site.other, *in_fragments(site.other, 1)) == (set(), {"fragment-icmp"})
+    assert site.heard_by(site.other, *in_fragments(site.other, 5)) == (set(), {"fragment-tiny"})  # RFC 7112.
+    assert site.heard_by(site.router, *in_fragments(site.router, 1)) == (set(), {"fragment-icmp"})  # RFC 6980.
     assert site.heard_by(site.other, router_advertisement(site.other, hlim=1)) == (set(), {"router-advertisement"})
     assert site.heard_by(site.server, router_advertisement(site.server)) == (set(), {"router-advertisement"})
 
