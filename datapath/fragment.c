@@ -50,6 +50,7 @@ struct links {
 
 struct datagram {
 	struct datagram_key key;
+	uint32_t chain;		/* That it is in. */
 	uint32_t next_in_chain; /* Also links the free ones. */
 	struct links queue[2];	/* enum queue_kind. */
 	uint32_t first, last;	/* Of its fragments. */
@@ -184,14 +185,14 @@ static struct datagram_key datagram_key(const struct packet *packet, const uint8
 	return key;
 }
 
-/* The head of the key's chain.  The hash is keyed, so that nobody outside can choose
+/* The number of the key's chain.  The hash is keyed, so that nobody outside can choose
  * identifications that all fall into one chain. */
-static uint32_t *chain_of(const struct fragment_table *table, const struct datagram_key *key)
+static uint32_t chain_of(const struct fragment_table *table, const struct datagram_key *key)
 {
 	uint32_t words[KEY_WORDS];
 
 	memcpy(words, key, sizeof(words));
-	return &table->chains[keyed_hash(table->secrets, words, KEY_WORDS) & table->chain_mask];
+	return keyed_hash(table->secrets, words, KEY_WORDS) & table->chain_mask;
 }
 
 static struct share *share_of(const struct fragment_table *table, const struct datagram *datagram)
@@ -227,9 +228,10 @@ static void queue_remove(
 		queue->newest = links.older;
 }
 
-static struct datagram *find(const struct fragment_table *table, const struct datagram_key *key)
+static struct datagram *find(
+	const struct fragment_table *table, const struct datagram_key *key, uint32_t chain)
 {
-	uint32_t at = *chain_of(table, key);
+	uint32_t at = table->chains[chain];
 
 	while (at != NONE && memcmp(&table->datagrams[at].key, key, sizeof(*key)) != 0)
 		at = table->datagrams[at].next_in_chain;
@@ -237,21 +239,22 @@ static struct datagram *find(const struct fragment_table *table, const struct da
 }
 
 /* A datagram of which nothing is there yet.  There is room for it. */
-static struct datagram *enter(
-	struct fragment_table *table, const struct datagram_key *key, uint64_t now_ns)
+static struct datagram *enter(struct fragment_table *table, const struct datagram_key *key,
+	uint32_t chain, uint64_t now_ns)
 {
-	uint32_t at = table->free_datagram, *chain = chain_of(table, key);
+	uint32_t at = table->free_datagram;
 	struct datagram *datagram = &table->datagrams[at];
 
 	table->free_datagram = datagram->next_in_chain;
 	*datagram = (struct datagram){
 		.key = *key,
-		.next_in_chain = *chain,
+		.chain = chain,
+		.next_in_chain = table->chains[chain],
 		.first = NONE,
 		.last = NONE,
 		.expires_ns = now_ns + FRAGMENT_MS * UINT64_C(1000000),
 	};
-	*chain = at;
+	table->chains[chain] = at;
 	queue_append(table, &table->queue, QUEUE_ALL, at);
 	queue_append(table, &share_of(table, datagram)->queue, QUEUE_PORT, at);
 	share_of(table, datagram)->datagrams++;
@@ -264,7 +267,7 @@ static struct datagram *enter(
 static void leave(struct fragment_table *table, struct datagram *datagram)
 {
 	uint32_t at = (uint32_t)(datagram - table->datagrams);
-	uint32_t *link = chain_of(table, &datagram->key);
+	uint32_t *link = &table->chains[datagram->chain];
 
 	while (*link != at)
 		link = &table->datagrams[*link].next_in_chain;
@@ -490,10 +493,11 @@ static bool is_whole(const struct datagram *datagram)
 static struct datagram *find_or_enter(struct fragment_table *table, const struct datagram_key *key,
 	uint32_t buffers, uint64_t now_ns)
 {
-	struct datagram *datagram = find(table, key);
+	uint32_t chain = chain_of(table, key);
+	struct datagram *datagram = find(table, key, chain);
 
 	if (datagram == NULL && make_room(table, &table->shares[key->in_port], NULL, 1, buffers))
-		datagram = enter(table, key, now_ns);
+		datagram = enter(table, key, chain, now_ns);
 	return datagram;
 }
 

@@ -49,9 +49,9 @@ def check_allowed(course):
 
 
 def surplus(frames):
-    """What came in or was made, less what went out or was dropped."""
+    """What came in or was made, less what went out, was dropped, or waits for the rest of its datagram."""
     return (frames["received"] + frames["copied"] + frames["answered"] + frames["cut"]
-            - frames["sent"] - frames["dropped"])
+            - frames["sent"] - frames["dropped"] - frames["held"])
 
 
 def check_counters(course):

@@ -16,6 +16,7 @@ enum {
 	SERVICE = 8000,
 	TFTP = 69, /* Which the policy denies. */
 	PAYLOAD = 18,
+	FRAGMENTED_PAYLOAD = 296,
 	LARGE_TABLE = 1 << 17,
 	SMALL_TABLE = 1 << 10, /* As small as may be. */
 };
@@ -128,6 +129,39 @@ static uint32_t run_tcp(struct stage *stage, const struct bench_case *bench_case
 	}
 	struct stage_result result = stage_run(stage, bench_case->name);
 	return check(bench_case, &result, &(struct expected){.sent = FRAMES});
+}
+
+/* Datagrams of known flows, each in two fragments, in order or the last one first. */
+static uint32_t run_in_two(struct stage *stage, const struct bench_case *bench_case, bool reversed)
+{
+	const uint32_t flows = 256;
+	struct frame frame = {
+		.from = PORT_A, .service = SERVICE, .payload_bytes = FRAGMENTED_PAYLOAD};
+
+	for (uint32_t at = 0; at < flows + FRAMES / 2; at++) {
+		if (at == flows)
+			stage_run(stage, NULL);
+		frame.flow = at % flows;
+		struct rte_mbuf *one = stage_receive(stage, PORT_A);
+		struct rte_mbuf *other = stage_receive(stage, PORT_A);
+		struct rte_mbuf *first = reversed ? other : one;
+
+		frame_write(first, &frame);
+		frame_cut(
+			first, reversed ? one : other, (8 + FRAGMENTED_PAYLOAD) / 2, (uint16_t)at);
+	}
+	struct stage_result result = stage_run(stage, bench_case->name);
+	return check(bench_case, &result, &(struct expected){.sent = FRAMES});
+}
+
+static uint32_t run_fragments(struct stage *stage, const struct bench_case *bench_case)
+{
+	return run_in_two(stage, bench_case, false);
+}
+
+static uint32_t run_fragments_reversed(struct stage *stage, const struct bench_case *bench_case)
+{
+	return run_in_two(stage, bench_case, true);
 }
 
 /* The same again in flows that were denied. */
@@ -270,6 +304,9 @@ const struct bench_case bench_cases[] = {
 	{"hit-ipv6-1k", "UDP over IPv6, 1,024 flows, both ways", LARGE_TABLE, run_ip6_1k},
 	{"hit-tcp", "TCP data and acknowledgments, 256 connections", LARGE_TABLE, run_tcp},
 	{"hit-denied", "flows that were denied before", LARGE_TABLE, run_denied_again},
+	{"hit-fragments", "UDP in two fragments of 150 bytes, held and verified", LARGE_TABLE,
+		run_fragments},
+	{"hit-fragments-last", "the same, the last one first", LARGE_TABLE, run_fragments_reversed},
 	{"hit-answer", "first answer in a new UDP flow", LARGE_TABLE, run_answer},
 	{"miss-udp", "first frame of a UDP flow, allowed and logged", LARGE_TABLE, run_new_ip4},
 	{"miss-ipv6", "the same over IPv6", LARGE_TABLE, run_new_ip6},

@@ -119,3 +119,30 @@ void frame_write(struct rte_mbuf *buffer, const struct frame *frame)
 	buffer->data_len = (uint16_t)(all < FRAME_BYTES_MIN ? FRAME_BYTES_MIN : all);
 	buffer->pkt_len = buffer->data_len;
 }
+
+/* The IPv4 header of a fragment with `bytes` of payload. */
+static void make_fragment(struct rte_mbuf *buffer, uint16_t id, uint16_t field, uint16_t bytes)
+{
+	struct rte_ipv4_hdr *ip = rte_pktmbuf_mtod_offset(buffer, struct rte_ipv4_hdr *, 14);
+
+	ip->packet_id = htons(id);
+	ip->fragment_offset = htons(field);
+	ip->total_length = htons((uint16_t)(sizeof(*ip) + bytes));
+	ip->hdr_checksum = 0;
+	ip->hdr_checksum = rte_ipv4_cksum(ip);
+	buffer->data_len = (uint16_t)(14 + sizeof(*ip) + bytes);
+	buffer->pkt_len = buffer->data_len;
+}
+
+void frame_cut(struct rte_mbuf *first, struct rte_mbuf *last, uint16_t bytes, uint16_t id)
+{
+	const size_t headers = 14 + sizeof(struct rte_ipv4_hdr);
+	const uint8_t *whole = rte_pktmbuf_mtod(first, const uint8_t *);
+	uint8_t *rest = rte_pktmbuf_mtod(last, uint8_t *);
+	uint16_t left = (uint16_t)(rte_pktmbuf_data_len(first) - headers - bytes);
+
+	memcpy(rest, whole, headers);
+	memcpy(rest + headers, whole + headers + bytes, left);
+	make_fragment(first, id, RTE_IPV4_HDR_MF_FLAG, bytes);
+	make_fragment(last, id, bytes / 8, left);
+}

@@ -25,4 +25,8 @@ enum { FLOWS_MAX = 60000 };
 
 void frame_write(struct rte_mbuf *buffer, const struct frame *frame);
 
+/* Makes two fragments of the IPv4 packet in `first`, which keeps `bytes` of its payload, a multiple
+ * of 8; `last` gets the others. */
+void frame_cut(struct rte_mbuf *first, struct rte_mbuf *last, uint16_t bytes, uint16_t id);
+
 #endif
