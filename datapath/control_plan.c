@@ -5,13 +5,13 @@
  * has a thread of its own, since compiling two policies and going through a million connections
  * takes seconds.
  *
- * That thread only reads.  Both policies are compiled for it alone, from the documents that the
+ * That thread only reads, and takes the files away.  Both policies are compiled for it alone, from the documents that the
  * command line left in the run directory, so that no commit and no grace period can take them away
  * under its hands; and the endpoints are a copy that the main thread made.  It goes through the
  * connection table in strides, as the commands on connections do, with a quiescent state after
  * each, and lets the workers go before.
  *
- * One evaluation at a time: whoever comes second is told to try again.
+ * One evaluation at a time; whoever comes meanwhile waits for his turn, unless there are too many.
  */
 #include <config.h>
 
@@ -44,6 +44,7 @@ enum {
 	ROWS_MAX = 200,	  /* Of each kind, in the answer. */
 	EXAMPLES_MAX = 3, /* Of each row. */
 	REASON_MAX = 320,
+	EVALUATIONS_MAX = 8, /* Waiting ones, and the one in progress. */
 };
 
 /* An endpoint, as the database had it. */
@@ -63,6 +64,7 @@ struct plan_side {
 };
 
 struct policy_evaluation {
+	struct policy_evaluation *next; /* Whose turn comes then. */
 	struct cordon_switch *sw;
 	struct unixctl_conn *reply; /* Main thread. */
 	pthread_t thread;
@@ -178,8 +180,10 @@ static char *read_document(struct policy_evaluation *evaluation, const char *pat
 				error = n ? errno : EIO;
 		}
 	}
-	if (fd >= 0)
+	if (fd >= 0) {
 		close(fd);
+		unlink(path); /* It has served, whatever becomes of whoever asks. */
+	}
 	if (!error)
 		return text;
 	free(text);
@@ -351,17 +355,39 @@ static char *path_of(const struct config *config, const char *name)
 	return xasprintf("%s/%s", config->sw->options->run_directory, name);
 }
 
-static void begin_evaluation(
+/* Puts it behind those that wait.  False if there are too many. */
+static bool enqueue(struct config *config, struct policy_evaluation *evaluation)
+{
+	struct policy_evaluation **last = &config->evaluation;
+	unsigned int n = 0;
+
+	for (; *last != NULL; last = &(*last)->next)
+		n++;
+	if (n < EVALUATIONS_MAX)
+		*last = evaluation;
+	return n < EVALUATIONS_MAX;
+}
+
+/* Begins with the first that waits, if there is one.  Endpoints are those of now. */
+static void start_first(struct config *config)
+{
+	struct policy_evaluation *evaluation = config->evaluation;
+
+	if (evaluation == NULL)
+		return;
+	copy_endpoints(evaluation, config);
+	evaluation->thread = ovs_thread_create("plan", evaluate, evaluation);
+}
+
+static void evaluate_policy(
 	struct unixctl_conn *reply, int argc OVS_UNUSED, const char *argv[], void *config_)
 {
 	struct config *config = config_;
 	char *before = path_of(config, argv[1]), *after = path_of(config, argv[2]);
 
-	if (before == NULL || after == NULL || config->evaluation != NULL) {
+	if (before == NULL || after == NULL) {
 		unixctl_command_reply_error(
-			reply, config->evaluation != NULL
-				       ? "another plan is being evaluated; try again in a moment"
-				       : "the documents must be files plan-* of the run directory");
+			reply, "the documents must be files plan-* of the run directory");
 		free(before);
 		free(after);
 		return;
@@ -373,9 +399,13 @@ static void begin_evaluation(
 	evaluation->before.path = before;
 	evaluation->after.path = after;
 	policy_impact_init(&evaluation->impact);
-	copy_endpoints(evaluation, config);
-	config->evaluation = evaluation;
-	evaluation->thread = ovs_thread_create("plan", evaluate, evaluation);
+	if (!enqueue(config, evaluation)) {
+		unixctl_command_reply_error(
+			reply, "too many plans are being evaluated; try again in a moment");
+		evaluation_destroy(evaluation);
+	} else if (config->evaluation == evaluation) {
+		start_first(config);
+	}
 }
 
 void control_plan_run(struct config *config)
@@ -391,8 +421,9 @@ void control_plan_run(struct config *config)
 		unixctl_command_reply_error(evaluation->reply, evaluation->reason);
 	if (evaluation->answer == NULL)
 		VLOG_WARN("a plan could not be evaluated: %s", evaluation->reason);
-	config->evaluation = NULL;
+	config->evaluation = evaluation->next;
 	evaluation_destroy(evaluation);
+	start_first(config);
 }
 
 void control_plan_wait(struct config *config)
@@ -410,15 +441,17 @@ void control_plan_destroy(struct config *config)
 {
 	struct policy_evaluation *evaluation = config->evaluation;
 
-	if (evaluation == NULL)
-		return;
-	pthread_join(evaluation->thread, NULL);
-	config->evaluation = NULL;
-	evaluation_destroy(evaluation);
+	if (evaluation != NULL)
+		pthread_join(evaluation->thread, NULL);
+	while (config->evaluation != NULL) {
+		evaluation = config->evaluation;
+		config->evaluation = evaluation->next;
+		evaluation_destroy(evaluation);
+	}
 }
 
 void control_plan_register(struct config *config)
 {
 	unixctl_command_register(
-		"cordon/policy-evaluate", "BEFORE AFTER", 2, 2, begin_evaluation, config);
+		"cordon/policy-evaluate", "BEFORE AFTER", 2, 2, evaluate_policy, config);
 }

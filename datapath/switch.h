@@ -676,7 +676,7 @@ struct config {
 	struct ovsdb_idl_txn *txn; /* In progress, or NULL. */
 	long long int next_status, next_poll, next_statistics, next_retry;
 	bool status_changed;
-	struct policy_evaluation *evaluation; /* In progress, or NULL; control_plan.c. */
+	struct policy_evaluation *evaluation; /* In progress and waiting; control_plan.c. */
 	uint64_t news;			      /* Of the ports, as far as status.c has seen them. */
 };
 

@@ -12,12 +12,16 @@
 """
 
 import contextlib
+import json
 import os
+import subprocess
 import time
 
 import pytest
 
+import cordon
 from cordon import wait_for
+from database import delete_revision, insert_revision
 from host import TcpServer, UdpServer
 
 POLICY = """\
@@ -66,19 +70,14 @@ def site(shared):
 @pytest.fixture(autouse=True)
 def fresh(site):
     """Each story begins with the first policy, and without connections."""
-    if "web-to-app" not in site.switch.cordon("policy", "show") or site.switch.cordon("policy", "show") != POLICY:
+    if site.switch.cordon("policy", "show") != POLICY:
         site.switch.policy(POLICY)
     site.switch.cordon("conn", "flush", "--all")
     wait_for(lambda: not site.switch.connections(), 10, "the end of all connections")
 
 
 def plan(switch, document, *options):
-    return switch_json(switch, document, "policy", "plan", "-", *options)
-
-
-def switch_json(switch, document, *words):
-    import json
-    return json.loads(switch.cordon(*words, "--json", text=document))
+    return json.loads(switch.cordon("policy", "plan", "-", *options, "--json", text=document))
 
 
 def rows(impact, kind, **fields):
@@ -89,10 +88,6 @@ def rows(impact, kind, **fields):
 
 def example(row, **fields):
     return next(one for one in row["examples"] if all(one[name] == value for name, value in fields.items()))
-
-
-def logged_since(switch, version_address, kind, before):
-    return wait_for(lambda: len(switch.log(kind=kind, source_address=version_address)) > before, 10, f"a {kind} record")
 
 
 # --- Stored traffic ------------------------------------------------------------------------------------------------
@@ -202,9 +197,36 @@ def test_live_connections_that_are_not_logged_are_seen(site, version):
     assert not rows(answer["stored"], "denied", service="udp/53"), "of these the log has nothing"
 
 
+def test_plans_at_the_same_time_wait_for_their_turn(site):
+    command = [cordon.CORDON, "policy", "plan", "-", "--days", "0", "--json"]
+    plans = [subprocess.Popen(command, env=site.switch.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                              text=True) for _ in range(6)]
+    for one in plans:
+        one.stdin.write(CLOSED)
+        one.stdin.close()
+    for one in plans:
+        assert json.loads(one.stdout.read())["live"]["error"] == ""
+        assert one.wait(20) == 0
+        one.stdout.close()
+
+
 def test_no_document_is_left_in_the_run_directory(site):
     plan(site.switch, CLOSED)
     assert not [name for name in os.listdir(site.switch.run) if name.startswith("plan-")]
+
+
+def test_only_documents_of_a_plan_are_opened(site):
+    switch = site.switch
+    for name in ("../state/cordon.db", "cordon-switchd.lock", "plan-x/../cordon-switchd.lock"):
+        answer = subprocess.run(["ovs-appctl", "-t", f"{switch.run}/cordon-switchd.{switch.pid()}.ctl",
+                                 "cordon/policy-evaluate", name, name], capture_output=True, text=True, check=False)
+        assert answer.returncode != 0 and "must be files plan-*" in answer.stderr
+    os.symlink(os.path.join(switch.state, "cordon.db"), os.path.join(switch.run, "plan-link"))
+    answer = subprocess.run(["ovs-appctl", "-t", f"{switch.run}/cordon-switchd.{switch.pid()}.ctl",
+                             "cordon/policy-evaluate", "plan-link", "plan-link"],
+                            capture_output=True, text=True, check=False)
+    os.unlink(os.path.join(switch.run, "plan-link"))
+    assert answer.returncode != 0 and "plan-link" in answer.stderr
 
 
 def test_without_the_switch_the_rest_is_told(new_switch):
@@ -261,6 +283,56 @@ def test_rules_that_were_never_hit(new_switch):
     assert "shop/web-dns was never hit, since 20" in switch.cordon("policy", "plan", "-", text=CLOSED)
 
 
+# --- Simulation and terms ------------------------------------------------------------------------------------------
+
+TRIAL = """\
+  - id: trial
+    tier: emergency
+    mode: {mode}
+    rules:
+      - {{id: no-http, from: web, to: app, service: http, action: reject{terms}}}
+"""
+
+
+def with_trial(mode, terms=""):
+    return POLICY.replace("policies:\n", "policies:\n" + TRIAL.format(mode=mode, terms=terms))
+
+
+def test_what_a_simulated_rule_would_do_is_told_apart(site, version):
+    switch, web, app = site.switch, site.web, site.app
+    connection = web.connect(app.address(version), 80)
+    answer = plan(switch, with_trial("simulate"))
+    for part in ("stored", "live"):
+        assert answer[part]["denied"] == 0 and answer[part]["would-deny"] > 0
+        row, = rows(answer[part], "would-deny")
+        assert (row["rule_before"], row["rule_after"]) == ("shop/web-to-app", "trial/no-http")
+    assert rows(plan(switch, with_trial("enforce"))["live"], "denied")[0]["rule_after"] == "trial/no-http"
+    assert "Would be denied, if what it simulates were enforced" in switch.cordon(
+        "policy", "plan", "-", text=with_trial("simulate"))
+    switch.policy(with_trial("simulate"))
+    now = plan(switch, POLICY)["live"]
+    assert now["now-would-deny"] == 1 and now["denied"] == now["would-deny"] == 0
+    connection.close()
+
+
+def test_a_rule_that_has_expired_or_is_off_changes_nothing(site, version):
+    connection = site.web.connect(site.app.address(version), 80)
+    for document in (with_trial("enforce", ", expires: 2026-01-01"), with_trial("'off'")):
+        answer = plan(site.switch, document)
+        assert answer["live"]["denied"] == answer["stored"]["denied"] == 0
+        assert [change["title"] for change in answer["changes"]] == ["policy trial", "rule trial/no-http"]
+    connection.close()
+
+
+def test_all_go_to_quarantine(site, version):
+    switch, web, app = site.switch, site.web, site.app
+    connection = web.connect(app.address(version), 80)
+    live = plan(switch, "zones: {nobody: {match: nothing}}\n")["live"]
+    row, = rows(live, "denied", service="tcp/80")
+    assert row["rule_after"] == "quarantine" and row["source_zone"] == "quarantine"
+    connection.close()
+
+
 # --- Words ---------------------------------------------------------------------------------------------------------
 
 
@@ -300,3 +372,16 @@ def test_a_document_with_errors_is_refused_as_by_check(site):
     result = site.switch.try_cordon("policy", "plan", "-", text=POLICY.replace("from: web,", "from: wbe,"))
     assert result.returncode == 6
     assert "did you mean 'web'?" in result.stderr
+
+
+def test_a_revision_that_is_gone_or_invalid_is_named(new_switch):
+    switch = new_switch("gone")
+    switch.policy(POLICY)
+    insert_revision(switch, 2, "zones: [")
+    result = switch.try_cordon("policy", "plan", "-", text=POLICY)
+    assert result.returncode == 6 and "revision 2 is not valid" in result.stderr
+    delete_revision(switch, 2)
+    result = switch.try_cordon("policy", "plan", "-", text=POLICY)
+    assert result.returncode == 1 and "revision 2 is the one wanted, but is not in the database" in result.stderr
+    assert switch.try_cordon("why", "10.0.0.1", "10.0.0.2", "tcp/1").returncode == 1
+    assert switch.try_cordon("policy", "diff", "1").returncode == 1

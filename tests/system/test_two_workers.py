@@ -10,6 +10,7 @@ left, right and outside are files of frames that are repeated without end.  One 
 right, so that both open, step, renew and end the same connections.
 """
 
+import json
 import os
 import socket
 import threading
@@ -166,6 +167,8 @@ def churn(switch, turn):
     there, back = VERDICTS[turn % len(VERDICTS)]
     switch.policy(POLICY.format(there=there, back=back))
     guest = switch.host(f"guest{turn}", 40 + turn, zone="lan")
+    planned = switch.try_cordon("policy", "plan", "-", "--json", text=POLICY.format(there=back, back=there))
+    assert planned.returncode == 0 and json.loads(planned.stdout)["live"]["error"] == ""
     switch.cordon("conn", "flush", "--port", "left")
     switch.cordon("port", "set", "right", "--tag", "zone=left" if turn % 2 else "zone=right")
     switch.cordon("port", "set", "outside", "--storm-limit", 1000 * (turn % 2), "--connection-limit", 50)
