@@ -9,6 +9,8 @@
 
 #include <rte_branch_prediction.h>
 #include <rte_byteorder.h>
+#include <string.h>
+
 #include <rte_hash_crc.h>
 
 #include "datapath/packet_private.h"
@@ -161,6 +163,20 @@ static bool udp_is_right(const struct rte_mbuf *frame, const struct packet *pack
 
 /* --- SCTP's CRC32c -------------------------------------------------------------------------- */
 
+/* Packets begin at any address, which rte_hash_crc() is not made for. */
+static uint32_t crc_on_piece(const uint8_t *piece, uint32_t n, uint32_t crc)
+{
+	uint64_t word;
+
+	for (; n >= sizeof(word); n -= sizeof(word), piece += sizeof(word)) {
+		memcpy(&word, piece, sizeof(word));
+		crc = rte_hash_crc_8byte(word, crc);
+	}
+	for (; n > 0; n--)
+		crc = rte_hash_crc_1byte(*piece++, crc);
+	return crc;
+}
+
 static uint32_t crc_on(const struct rte_mbuf *frame, uint32_t at, uint32_t bytes, uint32_t crc)
 {
 	struct range range = {frame, at, bytes};
@@ -169,7 +185,7 @@ static uint32_t crc_on(const struct rte_mbuf *frame, uint32_t at, uint32_t bytes
 		uint32_t here;
 		const uint8_t *piece = range_next(&range, &here);
 
-		crc = rte_hash_crc(piece, here, crc);
+		crc = crc_on_piece(piece, here, crc);
 	}
 	return crc;
 }

@@ -57,9 +57,9 @@ static void drop(
 {
 	struct worker *worker = worker_;
 	struct port *port = switch_port(worker->sw, in_port);
-	_Atomic uint64_t *drops = fragment->origin;
+	_Atomic uint64_t *drops = fragment->origin, *first = port != NULL ? port->drops[0] : NULL;
 
-	if (port != NULL && drops >= port->drops[0] && drops < port->drops[PORT_QUEUES_MAX])
+	if (first != NULL && drops >= first && drops < first + PORT_QUEUES_MAX * DROP_N_REASONS)
 		atomic_fetch_add_explicit(&drops[reason], 1, memory_order_relaxed);
 	else
 		worker->output_drops[reason]++;
