@@ -62,15 +62,17 @@ static int64_t first_open(const struct policy_moment *moment, uint32_t number, i
 	return schedule_is_open(window, at) ? at : schedule_next_change(window, at);
 }
 
-/* When both schedules are open for the first time after now, if it is before `until`. */
+/* When both schedules, of which one is closed now, are open for the first time, if it is before
+ * `until`. */
 static int64_t both_open(struct policy_moment *moment, uint32_t a, uint32_t b, int64_t until)
 {
 	int64_t horizon = earlier(until, moment->now + SEARCH_DAYS * (int64_t)DAY_SECONDS);
-	int64_t at = moment->now;
+	int64_t at = first_open(moment, b, first_open(moment, a, moment->now)), next;
 
+	if (!a || !b)
+		return at;
 	while (at < horizon && moment->searches_left) {
-		int64_t next = first_open(moment, b, first_open(moment, a, at));
-
+		next = first_open(moment, b, first_open(moment, a, at));
 		if (next == at)
 			return at;
 		at = next;

@@ -473,72 +473,74 @@ static void write_unreachable(uint32_t rule, uint32_t by, void *text)
 	sprintf((char *)text + strlen(text), "%u<%u ", rule, by);
 }
 
+#define ZONES "zones: {a: {match: a}, b: {match: b}}\n"
+
+static const struct {
+	const char *text, *expected;
+} unreachable[] = {
+	{ZONES, ""},
+	{ZONES "policies: [{id: p, rules: [{id: r1, from: any, to: any, action: deny},\n"
+	       "{id: r2, from: a, to: b, action: allow},\n"
+	       "{id: r3, from: any, to: any, action: deny}]}]",
+		"2<1 3<1 "},
+	/* Two together take all. */
+	{ZONES "policies: [{id: p, rules: [\n"
+	       "{id: r1, from: a, to: b, service: tcp/0-80, action: deny},\n"
+	       "{id: r2, from: a, to: any, service: [tcp/70-65535, udp], action: deny},\n"
+	       "{id: r3, from: a, to: b, service: tcp, action: allow},\n"
+	       "{id: r4, from: a, to: b, service: [tcp, sctp], action: allow}]}]",
+		"3<1 "},
+	/* Every zone by itself, and then any. */
+	{ZONES "policies: [{id: p, rules: [{id: r1, from: a, to: any, action: deny},\n"
+	       "{id: r2, from: b, to: [b, a], action: deny},\n"
+	       "{id: r3, from: any, to: any, action: allow}]}]",
+		"3<1 "},
+	{ZONES "policies: [{id: p, rules: [{id: r1, from: a, to: any, action: deny},\n"
+	       "{id: r2, from: b, to: b, action: deny},\n"
+	       "{id: r3, from: any, to: any, action: allow}]}]",
+		""},
+	/* An earlier tier decides, unless it passes before it does. */
+	{ZONES "policies: [{id: p, rules: [{id: r3, from: any, to: b, action: deny}]},\n"
+	       "{id: q, tier: emergency, rules: [{id: r1, from: any, to: any, action: "
+	       "deny}]}]",
+		"2<1 "},
+	{ZONES "policies: [{id: p, rules: [{id: r3, from: any, to: b, action: deny},\n"
+	       "{id: r4, from: any, to: a, action: deny}]},\n"
+	       "{id: q, tier: emergency, rules: [{id: r1, from: a, to: b, service: tcp/1,\n"
+	       "action: pass}, {id: r2, from: any, to: any, action: deny}]}]",
+		"4<2 "},
+	/* Behind its tier's pass a rule is not tried. */
+	{ZONES "policies: [{id: p, rules: [{id: r1, from: any, to: any, action: pass},\n"
+	       "{id: r2, from: a, to: a, action: deny}]}]",
+		"2<1 "},
+	/* What is not in force takes nothing away, and is not told of. */
+	{ZONES "policies: [{id: p, rules: [{id: r1, from: any, to: any, action: deny, "
+	       "expires: 1969-01-01},\n"
+	       "{id: r2, from: a, to: a, action: deny}]},\n"
+	       "{id: q, mode: off, rules: [{id: r3, from: a, to: a, action: deny}]}]",
+		""},
+	/* What is simulated takes away from what is simulated only. */
+	{ZONES "policies: [{id: p, mode: simulate, rules: [\n"
+	       "{id: r1, from: any, to: any, action: deny},\n"
+	       "{id: r2, from: a, to: a, action: deny}]},\n"
+	       "{id: q, rules: [{id: r3, from: a, to: a, action: deny}]}]",
+		"2<1 "},
+	{"zones: {}\npolicies: [{id: p, rules: [{id: r, from: any, to: any, action: "
+	 "deny}]}]",
+		"1<0 "},
+};
+
 static void what_nothing_reaches_is_named(void **state)
 {
-#define ZONES "zones: {a: {match: a}, b: {match: b}}\n"
-	static const struct {
-		const char *text, *expected;
-	} cases[] = {
-		{ZONES, ""},
-		{ZONES "policies: [{id: p, rules: [{id: r1, from: any, to: any, action: deny},\n"
-		       "{id: r2, from: a, to: b, action: allow},\n"
-		       "{id: r3, from: any, to: any, action: deny}]}]",
-			"2<1 3<1 "},
-		/* Two together take all. */
-		{ZONES "policies: [{id: p, rules: [\n"
-		       "{id: r1, from: a, to: b, service: tcp/0-80, action: deny},\n"
-		       "{id: r2, from: a, to: any, service: [tcp/70-65535, udp], action: deny},\n"
-		       "{id: r3, from: a, to: b, service: tcp, action: allow},\n"
-		       "{id: r4, from: a, to: b, service: [tcp, sctp], action: allow}]}]",
-			"3<1 "},
-		/* Every zone by itself, and then any. */
-		{ZONES "policies: [{id: p, rules: [{id: r1, from: a, to: any, action: deny},\n"
-		       "{id: r2, from: b, to: [b, a], action: deny},\n"
-		       "{id: r3, from: any, to: any, action: allow}]}]",
-			"3<1 "},
-		{ZONES "policies: [{id: p, rules: [{id: r1, from: a, to: any, action: deny},\n"
-		       "{id: r2, from: b, to: b, action: deny},\n"
-		       "{id: r3, from: any, to: any, action: allow}]}]",
-			""},
-		/* An earlier tier decides, unless it passes before it does. */
-		{ZONES "policies: [{id: p, rules: [{id: r3, from: any, to: b, action: deny}]},\n"
-		       "{id: q, tier: emergency, rules: [{id: r1, from: any, to: any, action: "
-		       "deny}]}]",
-			"2<1 "},
-		{ZONES "policies: [{id: p, rules: [{id: r3, from: any, to: b, action: deny},\n"
-		       "{id: r4, from: any, to: a, action: deny}]},\n"
-		       "{id: q, tier: emergency, rules: [{id: r1, from: a, to: b, service: tcp/1,\n"
-		       "action: pass}, {id: r2, from: any, to: any, action: deny}]}]",
-			"4<2 "},
-		/* Behind its tier's pass a rule is not tried. */
-		{ZONES "policies: [{id: p, rules: [{id: r1, from: any, to: any, action: pass},\n"
-		       "{id: r2, from: a, to: a, action: deny}]}]",
-			"2<1 "},
-		/* What is not in force takes nothing away, and is not told of. */
-		{ZONES "policies: [{id: p, rules: [{id: r1, from: any, to: any, action: deny, "
-		       "expires: 1969-01-01},\n"
-		       "{id: r2, from: a, to: a, action: deny}]},\n"
-		       "{id: q, mode: off, rules: [{id: r3, from: a, to: a, action: deny}]}]",
-			""},
-		/* What is simulated takes away from what is simulated only. */
-		{ZONES "policies: [{id: p, mode: simulate, rules: [\n"
-		       "{id: r1, from: any, to: any, action: deny},\n"
-		       "{id: r2, from: a, to: a, action: deny}]},\n"
-		       "{id: q, rules: [{id: r3, from: a, to: a, action: deny}]}]",
-			"2<1 "},
-		{"zones: {}\npolicies: [{id: p, rules: [{id: r, from: any, to: any, action: "
-		 "deny}]}]",
-			"1<0 "},
-	};
 
 	(void)state;
-	for (size_t i = 0; i < COUNT(cases); i++) {
-		struct zone_policy *policy = create(cases[i].text);
+	for (size_t i = 0; i < COUNT(unreachable); i++) {
+		struct zone_policy *policy = create(unreachable[i].text);
 		char text[256] = "";
 
 		zone_each_unreachable_rule(policy, write_unreachable, text);
-		if (strcmp(text, cases[i].expected))
-			fail_msg("%s\nunreachable: %s", cases[i].text, text);
+		if (strcmp(text, unreachable[i].expected))
+			fail_msg("%s\nunreachable: %s", unreachable[i].text, text);
 		zone_policy_destroy(policy);
 	}
 }

@@ -20,69 +20,70 @@
 
 /* --- What is lifted ------------------------------------------------------------------------- */
 
+static const struct {
+	const char *text, *left;
+	size_t n_runs;
+} texts[] = {
+	{"", "", 0},
+	{"zones: {}\n", "zones: {}\n", 0},
+	{"- {a: b}", "- ''", 1},
+	{"- {a: b}\n", "- ''\n", 1},
+	{"a:\n  - {a: b, c: [d, e], f: {g: \"h i\", j: 'k'}, l: 22:00}  \n  - {a: b}\nz:\n",
+		"a:\n  - ''\n\nz:\n", 1},
+	{"- {a: []}\n- {}\n", "- ''\n\n", 1},
+	/* A key to the line. */
+	{"- a: b\n  c: d e\n  f: [g, h]\n- a: b\n", "- ''\n\n\n\n", 1},
+	{"- a: b\n  c: d\ne: f\n", "- ''\n\ne: f\n", 1},
+	/* Other lines end a run, and lists of another depth. */
+	{"- {a: b}\n\n- {a: b}\n# c\n- {a: b}\n", "- ''\n\n- ''\n# c\n- ''\n", 3},
+	{"- {a: b}\n  - {a: b}\n", "- ''\n  - ''\n", 2},
+	/* What is left to the parser. */
+	{"- {a: b} # why\n", "- {a: b} # why\n", 0},
+	{"- {a: b}\r\n", "- {a: b}\r\n", 0},
+	{"- {a: \"\\u00e4\"}\n", "- {a: \"\\u00e4\"}\n", 0},
+	{"- {a: \xc3\xa4}\n", "- {a: \xc3\xa4}\n", 0},
+	{"- {a: 'b''c'}\n", "- {a: 'b''c'}\n", 0},
+	{"- {a: b,}\n", "- {a: b,}\n", 0},
+	{"- {a: [b,]}\n", "- {a: [b,]}\n", 0},
+	{"- {a: }\n", "- {a: }\n", 0},
+	{"- {a:b}\n", "- {a:b}\n", 0},
+	{"- {a: b: c}\n", "- {a: b: c}\n", 0},
+	{"- {a: b #c}\n", "- {a: b #c}\n", 0},
+	{"- {a: *b}\n", "- {a: *b}\n", 0},
+	{"- {a: &b c}\n", "- {a: &b c}\n", 0},
+	{"- {a: !b c}\n", "- {a: !b c}\n", 0},
+	{"- {a: -}\n", "- {a: -}\n", 0},
+	{"- {a: b\n   }\n", "- {a: b\n   }\n", 0},
+	{"- {a: b}}\n", "- {a: b}}\n", 0},
+	{"- {a: b]\n", "- {a: b]\n", 0},
+	{"- {a: [b}\n", "- {a: [b}\n", 0},
+	{"- {\"a\": b}\n", "- {\"a\": b}\n", 0},
+	{"- {A: b}\n", "- {A: b}\n", 0},
+	{"-  {a: b}\n", "-  {a: b}\n", 0},
+	{"-\t{a: b}\n", "-\t{a: b}\n", 0},
+	{"- a: b\n\n  c: d\n", "- a: b\n\n  c: d\n", 0},
+	{"- a: b\n  # c\n  d: e\n", "- a: b\n  # c\n  d: e\n", 0},
+	{"- a: b\n   c: d\n", "- a: b\n   c: d\n", 0},
+	{"- a: b\n  c:\n    - {d: e}\n", "- a: b\n  c:\n    - ''\n", 1},
+	{"- a: b\n    c\n", "- a: b\n    c\n", 0},
+	{"- a: b, c\n", "- a: b, c\n", 0},
+	{"- b\n- c\n", "- b\n- c\n", 0},
+	{"- {a: {a: {a: {a: {a: {a: {a: {a: b}}}}}}}}\n", "- ''\n", 1},
+	{"- {a: {a: {a: {a: {a: {a: {a: {a: {a: b}}}}}}}}}\n",
+		"- {a: {a: {a: {a: {a: {a: {a: {a: {a: b}}}}}}}}}\n", 0},
+};
+
 static void what_is_plain_is_lifted(void **state)
 {
-	static const struct {
-		const char *text, *left;
-		size_t n_runs;
-	} cases[] = {
-		{"", "", 0},
-		{"zones: {}\n", "zones: {}\n", 0},
-		{"- {a: b}", "- ''", 1},
-		{"- {a: b}\n", "- ''\n", 1},
-		{"a:\n  - {a: b, c: [d, e], f: {g: \"h i\", j: 'k'}, l: 22:00}  \n  - {a: b}\nz:\n",
-			"a:\n  - ''\n\nz:\n", 1},
-		{"- {a: []}\n- {}\n", "- ''\n\n", 1},
-		/* A key to the line. */
-		{"- a: b\n  c: d e\n  f: [g, h]\n- a: b\n", "- ''\n\n\n\n", 1},
-		{"- a: b\n  c: d\ne: f\n", "- ''\n\ne: f\n", 1},
-		/* Other lines end a run, and lists of another depth. */
-		{"- {a: b}\n\n- {a: b}\n# c\n- {a: b}\n", "- ''\n\n- ''\n# c\n- ''\n", 3},
-		{"- {a: b}\n  - {a: b}\n", "- ''\n  - ''\n", 2},
-		/* What is left to the parser. */
-		{"- {a: b} # why\n", "- {a: b} # why\n", 0},
-		{"- {a: b}\r\n", "- {a: b}\r\n", 0},
-		{"- {a: \"\\u00e4\"}\n", "- {a: \"\\u00e4\"}\n", 0},
-		{"- {a: \xc3\xa4}\n", "- {a: \xc3\xa4}\n", 0},
-		{"- {a: 'b''c'}\n", "- {a: 'b''c'}\n", 0},
-		{"- {a: b,}\n", "- {a: b,}\n", 0},
-		{"- {a: [b,]}\n", "- {a: [b,]}\n", 0},
-		{"- {a: }\n", "- {a: }\n", 0},
-		{"- {a:b}\n", "- {a:b}\n", 0},
-		{"- {a: b: c}\n", "- {a: b: c}\n", 0},
-		{"- {a: b #c}\n", "- {a: b #c}\n", 0},
-		{"- {a: *b}\n", "- {a: *b}\n", 0},
-		{"- {a: &b c}\n", "- {a: &b c}\n", 0},
-		{"- {a: !b c}\n", "- {a: !b c}\n", 0},
-		{"- {a: -}\n", "- {a: -}\n", 0},
-		{"- {a: b\n   }\n", "- {a: b\n   }\n", 0},
-		{"- {a: b}}\n", "- {a: b}}\n", 0},
-		{"- {a: b]\n", "- {a: b]\n", 0},
-		{"- {a: [b}\n", "- {a: [b}\n", 0},
-		{"- {\"a\": b}\n", "- {\"a\": b}\n", 0},
-		{"- {A: b}\n", "- {A: b}\n", 0},
-		{"-  {a: b}\n", "-  {a: b}\n", 0},
-		{"-\t{a: b}\n", "-\t{a: b}\n", 0},
-		{"- a: b\n\n  c: d\n", "- a: b\n\n  c: d\n", 0},
-		{"- a: b\n  # c\n  d: e\n", "- a: b\n  # c\n  d: e\n", 0},
-		{"- a: b\n   c: d\n", "- a: b\n   c: d\n", 0},
-		{"- a: b\n  c:\n    - {d: e}\n", "- a: b\n  c:\n    - ''\n", 1},
-		{"- a: b\n    c\n", "- a: b\n    c\n", 0},
-		{"- a: b, c\n", "- a: b, c\n", 0},
-		{"- b\n- c\n", "- b\n- c\n", 0},
-		{"- {a: {a: {a: {a: {a: {a: {a: {a: b}}}}}}}}\n", "- ''\n", 1},
-		{"- {a: {a: {a: {a: {a: {a: {a: {a: {a: b}}}}}}}}}\n",
-			"- {a: {a: {a: {a: {a: {a: {a: {a: {a: b}}}}}}}}}\n", 0},
-	};
 
 	(void)state;
-	for (size_t i = 0; i < COUNT(cases); i++) {
-		struct lifted_text lifted;
+	for (size_t i = 0; i < COUNT(texts); i++) {
+		struct lifted_text lifted = {.text = NULL};
 
-		policy_lift(&lifted, cases[i].text, strlen(cases[i].text));
-		if (lifted.n_runs != cases[i].n_runs || lifted.length != strlen(cases[i].left) ||
-			memcmp(lifted.text, cases[i].left, lifted.length) != 0)
-			fail_msg("%s\nleft %zu runs and\n%.*s", cases[i].text, lifted.n_runs,
+		policy_lift(&lifted, texts[i].text, strlen(texts[i].text));
+		if (lifted.n_runs != texts[i].n_runs || lifted.length != strlen(texts[i].left) ||
+			memcmp(lifted.text, texts[i].left, lifted.length) != 0)
+			fail_msg("%s\nleft %zu runs and\n%.*s", texts[i].text, lifted.n_runs,
 				(int)lifted.length, lifted.text);
 		policy_lift_free(&lifted);
 	}
@@ -94,7 +95,7 @@ static void long_words_are_left_to_the_parser(void **state)
 
 	(void)state;
 	for (size_t extra = 0; extra < 2; extra++) {
-		struct lifted_text lifted;
+		struct lifted_text lifted = {.text = NULL};
 
 		memset(word, 'b', LIFTED_WORD_MAX + extra);
 		strcpy(word + LIFTED_WORD_MAX + extra, "}\n");
@@ -126,67 +127,68 @@ static void check_same(const char *text, bool valid)
 
 #define HEAD "zones: {a: {match: a}, b: {match: b}}\npolicies:\n- id: p\n  rules:\n"
 
+static const struct {
+	const char *text;
+	bool valid;
+} documents[] = {
+	{HEAD "  - {id: r, from: a, to: b, action: allow}\n", true},
+	{HEAD "  - {id: r, from: a, to: b, action: allow}\n"
+	      "  - {id: s, from: [a, b], to: any, service: tcp/1-2, action: deny, label: "
+	      "\"one # two\"}\n"
+	      "- {id: q, tier: emergency, rules: []}\n"
+	      "- id: t\n"
+	      "  schedule: {days: [mon], from: 22:00, to: 06:00, time_zone: UTC}\n"
+	      "  rules:\n"
+	      "  - id: u\n"
+	      "    from: a\n"
+	      "    to: [a, b]\n"
+	      "    label: a change: none\n"
+	      "    action: allow\n",
+		false},
+	{HEAD "  - id: u\n"
+	      "    from: a\n"
+	      "    to: [a, b]\n"
+	      "    service: udp/69\n"
+	      "    label: (why) not=this; that\n"
+	      "    limits: {half_open: 3}\n"
+	      "    helper: tftp\n"
+	      "    action: allow\n"
+	      "  # between\n"
+	      "  - {id: r, from: a, to: b, action: allow, expires: 2027-01-31T00:00:00Z}\n"
+	      "\n"
+	      "- {id: q, tier: emergency, rules: [{id: x, from: a, to: b, action: "
+	      "pass}]}\n",
+		true},
+	/* Within a longer text it is no item. */
+	{"zones:\n  a:\n    match: \"a or\n      - {b: c}\"\n", false},
+	{"zones:\n  a:\n    match: |\n      - {b: c}\n", false},
+	{"zones: {a: {match: a}}\ntiers:\n- one\n  - {b: c}\n", false},
+	{"zones: {a: {match: a}}\nservices: {x: [\n- {b: c}\n]}\n", false},
+	/* Where no mapping belongs. */
+	{"zones: {a: {match: a}}\ntiers:\n- {b: c}\n", false},
+	{"zones: {a: {match: a}}\nservices:\n  s:\n  - {b: c}\n", false},
+	{"- {a: b}\n", false},
+	/* The empty word itself is none that was left behind. */
+	{HEAD "  - ''\n  - {id: r, from: a, to: b, action: allow}\n", false},
+	/* Mistakes are told as ever. */
+	{HEAD "  - {id: r, from: a, to: b, action: alow}\n", false},
+	{HEAD "  - {id: r, from: a, to: b, action: allow, id: r}\n", false},
+	{HEAD "  - {id: r, from: a, to: b, action: allow}\n    more\n", false},
+	{HEAD "  - {id: r, from: a, to: b, action: allow}\n  - x: [\n", false},
+	/* A line that ends otherwise has a number for the parser, but not for the run. */
+	{"zones: {a: {match: a}, b: {match: b}}\rpolicies:\n- id: p\n  rules:\n"
+	 "  - {id: r, from: a, to: b, action: allow}\n",
+		true},
+	{"zones: {a: {match: a}}\n---\n- {a: b}\n", false},
+	{"? zones\n: {a: {match: a}}\n? policies\n:\n  - id: p\n    rules: []\n", true},
+};
+
 static void a_document_is_the_same_with_and_without(void **state)
 {
-	static const struct {
-		const char *text;
-		bool valid;
-	} cases[] = {
-		{HEAD "  - {id: r, from: a, to: b, action: allow}\n", true},
-		{HEAD "  - {id: r, from: a, to: b, action: allow}\n"
-		      "  - {id: s, from: [a, b], to: any, service: tcp/1-2, action: deny, label: "
-		      "\"one # two\"}\n"
-		      "- {id: q, tier: emergency, rules: []}\n"
-		      "- id: t\n"
-		      "  schedule: {days: [mon], from: 22:00, to: 06:00, time_zone: UTC}\n"
-		      "  rules:\n"
-		      "  - id: u\n"
-		      "    from: a\n"
-		      "    to: [a, b]\n"
-		      "    label: a change: none\n"
-		      "    action: allow\n",
-			false},
-		{HEAD "  - id: u\n"
-		      "    from: a\n"
-		      "    to: [a, b]\n"
-		      "    service: udp/69\n"
-		      "    label: (why) not=this; that\n"
-		      "    limits: {half_open: 3}\n"
-		      "    helper: tftp\n"
-		      "    action: allow\n"
-		      "  # between\n"
-		      "  - {id: r, from: a, to: b, action: allow, expires: 2027-01-31T00:00:00Z}\n"
-		      "\n"
-		      "- {id: q, tier: emergency, rules: [{id: x, from: a, to: b, action: "
-		      "pass}]}\n",
-			true},
-		/* Within a longer text it is no item. */
-		{"zones:\n  a:\n    match: \"a or\n      - {b: c}\"\n", false},
-		{"zones:\n  a:\n    match: |\n      - {b: c}\n", false},
-		{"zones: {a: {match: a}}\ntiers:\n- one\n  - {b: c}\n", false},
-		{"zones: {a: {match: a}}\nservices: {x: [\n- {b: c}\n]}\n", false},
-		/* Where no mapping belongs. */
-		{"zones: {a: {match: a}}\ntiers:\n- {b: c}\n", false},
-		{"zones: {a: {match: a}}\nservices:\n  s:\n  - {b: c}\n", false},
-		{"- {a: b}\n", false},
-		/* The empty word itself is none that was left behind. */
-		{HEAD "  - ''\n  - {id: r, from: a, to: b, action: allow}\n", false},
-		/* Mistakes are told as ever. */
-		{HEAD "  - {id: r, from: a, to: b, action: alow}\n", false},
-		{HEAD "  - {id: r, from: a, to: b, action: allow, id: r}\n", false},
-		{HEAD "  - {id: r, from: a, to: b, action: allow}\n    more\n", false},
-		{HEAD "  - {id: r, from: a, to: b, action: allow}\n  - x: [\n", false},
-		/* A line that ends otherwise has a number for the parser, but not for the run. */
-		{"zones: {a: {match: a}, b: {match: b}}\rpolicies:\n- id: p\n  rules:\n"
-		 "  - {id: r, from: a, to: b, action: allow}\n",
-			true},
-		{"zones: {a: {match: a}}\n---\n- {a: b}\n", false},
-		{"? zones\n: {a: {match: a}}\n? policies\n:\n  - id: p\n    rules: []\n", true},
-	};
 
 	(void)state;
-	for (size_t i = 0; i < COUNT(cases); i++)
-		check_same(cases[i].text, cases[i].valid);
+	for (size_t i = 0; i < COUNT(documents); i++)
+		check_same(documents[i].text, documents[i].valid);
 }
 
 /* Pieces of YAML put together at random: mostly nonsense, and never read otherwise. */

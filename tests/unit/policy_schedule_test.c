@@ -274,66 +274,64 @@ static void policies_change_in_the_second_that_was_told(void **state)
 	check_seconds(text, BERLIN_FORWARD + 2 * HOUR - 300, BERLIN_FORWARD + 2 * HOUR + 300);
 }
 
+static const struct {
+	const char *text;
+	int64_t now, change;
+	uint32_t set;
+} changes[] = {
+	{BEGIN "- {id: p, rules: [{id: r, " RULE "}]}", 0, ZONE_NO_CHANGE, 1},
+	{BEGIN "- {id: p, rules: [{id: r, " RULE ", expires: 2027-01-31}]}", 0, 1801440000, 1},
+	{BEGIN "- {id: p, rules: [{id: r, " RULE ", expires: 2027-01-31}]}", 1801439999, 1801440000,
+		1},
+	{BEGIN "- {id: p, rules: [{id: r, " RULE ", expires: 2027-01-31}]}", 1801440000,
+		ZONE_NO_CHANGE, 0},
+	/* The earlier of the two ends. */
+	{BEGIN "- {id: p, expires: 2027-01-30, rules: [{id: r, " RULE ", expires: 2027-01-31}]}", 0,
+		1801353600, 1},
+	{BEGIN "- {id: p, expires: 2027-01-31, rules: [{id: r, " RULE ", expires: 2027-01-30}]}", 0,
+		1801353600, 1},
+	/* What is off does not count, and what is simulated does. */
+	{BEGIN "- {id: p, mode: off, expires: 2027-01-30, rules: [{id: r, " RULE "}]}", 0,
+		ZONE_NO_CHANGE, 0},
+	{BEGIN "- {id: p, mode: simulate, expires: 2027-01-31, rules: [{id: r, " RULE "}]}", 0,
+		1801440000, 1},
+	/* A policy without rules changes nothing. */
+	{BEGIN "- {id: p, expires: 2027-01-31, rules: []}", 0, ZONE_NO_CHANGE, 0},
+	/* It opens after it has expired. */
+	{BEGIN "- {id: p, rules: [{id: r, " RULE
+	       ", expires: 1970-01-01, schedule: {days: [sun], from: 00:00, to: 24:00}}]}",
+		0, ZONE_NO_CHANGE, 0},
+	/* 1970-01-01 was a Thursday. */
+	{BEGIN "- {id: p, rules: [{id: r, " RULE
+	       ", schedule: {days: [thu], from: 00:00, to: 24:00}}]}",
+		0, 86400, 1},
+	{BEGIN "- {id: p, rules: [{id: r, " RULE
+	       ", schedule: {days: [wed], from: 10:00, to: 11:00}}]}",
+		0, 6 * 86400 + 10 * HOUR, 0},
+	/* Both have to be open: on Saturday from 22:30. */
+	{BEGIN "- {id: p, schedule: {days: [sat, sun], from: 22:00, to: 23:00}, rules: "
+	       "[{id: r, " RULE ", schedule: {days: [mon, sat], from: 22:30, to: 06:00}}]}",
+		0, 2 * 86400 + 22 * HOUR + 1800, 0},
+	{BEGIN "- {id: p, schedule: {from: 00:00, to: 24:00}, rules: [{id: r, " RULE
+	       ", schedule: {from: 00:00, to: 24:00}}]}",
+		0, ZONE_NO_CHANGE, 1},
+	/* Before 1970. */
+	{BEGIN "- {id: p, rules: [{id: r, " RULE
+	       ", schedule: {days: [wed], from: 10:00, to: 11:00}}]}",
+		-12 * HOUR, 6 * 86400 + 10 * HOUR, 0},
+};
+
 static void a_change_is_told_from_afar(void **state)
 {
-	static const struct {
-		const char *text;
-		int64_t now, change;
-		uint32_t set;
-	} cases[] = {
-		{BEGIN "- {id: p, rules: [{id: r, " RULE "}]}", 0, ZONE_NO_CHANGE, 1},
-		{BEGIN "- {id: p, rules: [{id: r, " RULE ", expires: 2027-01-31}]}", 0, 1801440000,
-			1},
-		{BEGIN "- {id: p, rules: [{id: r, " RULE ", expires: 2027-01-31}]}", 1801439999,
-			1801440000, 1},
-		{BEGIN "- {id: p, rules: [{id: r, " RULE ", expires: 2027-01-31}]}", 1801440000,
-			ZONE_NO_CHANGE, 0},
-		/* The earlier of the two ends. */
-		{BEGIN "- {id: p, expires: 2027-01-30, rules: [{id: r, " RULE
-		       ", expires: 2027-01-31}]}",
-			0, 1801353600, 1},
-		{BEGIN "- {id: p, expires: 2027-01-31, rules: [{id: r, " RULE
-		       ", expires: 2027-01-30}]}",
-			0, 1801353600, 1},
-		/* What is off does not count, and what is simulated does. */
-		{BEGIN "- {id: p, mode: off, expires: 2027-01-30, rules: [{id: r, " RULE "}]}", 0,
-			ZONE_NO_CHANGE, 0},
-		{BEGIN "- {id: p, mode: simulate, expires: 2027-01-31, rules: [{id: r, " RULE "}]}",
-			0, 1801440000, 1},
-		/* A policy without rules changes nothing. */
-		{BEGIN "- {id: p, expires: 2027-01-31, rules: []}", 0, ZONE_NO_CHANGE, 0},
-		/* It opens after it has expired. */
-		{BEGIN "- {id: p, rules: [{id: r, " RULE
-		       ", expires: 1970-01-01, schedule: {days: [sun], from: 00:00, to: 24:00}}]}",
-			0, ZONE_NO_CHANGE, 0},
-		/* 1970-01-01 was a Thursday. */
-		{BEGIN "- {id: p, rules: [{id: r, " RULE
-		       ", schedule: {days: [thu], from: 00:00, to: 24:00}}]}",
-			0, 86400, 1},
-		{BEGIN "- {id: p, rules: [{id: r, " RULE
-		       ", schedule: {days: [wed], from: 10:00, to: 11:00}}]}",
-			0, 6 * 86400 + 10 * HOUR, 0},
-		/* Both have to be open: on Saturday from 22:30. */
-		{BEGIN "- {id: p, schedule: {days: [sat, sun], from: 22:00, to: 23:00}, rules: "
-		       "[{id: r, " RULE ", schedule: {days: [mon, sat], from: 22:30, to: 06:00}}]}",
-			0, 2 * 86400 + 22 * HOUR + 1800, 0},
-		{BEGIN "- {id: p, schedule: {from: 00:00, to: 24:00}, rules: [{id: r, " RULE
-		       ", schedule: {from: 00:00, to: 24:00}}]}",
-			0, ZONE_NO_CHANGE, 1},
-		/* Before 1970. */
-		{BEGIN "- {id: p, rules: [{id: r, " RULE
-		       ", schedule: {days: [wed], from: 10:00, to: 11:00}}]}",
-			-12 * HOUR, 6 * 86400 + 10 * HOUR, 0},
-	};
 
 	(void)state;
-	for (size_t i = 0; i < COUNT(cases); i++) {
+	for (size_t i = 0; i < COUNT(changes); i++) {
 		int64_t change;
-		uint32_t set = set_at(cases[i].text, cases[i].now, &change);
+		uint32_t set = set_at(changes[i].text, changes[i].now, &change);
 
-		if (change != cases[i].change || set != cases[i].set)
-			fail_msg("%s\nat %lld: set %x until %lld", cases[i].text,
-				(long long)cases[i].now, set, (long long)change);
+		if (change != changes[i].change || set != changes[i].set)
+			fail_msg("%s\nat %lld: set %x until %lld", changes[i].text,
+				(long long)changes[i].now, set, (long long)change);
 	}
 }
 
@@ -376,6 +374,40 @@ static void what_never_meets_is_not_searched_for_ever(void **state)
 	assert_true(change < 1801440000 + INT64_C(402) * DAY_SECONDS);
 }
 
+/* Nor for ever by their number: then the next time that something opens is told. */
+static void many_schedules_are_told_of_in_time(void **state)
+{
+	static char text[200000];
+	char *end = text;
+	int64_t change, now = 1801440000; /* Midnight in UTC. */
+	unsigned int n = 0;
+
+	(void)state;
+	end += sprintf(end, BEGIN "- id: p\n  schedule: {from: '18:00', to: '18:10', time_zone: "
+				  "Europe/Berlin}\n  rules:\n");
+	for (unsigned int i = 0; i < 600; i++)
+		end += sprintf(end,
+			"  - {id: r%u, " RULE ", schedule: {from: '18:%02u:%02u', to: '19:00', "
+			"time_zone: Asia/Tokyo}}\n",
+			i, i / 60, i % 60);
+	/* Each of them opens at nine in the morning in UTC, and Berlin's at five in the evening. */
+	for (; n < 5; n++) {
+		struct zone_policy *policy = create(text, now);
+
+		change = zone_policy_next_change(policy);
+		zone_policy_destroy(policy);
+		assert_true(change > now && change < now + INT64_C(402) * DAY_SECONDS);
+		now = change;
+	}
+	/* Without the other, each is told exactly. */
+	assert_int_equal(set_at(BEGIN "- {id: p, rules: [{id: r, " RULE
+				      ", schedule: {from: 18:00, to: 19:00, time_zone: "
+				      "Asia/Tokyo}}]}",
+				 1801440000, &change),
+		0);
+	assert_int_equal(change, 1801440000 + 9 * HOUR);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -387,6 +419,7 @@ int main(void)
 		cmocka_unit_test(a_change_is_told_from_afar),
 		cmocka_unit_test(two_schedules_may_meet_seldom),
 		cmocka_unit_test(what_never_meets_is_not_searched_for_ever),
+		cmocka_unit_test(many_schedules_are_told_of_in_time),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -537,8 +537,7 @@ static void examples_are_valid(void **state)
 		struct zone_policy *policy;
 		size_t n;
 
-		if (!file)
-			fail_msg("%s cannot be read", paths[i]);
+		assert_non_null(file);
 		n = fread(text, 1, sizeof text, file);
 		fclose(file);
 		assert_true(n < sizeof text);
