@@ -16,7 +16,7 @@ static struct rule_hits_by decided_by(const struct verdict *verdict, bool allowe
 void hits_denied(const struct packet_context *context, const struct verdict *verdict)
 {
 	rule_hits_packet(context->worker->sw->hits, decided_by(verdict, false),
-		rte_pktmbuf_pkt_len(context->frame), 1, worker_time(context->worker));
+		context_frames(context), context_bytes(context), 1, worker_time(context->worker));
 }
 
 void hits_to_group(const struct packet_context *context, const struct verdict *verdict)
@@ -24,7 +24,8 @@ void hits_to_group(const struct packet_context *context, const struct verdict *v
 	bool allowed = verdict->action == ZONE_ALLOW;
 
 	rule_hits_packet(context->worker->sw->hits, decided_by(verdict, allowed),
-		rte_pktmbuf_pkt_len(context->frame), !allowed, worker_time(context->worker));
+		context_frames(context), context_bytes(context), !allowed,
+		worker_time(context->worker));
 }
 
 void hits_refused(const struct packet_context *context, const struct verdict *verdict)

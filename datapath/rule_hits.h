@@ -50,7 +50,7 @@ struct rule_hits;
 
 struct rule_hits_place {
 	const char *run_directory, *state_directory; /* NULL, both: in memory alone, for benches. */
-	uint8_t boot_id[16]; /* The ledger of another boot is not used. */
+	uint8_t boot_id[16];			     /* The ledger of another boot is not used. */
 };
 
 enum rule_hits_begun {
@@ -127,10 +127,10 @@ struct rule_hits_time {
 	uint32_t seconds; /* conn_clock(). */
 };
 
-/* A packet that is in no connection's counters: a denial that is not cached, with `connections` 1;
- * or a frame to a group, with 0.  Workers. */
-void rule_hits_packet(struct rule_hits *hits, struct rule_hits_by by, uint64_t bytes,
-	unsigned int connections, struct rule_hits_time now);
+/* A packet that is in no connection's counters, and the frames that it came in: a denial that is
+ * not cached, with `connections` 1; or one to a group, with 0.  Workers. */
+void rule_hits_packet(struct rule_hits *hits, struct rule_hits_by by, uint32_t frames,
+	uint64_t bytes, unsigned int connections, struct rule_hits_time now);
 
 /* A connection that the rule allowed, and that was refused for want of room or by a limit.
  * Workers. */

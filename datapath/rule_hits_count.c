@@ -180,12 +180,12 @@ void rule_hits_take_off(struct conn_table *table, uint32_t number, void *hits_)
 
 /* --- packets without a connection ----------------------------------------------------------- */
 
-void rule_hits_packet(struct rule_hits *hits, struct rule_hits_by by, uint64_t bytes,
-	unsigned int connections, struct rule_hits_time now)
+void rule_hits_packet(struct rule_hits *hits, struct rule_hits_by by, uint32_t frames,
+	uint64_t bytes, unsigned int connections, struct rule_hits_time now)
 {
 	uint32_t slot = rule_hits_slot(hits, by);
 	const struct share share = {
-		.packets = 1, .bytes = (int64_t)bytes, .connections = connections};
+		.packets = frames, .bytes = (int64_t)bytes, .connections = connections};
 
 	add(&hits->entries[slot].settled, &share, 1);
 	rule_hits_touch(hits, slot);

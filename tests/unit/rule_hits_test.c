@@ -312,7 +312,7 @@ static void lone_packet(struct world *world)
 		rule->refused++;
 		return;
 	}
-	rule_hits_packet(world->hits, by, 77, connections, world->now);
+	rule_hits_packet(world->hits, by, 1, 77, connections, world->now);
 	rule->packets++;
 	rule->bytes += 77;
 	rule->connections += connections;
@@ -620,7 +620,7 @@ static void no_place_for_the_ledger(void **state)
 	assert_non_null(world->hits);
 	assert_non_null(strstr(world->report.why, "/nonexistent/rundir/rule-hits"));
 	rule_hits_attach(world->hits, world->table, &world->report);
-	rule_hits_packet(world->hits, (struct rule_hits_by){0}, 100, 1, world->now);
+	rule_hits_packet(world->hits, (struct rule_hits_by){0}, 1, 100, 1, world->now);
 	rule_hits_end_pass(world->hits);
 	assert_int_equal(rule_hits_read(world->hits, RULE_HITS_QUARANTINE, text).packets, 1);
 	assert_int_equal(rule_hits_save(world->hits), -ENOENT);
@@ -633,14 +633,14 @@ static void clocks_that_go_back(void **state)
 	struct rule_hits_total total;
 	char text[160];
 
-	rule_hits_packet(world->hits, (struct rule_hits_by){0}, 100, 1, now);
+	rule_hits_packet(world->hits, (struct rule_hits_by){0}, 1, 100, 1, now);
 	now = (struct rule_hits_time){.wall_ns = 3000 * SECOND_NS, .seconds = 60};
-	rule_hits_packet(world->hits, (struct rule_hits_by){0}, 100, 1, now);
+	rule_hits_packet(world->hits, (struct rule_hits_by){0}, 1, 100, 1, now);
 	total = rule_hits_read(world->hits, RULE_HITS_QUARANTINE, text);
 	assert_int_equal(total.last_ns, 3000 * SECOND_NS);
 	assert_true(total.first_ns <= total.last_ns);
 	now = (struct rule_hits_time){.wall_ns = 3001 * SECOND_NS, .seconds = 61};
-	rule_hits_packet(world->hits, (struct rule_hits_by){0}, 100, 1, now);
+	rule_hits_packet(world->hits, (struct rule_hits_by){0}, 1, 100, 1, now);
 	total = rule_hits_read(world->hits, RULE_HITS_QUARANTINE, text);
 	assert_int_equal(total.last_ns, 3001 * SECOND_NS);
 	assert_int_equal(total.first_ns, 3000 * SECOND_NS);
@@ -664,7 +664,8 @@ static void many_revisions(void **state)
 		assert_non_null(policy);
 		rule_hits_add_revision(world->hits, policy, world->now.wall_ns);
 		rule_hits_packet(world->hits,
-			(struct rule_hits_by){.rule = 1, .revision = revision}, 100, 1, world->now);
+			(struct rule_hits_by){.rule = 1, .revision = revision}, 1, 100, 1,
+			world->now);
 		rule_hits_end_pass(world->hits);
 		if (revision > 4) {
 			_Atomic bool *dead = rule_hits_drop_revision(world->hits, revision - 4);
