@@ -6,11 +6,10 @@
 #include "datapath/checksum.h"
 
 #include <netinet/in.h>
+#include <string.h>
 
 #include <rte_branch_prediction.h>
 #include <rte_byteorder.h>
-#include <string.h>
-
 #include <rte_hash_crc.h>
 
 #include "datapath/packet_private.h"

@@ -134,12 +134,18 @@ class Site:
 
     # --- What is known -----------------------------------------------------------------------------------------
 
+    def ask(self, command):
+        """What the switch answers at its control socket."""
+        socket = f"{self.switch.run}/cordon-switchd.{self.switch.pid()}.ctl"
+        return json.loads(run("ovs-appctl", "-t", socket, command).stdout)
+
     def observe(self):
         """All that a packet could change, but for times."""
         switch = self.switch
         return {
             "frames": switch.status()["frames"],
             "drops": switch.drops(),
+            "limits": self.ask("limit/list"),
             "macs": sorted((row["vlan"], row["mac"], row["port"]) for row in switch.json("mac", "list")),
             "connections": {row["id"]: [row[name] for name in ("state", "verdict", "rule", "policy_revision",
                                                                "packets_forward", "packets_reverse", "out_port")]
@@ -578,6 +584,20 @@ def test_asking_writes_no_record(site):
     site.send("web", loud)
     site.switch.wait_log(kind="denied", source_transport_port=loud[UDP].sport)
     assert not site.switch.log(source_transport_port=quiet[UDP].sport)
+
+
+def test_asking_counts_no_hit(site):
+    """The rules' hits are gathered from connections every second, so they are looked at when all have been."""
+    def hits_at_rest():
+        before = site.ask("cordon/rule-hits")
+        time.sleep(2.5)
+        return before == site.ask("cordon/rule-hits") and before
+
+    before = wait_for(hits_at_rest, 20, "hits that stay as they are")
+    for version in (4, 6):
+        for frame in (site.tcp(version), site.tcp(version, dport=79), site.tcp(version, dport=22), site.udp(version)):
+            site.trace("web", frame)
+    assert hits_at_rest() == before
 
 
 def test_sending_makes_a_real_connection(site, version):
