@@ -153,10 +153,28 @@ bool tcp_side_valid(const struct tcp_side *side)
 
 /* --- Actions -------------------------------------------------------------------------------- */
 
-/* Eight bits by which a SYN is known again. */
+/* Eight bits by which a SYN is known again, and eight others. */
 static uint8_t syn_mark(uint32_t sequence)
 {
 	return (sequence * UINT32_C(0x9e3779b1)) >> 24;
+}
+
+static uint8_t other_mark(uint32_t sequence)
+{
+	return (sequence * UINT32_C(0x9e3779b1)) >> 16;
+}
+
+/* True if this SYN was let through on the open connection before, and answered: both sides have
+ * forgotten the connection. */
+static bool is_answered_anew(const struct step *step)
+{
+	uint32_t sequence = step->segment->sequence;
+
+	return step->from_initiator &&
+	       tcp_load8(&step->sender->flags) & tcp_load8(&step->receiver->flags) &
+		       TCP_SIDE_SYN_AGAIN &&
+	       tcp_load8(&step->sender->again) == syn_mark(sequence) &&
+	       tcp_load8(&step->receiver->again) == other_mark(sequence);
 }
 
 /* What it begins anew is forgotten; but a SYN that is sent again without the data that it had (RFC
@@ -179,7 +197,7 @@ static enum tcp_result begin(const struct step *step)
 
 /* A SYN on an open connection.  Only the initiator's passes, because only for its direction was the
  * connection allowed.  If it has lost its state, the other side's ACK makes it send a RST.  If both
- * have, a SYN-ACK will come back: the mark tells check() that this SYN was let through. */
+ * have, a SYN-ACK will come back: the mark tells note_answer() that this SYN was let through. */
 static enum tcp_result syn_again(const struct step *step)
 {
 	struct tcp_side *side = step->sender;
@@ -332,22 +350,30 @@ static void advance(const struct step *step)
 	tcp_store8(&side->progress, progress);
 }
 
+/* Notes a SYN-ACK that may be the answer to a SYN which was let through on the open connection: if
+ * it is, neither side knows the connection any more, and the SYN's next copy opens a new one.  The
+ * SYN-ACK by itself ends nothing, since it can be guessed at. */
+static enum tcp_result note_answer(const struct step *step)
+{
+	struct tcp_side *side = step->sender;
+	uint32_t sequence = step->segment->acknowledgment - 1;
+
+	if (!(tcp_load8(&step->receiver->flags) & TCP_SIDE_SYN_AGAIN) ||
+		tcp_load8(&step->receiver->again) != syn_mark(sequence))
+		return TCP_OUT_OF_WINDOW;
+	tcp_store8(&side->again, other_mark(sequence));
+	tcp_store8(&side->flags, tcp_load8(&side->flags) | TCP_SIDE_SYN_AGAIN);
+	return TCP_OUT_OF_STATE;
+}
+
 static enum tcp_result check(const struct step *step)
 {
-	const struct tcp_side *receiver = step->receiver;
-
 	if (in_window(step)) {
 		advance(step);
 		return TCP_OK;
 	}
-	/* An answer to a SYN that was let through on the open connection: neither side knows the
-	 * connection any more.  It ends here, and the SYN's next copy opens a new one. */
-	if (kind_of(step->segment->flags) == KIND_SYN_ACK &&
-		tcp_load8(&receiver->flags) & TCP_SIDE_SYN_AGAIN &&
-		tcp_load8(&receiver->again) == syn_mark(step->segment->acknowledgment - 1)) {
-		tcp_store8(&step->sender->progress, TCP_SIDE_RESET);
-		return TCP_OUT_OF_STATE;
-	}
+	if (kind_of(step->segment->flags) == KIND_SYN_ACK && !step->from_initiator)
+		return note_answer(step);
 	return TCP_OUT_OF_WINDOW;
 }
 
@@ -476,7 +502,8 @@ enum tcp_result tcp_step_rare(struct tcp_side *sender, const struct tcp_side *re
 
 	if (!tcp_flags_valid(segment->flags))
 		return TCP_BAD_FLAGS;
-	if (kind == KIND_SYN && (before == TCP_TIME_WAIT || before == TCP_CLOSED))
+	if (kind == KIND_SYN &&
+		(before == TCP_TIME_WAIT || before == TCP_CLOSED || is_answered_anew(&step)))
 		return TCP_REOPEN;
 	result = act(&step, actions[kind][progress_of(sender)][progress_of(receiver)]);
 	if (result != TCP_OK)

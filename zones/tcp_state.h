@@ -49,7 +49,8 @@ enum {
 	TCP_SIDE_SCALES = 1 << 0,    /* Window scale option was in its SYN. */
 	TCP_SIDE_ACKED_FIN = 1 << 1, /* Acknowledged the other side's FIN. */
 	TCP_SIDE_PICKED_UP = 1 << 2, /* Adopted in mid-stream; its scale is unknown. */
-	TCP_SIDE_SYN_AGAIN = 1 << 3, /* A SYN of it was let through on the open connection. */
+	TCP_SIDE_SYN_AGAIN = 1 << 3, /* Of the initiator: a SYN of it was let through on the open
+				      * connection; of the responder: it has answered such a one. */
 	TCP_SIDE_SCALE_SHIFT = 4,    /* The scale: as offered; in force (0 if none) once OPEN. */
 };
 
@@ -91,7 +92,8 @@ enum tcp_result {
 	TCP_OK,
 	TCP_OK_STATE_CHANGED, /* Passed, and the connection's tcp_state is another one now, or it is
 			       * the first that this side sends. */
-	TCP_REOPEN,	      /* A new SYN on a finished connection: make a new connection. */
+	TCP_REOPEN,	      /* A new SYN on a connection that is over, or that both sides have
+			       * forgotten: make a new connection. */
 	TCP_BAD_FLAGS,	      /* A combination that no stack sends (drop). */
 	TCP_OUT_OF_STATE,     /* Fits no open connection, e.g. ACK where a SYN must come (drop). */
 	TCP_OUT_OF_WINDOW,    /* Sequence or acknowledgment outside the window (drop). */

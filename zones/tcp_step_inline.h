@@ -37,7 +37,8 @@ static inline bool tcp_after(uint32_t a, uint32_t b)
 }
 
 /* The four bounds of van Rooij's section 4, for sides that both have acknowledged something.  One
- * byte past the window passes: a FIN is sent even into a closed one. */
+ * byte past the window passes: a FIN is sent even into a closed one; and what was sent before it, a
+ * whole window, may come after it. */
 static inline bool tcp_in_window(const struct tcp_side *sender, const struct tcp_side *receiver,
 	uint32_t sequence, uint32_t end, uint32_t acknowledgment)
 {
@@ -47,7 +48,7 @@ static inline bool tcp_in_window(const struct tcp_side *sender, const struct tcp
 
 	/* Each difference is negative, modulo 2^32, if its bound is not kept: one test for four. */
 	uint32_t below = tcp_load(&receiver->granted) + 1 - end;
-	uint32_t above = sequence - (sent_end - tcp_load(&receiver->max_window));
+	uint32_t above = sequence + 1 - (sent_end - tcp_load(&receiver->max_window));
 	uint32_t ack_below = its_end - acknowledgment;
 	uint32_t ack_above = acknowledgment - oldest;
 

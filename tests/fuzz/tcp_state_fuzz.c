@@ -82,10 +82,14 @@ static void step(struct tcp_side sides[2], const struct line *line, const uint8_
 				tcp_load8(&sides[from].progress) != TCP_SIDE_NOTHING));
 		break;
 	case TCP_REOPEN:
-		require(state == TCP_TIME_WAIT || state == TCP_CLOSED);
+		require(segment.flags & TCP_FLAG_SYN && !(segment.flags & TCP_FLAG_ACK));
+		require(state == TCP_TIME_WAIT || state == TCP_CLOSED ||
+			(from == INITIATOR && before[from].flags & TCP_SIDE_SYN_AGAIN));
 		tcp_open(&sides[INITIATOR], &sides[RESPONDER], &segment, line->who & 16);
 		break;
-	case TCP_OUT_OF_STATE: break; /* May end a connection that both have forgotten. */
+	case TCP_OUT_OF_STATE: /* May be noted, but moves nothing. */
+		require(tcp_state(&sides[INITIATOR], &sides[RESPONDER]) == state);
+		break;
 	default: require(memcmp(&before[from], &sides[from], sizeof(before[0])) == 0);
 	}
 	check_sides(sides);
