@@ -38,39 +38,44 @@ static uint32_t name_hash(const struct name_table *table, uint32_t scope, const 
 	return (uint32_t)stir(hash);
 }
 
-/* The entry of the name, or the free one where it belongs. */
-static struct name_entry *name_table_slot(
+/* The slot of the name, or the free one where it belongs. */
+static struct name_slot *name_table_slot(
 	const struct name_table *table, uint32_t scope, const char *name, uint32_t hash)
 {
 	for (size_t i = hash & table->mask;; i = (i + 1) & table->mask) {
-		struct name_entry *entry = &table->entries[i];
+		struct name_slot *slot = &table->slots[i];
+		const struct name_entry *entry;
 
-		if (!entry->name || (entry->hash == hash && entry->scope == scope &&
-					    !strcmp(entry->name, name)))
-			return entry;
+		if (!slot->entry)
+			return slot;
+		if (slot->hash != hash)
+			continue;
+		entry = &table->entries[slot->entry - 1];
+		if (entry->scope == scope && !strcmp(entry->name, name))
+			return slot;
 	}
 }
 
+/* Makes the hash table, or makes it larger; `size` is a power of two. */
 static void name_table_resize(struct name_table *table, size_t size)
 {
-	struct name_entry *old = table->entries;
+	struct name_slot *old = table->slots;
 	size_t n_old = old ? table->mask + 1 : 0;
 
-	table->entries = zone_allocate(size, sizeof *table->entries);
+	if (!old && getrandom(&table->secret, sizeof table->secret, 0) < 0)
+		table->secret = (uintptr_t)table;
+	table->slots = zone_allocate(size, sizeof *table->slots);
 	table->mask = size - 1;
 	for (size_t i = 0; i < n_old; i++) {
-		if (old[i].name)
-			*name_table_slot(table, old[i].scope, old[i].name, old[i].hash) = old[i];
+		size_t place = old[i].hash & table->mask;
+
+		if (!old[i].entry)
+			continue;
+		while (table->slots[place].entry)
+			place = (place + 1) & table->mask;
+		table->slots[place] = old[i];
 	}
 	free(old);
-}
-
-/* Makes the table, or makes it larger. */
-static void name_table_grow(struct name_table *table, size_t size)
-{
-	if (!table->entries && getrandom(&table->secret, sizeof table->secret, 0) < 0)
-		table->secret = (uintptr_t)table;
-	name_table_resize(table, size);
 }
 
 void name_table_reserve(struct name_table *table, size_t n)
@@ -79,45 +84,50 @@ void name_table_reserve(struct name_table *table, size_t n)
 
 	while (size < n * 2)
 		size *= 2;
-	if (!table->entries)
-		name_table_grow(table, size);
+	if (!table->slots)
+		name_table_resize(table, size);
 }
 
 int name_table_insert(struct name_table *table, uint32_t scope, const char *name, uint32_t value)
 {
-	struct name_entry *entry;
+	struct name_slot *slot;
 	uint32_t hash;
 
-	if (!table->entries)
-		name_table_grow(table, 16);
+	if (!table->slots)
+		name_table_resize(table, 16);
 	else if ((table->n + 1) * 2 > table->mask + 1)
-		name_table_grow(table, (table->mask + 1) * 2);
+		name_table_resize(table, (table->mask + 1) * 2);
 	hash = name_hash(table, scope, name);
-	entry = name_table_slot(table, scope, name, hash);
-	if (entry->name)
-		return (int)entry->value;
-	*entry = (struct name_entry){.name = name, .hash = hash, .scope = scope, .value = value};
-	table->n++;
+	slot = name_table_slot(table, scope, name, hash);
+	if (slot->entry)
+		return (int)table->entries[slot->entry - 1].value;
+	table->entries =
+		zone_grow(table->entries, table->n, &table->allocated, sizeof *table->entries);
+	table->entries[table->n++] =
+		(struct name_entry){.name = name, .scope = scope, .value = value};
+	*slot = (struct name_slot){.hash = hash, .entry = (uint32_t)table->n};
 	return NAME_NONE;
 }
 
 int name_table_find(const struct name_table *table, uint32_t scope, const char *name)
 {
-	struct name_entry *entry;
+	const struct name_slot *slot;
 
-	if (!table->entries)
+	if (!table->slots)
 		return NAME_NONE;
-	entry = name_table_slot(table, scope, name, name_hash(table, scope, name));
-	return entry->name ? (int)entry->value : NAME_NONE;
+	slot = name_table_slot(table, scope, name, name_hash(table, scope, name));
+	return slot->entry ? (int)table->entries[slot->entry - 1].value : NAME_NONE;
 }
 
 size_t name_table_bytes(const struct name_table *table)
 {
-	return table->entries ? (table->mask + 1) * sizeof *table->entries : 0;
+	return (table->slots ? (table->mask + 1) * sizeof *table->slots : 0) +
+	       table->allocated * sizeof *table->entries;
 }
 
 void name_table_free(struct name_table *table)
 {
+	free(table->slots);
 	free(table->entries);
-	*table = (struct name_table){.entries = NULL};
+	*table = (struct name_table){.slots = NULL};
 }

@@ -9,15 +9,22 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* A place of the hash table: small, since a search may begin at any. */
+struct name_slot {
+	uint32_t hash;
+	uint32_t entry; /* Index of `entries`, from 1; 0: free. */
+};
+
 struct name_entry {
-	const char *name; /* NULL: free. */
-	uint32_t hash, scope, value;
+	const char *name;
+	uint32_t scope, value;
 };
 
 /* All zero is an empty table. */
 struct name_table {
+	struct name_slot *slots;
 	struct name_entry *entries;
-	size_t n, mask;
+	size_t n, allocated, mask;
 	uint64_t secret; /* Drawn at the first insertion, so that nobody can choose collisions. */
 };
 
