@@ -115,8 +115,6 @@ void connection_limits_attach(struct cordon_switch *sw, uint32_t number, uint16_
 		limits_confirm(sw->limits, set, 1);
 	conn_unlock(conn);
 	limits_give_back(sw->limits, before, 1, half_open);
-	if (half_open && atomic_load(&conn->flags) & CONN_CONFIRMED)
-		connection_limits_confirm(sw, conn);
 }
 
 void connection_limits_move(struct cordon_switch *sw, struct limit_cache *cache,
