@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """`cordon trace` says what becomes of a packet: and a real one, sent afterwards, suffers exactly that.
 
-    web .1       db .2       lost .3 (no zone)     small .4 (one connection)     off .5      out .9 (uplink)
-      |            |            |                     |                            |           |
-    --+------------+------------+---------------------+----------------------------+-----------+--  VLAN 10
+    web .1     db .2     lost .3 (no zone)    small .4 (one connection)    off .5    pool .6 (pickup)    out .9 (uplink)
+      |          |         |                    |                            |         |                   |
+    --+----------+---------+--------------------+----------------------------+---------+-------------------+--  VLAN 10
 
-Each host's port has a second address, 100 higher, that its kernel knows nothing of, so that nobody but the test answers.
+Each host's port has a second address, 100 higher, that its kernel knows nothing of, so that only the test answers.
 For every row of the table the trace is asked first, and must have changed nothing; then the frame is sent by the host,
 or by `cordon trace --send` in its name.
 """
@@ -26,10 +26,14 @@ from scapy.utils import PcapWriter, wrpcap
 from cordon import wait_for
 from host import TcpServer, run
 
+# Neither today nor, around midnight, yesterday or tomorrow.
+ANOTHER_DAY = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")[(time.gmtime().tm_wday + 3) % 7]
+
 POLICY = """\
 zones:
   web: {match: "zone=web"}
   db: {match: "zone=db"}
+  pool: {match: "zone=pool", pickup: true}
   internet: {cidrs: [0.0.0.0/0, "::/0"]}
 tiers: [emergency, application]
 policies:
@@ -38,6 +42,8 @@ policies:
     rules:
       - {id: go-on, from: web, to: db, service: tcp/5432, action: pass}
       - {id: over, from: web, to: db, service: tcp/5999, action: allow, expires: 2020-01-01}
+      - {id: some-day, from: web, to: db, service: tcp/5998, action: allow,
+         schedule: {days: [ANOTHER_DAY], from: "06:00", to: "18:00"}}
       - {id: no-finger, from: web, to: db, service: tcp/79, action: deny, label: CHG-7}
   - id: rehearsal
     tier: emergency
@@ -48,6 +54,7 @@ policies:
     tier: application
     rules:
       - {id: sql, from: web, to: db, service: tcp/5432, action: allow, log: session}
+      - {id: moved, from: web, to: pool, service: tcp/5432, action: allow}
       - {id: dns, from: web, to: db, service: udp/53, action: allow}
       - {id: diameter, from: web, to: db, service: sctp/3868, action: allow}
       - {id: ping, from: web, to: db, service: icmp, action: allow}
@@ -57,7 +64,7 @@ policies:
       - {id: few, from: web, to: db, service: udp/99, action: allow, limits: {connections: 1}}
       - {id: few6, from: web, to: db, service: udp/100, action: allow, limits: {connections: 1}}
 baseline: {between_zones: deny, within_zone: allow, log: denied}
-"""
+""".replace("ANOTHER_DAY", ANOTHER_DAY)
 
 SOURCE_PORTS = itertools.count(20000)
 DATA = b"a story that is told twice"
@@ -162,8 +169,9 @@ class Site:
             before = self.observe()
             story = self.trace(port, frame)
             after = self.observe()
-            if before["frames"]["received"] == after["frames"]["received"] and \
-                    not set(before["connections"]) - set(after["connections"]):
+            ended = set(before["connections"]) - set(after["connections"]) or \
+                sum(row["connections"] for row in after["limits"]) < sum(row["connections"] for row in before["limits"])
+            if before["frames"]["received"] == after["frames"]["received"] and not ended:
                 assert before == after
                 return story
         raise AssertionError("the network never came to rest")
@@ -179,6 +187,7 @@ def site(shared):
     one.add("lost", 3, zone="nowhere")
     one.add("small", 4, zone="web", port_options={"connection_limit": 1})
     one.add("off", 5, zone="db")
+    one.add("pool", 6)
     one.hosts["out"] = shared.uplink("out", 9)
     # Its end in the namespace is down, so the one at the switch has no carrier.
     run("ip", "-netns", one.hosts["off"].namespace, "link", "set", "eth0", "down")
@@ -247,6 +256,17 @@ def rule_that_has_expired(site, version):
     return Case(site.tcp(version, dport=5999), "policy", rule=("baseline", "web->db"))
 
 
+@case(4)
+def rule_whose_hours_are_others(site, version):
+    return Case(site.tcp(version, dport=5998), "policy", rule=("baseline", "web->db"))
+
+
+@case(4, 6)
+def picked_up_in_mid_stream(site, version):
+    return Case(site.tcp(version, target="pool", flags="PA", ack=7, payload=DATA), outputs=("pool",),
+                rule=("app", "moved"), says=("connection", "in mid-stream"))
+
+
 @case(4, 6)
 def rejected(site, version):
     return Case(site.tcp(version, dport=22), "rejected", rule=("app", "no-ssh"), says=("answer", "RST"))
@@ -292,7 +312,7 @@ def arp(site, _):
     web = site.hosts["web"]
     return Case(Ether(src=web.mac, dst="ff:ff:ff:ff:ff:ff") / ARP(op=1, hwsrc=web.mac, psrc=site.silent("web", 4),
                                                                   pdst=site.silent("db", 4)),
-                outputs=("db", "small", "out"), also="output-down", says=("zones", "whatever the rules"))
+                outputs=("db", "small", "pool", "out"), also="output-down", says=("zones", "whatever the rules"))
 
 
 @case(6)
@@ -513,7 +533,8 @@ def fragments(site, version, dport):
     """A datagram from web to db in three parts."""
     sport = next(SOURCE_PORTS)
     if version == 4:
-        return fragment(site.ip(4, "web", "db", id=sport) / UDP(sport=sport, dport=dport) / (b"f" * 2500), fragsize=1000)
+        udp = UDP(sport=sport, dport=dport) / (b"f" * 2500)
+        return fragment(site.ip(4, "web", "db", id=sport) / udp, fragsize=1000)
     whole = bytes((site.ip(6, "web", "db") / UDP(sport=sport, dport=dport) / (b"f" * 2500))[UDP])
     return [site.ip(6, "web", "db") / IPv6ExtHdrFragment(id=sport, offset=at // 8, m=int(at + 1000 < len(whole)), nh=17)
             / whole[at:at + 1000] for at in range(0, len(whole), 1000)]
@@ -619,7 +640,7 @@ def test_sending_makes_a_real_connection(site, version):
 
 def test_completion_knows_addresses(site):
     offered = sorted(site.switch.cordon("--complete", "trace", "web", "--to", "10.0.0.1").split())
-    assert offered == ["10.0.0.1", "10.0.0.101", "10.0.0.102", "10.0.0.103", "10.0.0.104", "10.0.0.105"]
+    assert offered == ["10.0.0.1", "10.0.0.101", "10.0.0.102", "10.0.0.103", "10.0.0.104", "10.0.0.105", "10.0.0.106"]
 
 
 def test_any_worker_sends(new_switch):
@@ -736,6 +757,6 @@ def test_frames_of_any_size(site):
 
 
 def test_uplinks_too(site):
-    story = site.switch.json("trace", "out", "--from", "192.0.2.1", "--mac-from", "02:00:00:00:00:09", "--to", "10.0.0.2",
-                             "--tcp", 5432)
+    story = site.switch.json("trace", "out", "--from", "192.0.2.1", "--mac-from", "02:00:00:00:00:09",
+                             "--to", "10.0.0.2", "--tcp", 5432)
     assert story["reason"] == "policy" and story["verdict"]["rule"] == "internet->db"
