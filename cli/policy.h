@@ -14,8 +14,11 @@
 struct zone_policy *cli_policy_compile(
 	struct cli *cli, const char *path, char **text, enum cli_status *status);
 
-/* The same with a document that is at hand; `name` stands before each error. */
-struct zone_policy *cli_policy_compile_text(
+/* The same without compiling it: true if it is valid. */
+bool cli_policy_read(struct cli *cli, const char *path, char **text, enum cli_status *status);
+
+/* Is this document valid?  `name` stands before each error. */
+bool cli_policy_check_text(
 	struct cli *cli, const char *name, const char *text, enum cli_status *status);
 
 /* Reads a revision's number, from 1.  False, after a message to the person, on anything else. */

@@ -3,7 +3,7 @@
  * `cordon policy apply`, `confirm` and `rollback`: what is in force from now on.  Called by main.c,
  * on its one thread.
  *
- * A document is compiled here before the database sees it, so that one with errors changes nothing.
+ * A document is checked here before the database sees it, so that one with errors changes nothing.
  * The database is read before that: what somebody else applies while this command thinks counts as
  * having come in between.
  */
@@ -163,15 +163,12 @@ static enum cli_status apply(struct cli *cli, struct model *model, const char *m
 {
 	struct model_policy_change change = {.comment = message};
 	long long int start = time_msec();
-	struct zone_policy *policy;
 	enum cli_status status;
 	char *text;
 
 	if (!read_options(cli, model, &change))
 		return CLI_USAGE;
-	policy = cli_policy_compile(cli, cli->arguments[0], &text, &status);
-	if (policy) {
-		zone_policy_destroy(policy);
+	if (cli_policy_read(cli, cli->arguments[0], &text, &status)) {
 		change.document = text;
 		status = commit(cli, model, &change, start);
 	}
@@ -203,17 +200,13 @@ static enum cli_status roll_back_to(
 {
 	char *name = xasprintf("revision %lld", (long long int)number);
 	long long int start = time_msec();
-	struct zone_policy *policy = NULL;
 	struct model_error error;
 	enum cli_status status;
 	char *document = model_policy_document(model, number, &error);
 
-	if (!document)
+	if (!document) {
 		status = cli_fail_model(cli, &error);
-	else
-		policy = cli_policy_compile_text(cli, name, document, &status);
-	if (policy) {
-		zone_policy_destroy(policy);
+	} else if (cli_policy_check_text(cli, name, document, &status)) {
 		change->document = document;
 		status = commit(cli, model, change, start);
 	}

@@ -163,41 +163,69 @@ static struct json *errors_json(const struct policy_errors *errors)
 	return array;
 }
 
-struct zone_policy *cli_policy_compile_text(
-	struct cli *cli, const char *name, const char *text, enum cli_status *status)
+/* Says what is wrong with a document, with --json also as the answer. */
+static void report_errors(
+	struct cli *cli, const char *name, const char *text, const struct policy_errors *errors)
 {
-	struct policy_errors *errors = xzalloc(sizeof(*errors));
-	struct zone_policy *policy = zone_policy_create(text, strlen(text), 0, time_wall(), errors);
-
-	*status = policy ? CLI_OK : CLI_INVALID;
-	if (!policy)
-		print_errors(cli, name, text, errors);
-	if (!policy && cli->json) {
+	print_errors(cli, name, text, errors);
+	if (cli->json) {
 		struct json *answer = json_object_create();
 
 		json_object_put(answer, "valid", json_boolean_create(false));
 		json_object_put(answer, "errors", errors_json(errors));
 		cli_print_json(cli, answer);
 	}
-	free(errors);
-	return policy;
 }
 
-struct zone_policy *cli_policy_compile(
-	struct cli *cli, const char *path, char **text, enum cli_status *status)
+bool cli_policy_check_text(
+	struct cli *cli, const char *name, const char *text, enum cli_status *status)
+{
+	struct policy_errors *errors = xzalloc(sizeof(*errors));
+	bool valid = zone_policy_check(text, strlen(text), errors);
+
+	*status = valid ? CLI_OK : CLI_INVALID;
+	if (!valid)
+		report_errors(cli, name, text, errors);
+	free(errors);
+	return valid;
+}
+
+/* The text of a file; false after saying what is wrong with it. */
+static bool read_text(struct cli *cli, const char *path, char **text, enum cli_status *status)
 {
 	size_t length;
 
 	*text = read_document(cli, path, &length, status);
 	if (!*text)
+		return false;
+	if (strlen(*text) == length)
+		return true;
+	*status = cli_fail(cli, CLI_INVALID, "%s holds a NUL byte after %zu bytes; it must be text",
+		path, strlen(*text));
+	return false;
+}
+
+bool cli_policy_read(struct cli *cli, const char *path, char **text, enum cli_status *status)
+{
+	return read_text(cli, path, text, status) &&
+	       cli_policy_check_text(cli, path, *text, status);
+}
+
+struct zone_policy *cli_policy_compile(
+	struct cli *cli, const char *path, char **text, enum cli_status *status)
+{
+	struct policy_errors *errors;
+	struct zone_policy *policy;
+
+	if (!read_text(cli, path, text, status))
 		return NULL;
-	if (strlen(*text) != length) {
-		*status = cli_fail(cli, CLI_INVALID,
-			"%s holds a NUL byte after %zu bytes; it must be text", path,
-			strlen(*text));
-		return NULL;
-	}
-	return cli_policy_compile_text(cli, path, *text, status);
+	errors = xzalloc(sizeof(*errors));
+	policy = zone_policy_create(*text, strlen(*text), 0, time_wall(), errors);
+	*status = policy ? CLI_OK : CLI_INVALID;
+	if (!policy)
+		report_errors(cli, path, *text, errors);
+	free(errors);
+	return policy;
 }
 
 bool cli_policy_read_number(struct cli *cli, const char *text, int64_t *number)

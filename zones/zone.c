@@ -29,6 +29,18 @@ struct zone_policy *zone_policy_create(const char *text, size_t length, uint32_t
 	return policy;
 }
 
+bool zone_policy_check(const char *text, size_t length, struct policy_errors *errors)
+{
+	struct policy_document document;
+
+	errors->n = errors->n_total = 0;
+	if (policy_document_read(&document, text, length, errors))
+		policy_document_check(&document, errors);
+	policy_document_free(&document);
+	policy_errors_sort(errors);
+	return !errors->n_total;
+}
+
 struct zone_policy *zone_policy_create_empty(void)
 {
 	struct policy_document document = {.between_zones = ZONE_DENY,

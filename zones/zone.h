@@ -53,6 +53,10 @@ struct policy_errors {
 struct zone_policy *zone_policy_create(const char *text, size_t length, uint32_t revision,
 	int64_t now, struct policy_errors *errors);
 
+/* The same without compiling what is valid: true if zone_policy_create() would succeed, else false
+ * with at least one entry in `*errors`. */
+bool zone_policy_check(const char *text, size_t length, struct policy_errors *errors);
+
 #define ZONE_NO_CHANGE INT64_MAX
 
 /* The first second after the policy's own `now` at which other rules are in force, by `expires` and

@@ -259,11 +259,14 @@ class Commit(Case):
         with bench.session(turn.device, options, connections=self.CONNECTIONS, policy=many_rules(rules)) as session:
             port = json.loads(session.heading.strip().rstrip(",") + "}")["watched_port"]
             denying = many_rules(rules, deny_service(f"udp/{port}"))
-            time.sleep(self.BEFORE_SECONDS)
             switch = session.device.switch
+            path = os.path.join(switch.directory, "denying.yaml")
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(denying)
+            time.sleep(self.BEFORE_SECONDS)
             live = switch.status()["connections"]
             begun = time.monotonic_ns()
-            switch.policy(denying, "deny one flow more")
+            switch.cordon("policy", "apply", path, "-m", "deny one flow more")
             command_ms = (time.monotonic_ns() - begun) / 1e6
             result = session.finish()
             compiled = [line for line in switch.log_file().splitlines() if "compiled in" in line]
