@@ -435,7 +435,8 @@ def test_database_killed_at_any_moment(site):
         if command.returncode == 0:
             assert f'"revision": {before + 1}' in output and max(rows) == before + 1
         else:
-            assert max(rows) == before and message, "what was made is not called a failure"
+            # What was made may only be called not confirmed, or not in force yet.
+            assert max(rows) == before or "look whether it was made" in message or command.returncode == 7, message
         outcomes.add((command.returncode, max(rows) - before))
         wait_agreement(switch)
         assert web.can_connect(app.ipv4, 80), "traffic goes on"
