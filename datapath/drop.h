@@ -39,14 +39,14 @@
 	X(DROP_UDP_LENGTH, "udp-length", "UDP length does not fit the packet")                     \
 	X(DROP_ICMP_SHORT, "icmp-short", "packet ends within its ICMP header")                     \
 	X(DROP_SCTP_SHORT, "sctp-short", "packet ends within its SCTP header")                     \
+	X(DROP_FRAGMENT_TINY, "fragment-tiny", "first fragment without its transport header")      \
+	X(DROP_FRAGMENT_LENGTH, "fragment-length", "empty, or not the last and not 8n bytes long") \
+	X(DROP_FRAGMENT_OVERSIZE, "fragment-oversize", "datagram of more than 65535 bytes")        \
 	/* checksum_verify: first packets, ICMP, and the ends of TCP connections. */               \
 	X(DROP_TCP_CHECKSUM, "tcp-checksum", "TCP checksum is wrong")                              \
 	X(DROP_UDP_CHECKSUM, "udp-checksum", "UDP checksum is wrong")                              \
 	X(DROP_ICMP_CHECKSUM, "icmp-checksum", "ICMP or ICMPv6 checksum is wrong")                 \
 	X(DROP_SCTP_CHECKSUM, "sctp-checksum", "SCTP checksum is wrong")                           \
-	X(DROP_FRAGMENT_TINY, "fragment-tiny", "first fragment without its transport header")      \
-	X(DROP_FRAGMENT_LENGTH, "fragment-length", "empty, or not the last and not 8n bytes long") \
-	X(DROP_FRAGMENT_OVERSIZE, "fragment-oversize", "datagram of more than 65535 bytes")        \
 	/* The port that it came in by. */                                                         \
 	X(DROP_GUEST_DESCRIPTOR, "guest-descriptor", "the guest's descriptors lead to no frame")   \
 	X(DROP_VLAN_NOT_ALLOWED, "vlan-not-allowed", "tag is not one of the port's VLANs")         \
