@@ -5,18 +5,20 @@
  * has a thread of its own, since compiling two policies and going through a million connections
  * takes seconds.
  *
- * That thread only reads, and takes the files away.  Both policies are compiled for it alone, from the documents that the
- * command line left in the run directory, so that no commit and no grace period can take them away
- * under its hands; and the endpoints are a copy that the main thread made.  It goes through the
- * connection table in strides, as the commands on connections do, with a quiescent state after
- * each, and lets the workers go before.
+ * That thread only reads, and takes the files away.  Both policies are compiled for it alone, from
+ * the documents that the command line left in the run directory, so that no commit and no grace
+ * period can take them away under its hands; and the endpoints are a copy that the main thread
+ * made.  It goes through the connection table in strides, as the commands on connections do, with a
+ * quiescent state after each, and lets the workers go before.
  *
  * One evaluation at a time; whoever comes meanwhile waits for his turn, unless there are too many.
  */
 #include <config.h>
 
 #include "datapath/control.h"
+#include "datapath/expectation.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -240,10 +242,31 @@ static const char *name_of(const struct cordon_switch *sw, const struct port *po
 	return *identity->vm_name != '\0' ? identity->vm_name : identity->name;
 }
 
+/* The questions about the connection that announced this one, if it still would be allowed to. */
+static size_t control_questions(const struct plan_side *side, const struct port *in,
+	const struct port *out, const struct conn_key *key, const struct conn *conn,
+	struct zone_question questions[BOTH_ENDS_QUESTIONS_MAX])
+{
+	struct expectation control;
+	struct verdict verdict;
+
+	if (!related_of(conn, &control) ||
+		!related_allows(side->map, in, out, key, &control, &verdict))
+		return 0;
+	struct conn_key asked = control.server_opens ? conn_key_reverse(key, out->number) : *key;
+	asked.destination_port = htons(control.control_port);
+	return control.server_opens
+		       ? verdict_questions(side->map, out, in, &asked, 0, 0, questions)
+		       : verdict_questions(side->map, in, out, &asked, 0, 0, questions);
+}
+
 static void ask(const struct plan_side *side, const struct port *in, const struct port *out,
 	const struct conn_key *key, const struct conn *conn, struct impact_question *question)
 {
 	question->policy = side->policy;
+	question->n = control_questions(side, in, out, key, conn, question->questions);
+	if (question->n != 0)
+		return;
 	question->n = verdict_questions(side->map, in, out, key, atomic_load(&conn->icmp_type),
 		atomic_load(&conn->icmp_code), question->questions);
 }

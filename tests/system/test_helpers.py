@@ -12,6 +12,7 @@ opens the data connections, a server that only echoes lines, on port 2121, stand
 import contextlib
 import ftplib
 import io
+import json
 import os
 import pathlib
 import socket
@@ -209,6 +210,13 @@ def test_what_only_looks_like_a_command(site, version):
         assert server.can_connect(client.address(version), 5001)
 
 
+def newly_denied(switch, document, source):
+    """How many live connections of a source another policy would refuse, by what a plan says."""
+    answer = json.loads(switch.cordon("policy", "plan", "-", "--days", "0", "--json", text=document))
+    return sum(one["connections"] for row in answer["live"]["rows"] if row["kind"] == "denied"
+               for one in row["examples"] if one["source"] == source)
+
+
 def test_a_data_connection_lives_and_dies_with_its_rule(site, version):
     switch, client, server, _ = site
     switch.policy(policy())
@@ -220,6 +228,9 @@ def test_a_data_connection_lives_and_dies_with_its_rule(site, version):
         switch.policy(policy() + "# another revision\n")
         connection.sendall(b"two")
         assert connection.recv(10) == b"two", "it is still allowed"
+        opened = server.address(version)
+        assert newly_denied(switch, policy(), opened) == 0, "a plan knows what announced it"
+        assert newly_denied(switch, policy(ftp=""), opened) > 0
         switch.kill()
         switch.up()
         switch.wait_port("client")

@@ -271,6 +271,34 @@ static void test_an_outside_end_is_judged_by_its_address(void **state)
 	forget(&outcome);
 }
 
+/* The frame went by db-1 to an address that web-1 owns: db-1 is a router, and both ends are asked.
+ */
+static void test_a_router_is_judged_by_its_own_zone(void **state)
+{
+	struct log_record records[] = {start_of(1, T0)};
+	struct outcome outcome;
+
+	(void)state;
+	records[0].source = (struct log_party){.address = address("192.0.2.1"),
+		.port = "uplink0",
+		.vm_id = "",
+		.vm_name = "",
+		.zone = "",
+		.tags = ""};
+	records[0].destination.address = address("10.0.1.5");
+	write_records(records, 1);
+	replay(&outcome, RULES("{id: i, from: internet, to: db, action: allow}"), ZONES, T0);
+	expect_rows(&outcome, "denied tcp/5432 internet->db p/i baseline/internet->db 1\n");
+	forget(&outcome);
+	records[0] = start_of(2, T0 + SECOND);
+	records[0].destination.address = address("10.0.2.8"); /* Nobody's of today. */
+	write_records(records, 1);
+	replay(&outcome, RULES(WEB_TO_DB), RULES("{id: x, from: web, to: db, action: reject}"),
+		T0 + SECOND);
+	expect_rows(&outcome, "denied tcp/5432 web->db p/a p/x 1\n");
+	forget(&outcome);
+}
+
 static void test_quarantine_is_named(void **state)
 {
 	struct log_record records[] = {start_of(1, T0)};
@@ -425,6 +453,7 @@ int main(void)
 		TEST(test_a_vnic_is_in_the_zone_of_its_tags_as_they_were),
 		TEST(test_a_vnic_that_is_gone_is_still_one),
 		TEST(test_an_outside_end_is_judged_by_its_address),
+		TEST(test_a_router_is_judged_by_its_own_zone),
 		TEST(test_quarantine_is_named),
 		TEST(test_simulation_is_told_apart),
 		TEST(test_examples_and_what_is_beyond_them),
