@@ -12,6 +12,7 @@
  *	denied	first frames that a rule denies, each of another flow
  *	full	first frames that find the table full
  *	quota	first frames that find the port's quota used up
+ *	limits	`udp`, with limits of the zone and of the rule that nothing reaches
  *
  * A case runs ROUNDS times.  Between two rounds all connections are ended at once, unless the case
  * is about them.  The log's events are taken off the worker's ring and dropped, by a thread on
@@ -65,8 +66,18 @@ static const struct segment life[] = {
 	{.from_b = 0, .flags = ACK, .sequence = 8, .acknowledgment = 8},
 };
 
-enum bench_case { CASE_UDP, CASE_TCP, CASE_AGAIN, CASE_DENIED, CASE_FULL, CASE_QUOTA, N_CASES };
-static const char *const case_names[N_CASES] = {"udp", "tcp", "again", "denied", "full", "quota"};
+enum bench_case {
+	CASE_UDP,
+	CASE_TCP,
+	CASE_AGAIN,
+	CASE_DENIED,
+	CASE_FULL,
+	CASE_QUOTA,
+	CASE_LIMITS,
+	N_CASES
+};
+static const char *const case_names[N_CASES] = {
+	"udp", "tcp", "again", "denied", "full", "quota", "limits"};
 
 struct bench {
 	struct cordon_switch *sw;
@@ -203,7 +214,8 @@ static void finish_round(struct bench *bench)
 	atomic_store(&bench->cycles, rte_rdtsc() - bench->began - bench->own_cycles);
 	atomic_store(&bench->sent_in_all, bench->sent);
 	atomic_store(&bench->go, false);
-	if (bench->what == CASE_UDP || bench->what == CASE_TCP || bench->what == CASE_DENIED)
+	if (bench->what == CASE_UDP || bench->what == CASE_TCP || bench->what == CASE_DENIED ||
+		bench->what == CASE_LIMITS)
 		end_all(bench->sw);
 	bench->began = 0;
 	bench->made = 0;
@@ -277,7 +289,7 @@ static uint16_t bench_tx(struct port *port, uint16_t queue, struct rte_mbuf **fr
 
 	(void)queue;
 	bench->sent += n;
-	if (port->number == PORT_B && bench->what == CASE_UDP) {
+	if (port->number == PORT_B && (bench->what == CASE_UDP || bench->what == CASE_LIMITS)) {
 		for (uint16_t i = 0; i < n; i++) {
 			answer(frames[i]);
 			bench->answers[bench->n_answers++] = frames[i];
@@ -345,6 +357,12 @@ static struct port *make_port(struct bench *bench, uint16_t number)
 static struct zone_policy *make_policy(const struct bench *bench, unsigned int rules)
 {
 	unsigned int zones = rules / 250 < 10 ? 10 : rules / 250 > 500 ? 500 : rules / 250;
+	bool limited = bench->what == CASE_LIMITS;
+	const char *zone_limits = limited ? ", limits: {connections: 10000000}" : "";
+	const char *rule_limits =
+		limited ? ", limits: {connections: 10000000, half_open: 10000000, "
+			  "new_per_second: 100000000}"
+			: "";
 	struct policy_errors errors;
 	char *text = NULL;
 	size_t length = 0;
@@ -352,7 +370,7 @@ static struct zone_policy *make_policy(const struct bench *bench, unsigned int r
 
 	fprintf(out, "zones:\n");
 	for (unsigned int i = 0; i < zones; i++)
-		fprintf(out, "  z%u: {match: zone=z%u}\n", i, i);
+		fprintf(out, "  z%u: {match: zone=z%u%s}\n", i, i, zone_limits);
 	fprintf(out, "policies:\n- id: p\n  tier: application\n  rules:\n");
 	for (unsigned int i = 0; i < rules; i++) {
 		fprintf(out,
@@ -360,8 +378,8 @@ static struct zone_policy *make_policy(const struct bench *bench, unsigned int r
 			"session}\n",
 			i, i % zones, i / zones % zones, 100 + i % 1900, i % 3 ? "allow" : "deny");
 	}
-	fprintf(out, "  - {id: rest, from: z0, to: z1, action: %s, log: session}\n",
-		bench->what == CASE_DENIED ? "deny" : "allow");
+	fprintf(out, "  - {id: rest, from: z0, to: z1, action: %s, log: session%s}\n",
+		bench->what == CASE_DENIED ? "deny" : "allow", rule_limits);
 	fclose(out);
 	struct zone_policy *policy = zone_policy_create(text, length, 1, 0, &errors);
 	free(text);
@@ -496,7 +514,7 @@ int main(int argc, char **argv)
 	while (bench.what < N_CASES && strcmp(case_names[bench.what], name) != 0)
 		bench.what++;
 	if (bench.what == N_CASES)
-		give_up("the cases are udp, tcp, again, denied, full and quota");
+		give_up("the cases are udp, tcp, again, denied, full, quota and limits");
 	bench.n_connections = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) / IN_STEP * IN_STEP
 				       : 1000 * IN_STEP;
 	if (rte_eal_init(RTE_DIM(eal) - 1, eal) < 0)
