@@ -159,8 +159,7 @@ bool offload_note_partial_checksum(struct rte_mbuf *frame, const struct packet *
 	if (unlikely(packet->protocol == IPPROTO_SCTP))
 		fill_sctp(frame, packet);
 	if ((packet->protocol != IPPROTO_TCP && packet->protocol != IPPROTO_UDP) ||
-		packet->l4_offset == 0 ||
-		packet->flags & PACKET_FRAGMENT)
+		packet->l4_offset == 0 || packet->flags & PACKET_FRAGMENT)
 		return false;
 	if (*checksum_field(data, &layers) != pseudo_header_sum(data, &layers))
 		return false;
