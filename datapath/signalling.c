@@ -111,11 +111,13 @@ enum signalling signalling_of(const struct miss *miss)
 
 	if (packet->flags & PACKET_FRAGMENT)
 		return SIGNALLING_NONE;
+	if (packet->protocol != IPPROTO_UDP)
+		return is_for_all(miss->context) ? SIGNALLING_TO_ALL : SIGNALLING_NONE;
 	switch (service_message(packet)) {
 	case SERVICE_MESSAGE_DHCP_REQUEST:
 		return is_served(miss) ? SIGNALLING_TO_SERVERS : SIGNALLING_NONE;
 	case SERVICE_MESSAGE_DHCP_ANSWER: /* The guard has passed its port. */
 		return is_answer(packet) ? SIGNALLING_TO_ALL : SIGNALLING_NONE;
-	default: return is_for_all(miss->context) ? SIGNALLING_TO_ALL : SIGNALLING_NONE;
+	default: return SIGNALLING_NONE;
 	}
 }
