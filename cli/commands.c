@@ -168,8 +168,12 @@ const struct cli_command cli_commands[] = {
 	{"log", "summary", NULL, cli_log_summary, cli_log_summary_options,
 		"who talked to whom, and by which rule",
 		"Groups records by zone pair, service, verdict and rule, most connections "
-		"first.\n\n"
-		"  cordon log summary --since 1d"},
+		"first.\n"
+		"--simulation shows what policies of `mode: simulate` would change: connections "
+		"that\n"
+		"they would refuse, and refusals of what they would allow.\n\n"
+		"  cordon log summary --since 1d\n"
+		"  cordon log summary --simulation"},
 
 	{"mac", "list", NULL, cli_mac_list, NULL, "which MAC is behind which port", NULL},
 	{"drops", NULL, "[PORT]", cli_drops, cli_drops_options, "why packets were dropped",

@@ -37,6 +37,7 @@ const struct cli_option cli_log_follow_options[] = {
 const struct cli_option cli_log_summary_options[] = {
 	CLI_LOG_FILTERS,
 	CLI_LOG_SPAN,
+	{"simulation", 0, NULL, "what simulated policies would change, by their rules"},
 	{"limit", 'n', "N", "at most so many rows (all)"},
 	{0},
 };
@@ -239,7 +240,9 @@ static bool add_row(const struct log_summary_row *row, void *context)
 	struct printer *printer = context;
 
 	if (!printer->table)
-		printer->table = cli_log_summary_table(printer->cli);
+		printer->table = cli_flag(printer->cli, "simulation")
+					 ? cli_log_simulation_table(printer->cli)
+					 : cli_log_summary_table(printer->cli);
 	cli_table_add(printer->table, cli_log_summary_json(row));
 	return true;
 }
@@ -281,6 +284,7 @@ enum cli_status cli_log_summary(struct cli *cli)
 		!cli_option_number(cli, "limit", 0, INT64_MAX, &limit))
 		return CLI_USAGE;
 	query.filter.limit = (size_t)limit;
+	query.filter.simulation = cli_flag(cli, "simulation");
 	directory = cli_log_place(cli);
 	rc = log_summarize(directory, &query.filter, add_row, &printer, error, sizeof(error));
 	if (!printer.table && (!rc || rc == -ENOENT))

@@ -12,6 +12,8 @@
 
 #define CLI_LOG_FILTERS                                                                            \
 	{"verdict", 'v', "allowed|denied|rejected", "decided like this"},                          \
+		{"simulated", 0, "allowed|denied|rejected",                                        \
+			"would be decided like this with simulated policies"},                     \
 		{"kind", 'k', "start|update|end|denied|would-deny|spoofed|limit|gap",              \
 			"records of this kind"},                                                   \
 		{"zone", 'z', "ZONE", "of this zone, either end"},                                 \
@@ -55,6 +57,7 @@ struct json *cli_log_summary_json(const struct log_summary_row *row);
 /* Tables of these objects. */
 struct cli_table *cli_log_record_table(struct cli *cli);
 struct cli_table *cli_log_summary_table(struct cli *cli);
+struct cli_table *cli_log_simulation_table(struct cli *cli); /* Of --simulation. */
 
 /* A time for a narrow place: today's without the date, this year's without the year.  Caller frees.
  */

@@ -192,6 +192,7 @@ enum cli_status cli_log_read_options(struct cli *cli, struct cli_log_query *quer
 	filter->port = cli_option(cli, "port");
 	filter->rule = cli_option(cli, "rule");
 	filter->verdict = verdict_number(cli_option(cli, "verdict"));
+	filter->simulated = verdict_number(cli_option(cli, "simulated"));
 	filter->kind = kind ? log_kind_parse(kind) : -1;
 	/* Whoever looks for something must know if it may be among what was lost. */
 	filter->with_gaps = !kind;

@@ -63,6 +63,12 @@ static const char *verdict_name(unsigned int kind, unsigned int verdict)
 	}
 }
 
+/* What simulated policies would say; "" where nothing was simulated. */
+static const char *simulated_name(unsigned int simulated)
+{
+	return simulated ? verdict_name(LOG_END, simulated - 1) : "";
+}
+
 /* --- Objects -------------------------------------------------------------------------------- */
 
 static void put_number(struct json *object, const char *name, uint64_t number)
@@ -148,6 +154,9 @@ struct json *cli_log_record_json(const struct log_record *record)
 	json_object_put_string(object, "policy", record->policy);
 	json_object_put_string(object, "rule", record->rule);
 	json_object_put_string(object, "label", record->label);
+	json_object_put_string(object, "simulated_verdict", simulated_name(record->simulated));
+	json_object_put_string(object, "simulated_policy", record->simulated_policy);
+	json_object_put_string(object, "simulated_rule", record->simulated_rule);
 	put_party(object, "source", &record->source);
 	put_party(object, "destination", &record->destination);
 	return object;
@@ -168,6 +177,8 @@ struct json *cli_log_summary_json(const struct log_summary_row *row)
 	json_object_put_string(object, "verdict", verdict_name(LOG_END, row->verdict));
 	json_object_put_string(object, "policy", row->policy);
 	json_object_put_string(object, "rule", row->rule);
+	if (row->simulated)
+		json_object_put_string(object, "simulated_verdict", simulated_name(row->simulated));
 	put_number(object, "connections", row->connections);
 	put_number(object, "packets", row->packets);
 	put_number(object, "bytes", row->bytes);
@@ -280,6 +291,21 @@ static char *rule_text(const struct json *row)
 	return *rule ? ds_steal_cstr(&text) : NULL;
 }
 
+/* What simulated rules would change: "would be denied by audit/no-dns". */
+static void put_simulation(struct ds *text, const struct json *row)
+{
+	const char *simulated = cli_json_text(row, "simulated_verdict");
+	const char *verdict = cli_json_text(row, "verdict");
+
+	/* To be denied in silence or with an answer is much the same. */
+	if (!*simulated || !strcmp(simulated, "allowed") == !strcmp(verdict, "allowed"))
+		return;
+	ds_put_format(text, ", would be %s", simulated);
+	if (*cli_json_text(row, "simulated_rule"))
+		ds_put_format(text, " by %s/%s", cli_json_text(row, "simulated_policy"),
+			cli_json_text(row, "simulated_rule"));
+}
+
 /* "end fin", "denied policy +7 held back". */
 static char *event_text(const struct json *row)
 {
@@ -292,6 +318,7 @@ static char *event_text(const struct json *row)
 		ds_put_format(&text, " %s", reason);
 	if (suppressed)
 		ds_put_format(&text, " +%lld held back", (long long int)suppressed);
+	put_simulation(&text, row);
 	return ds_steal_cstr(&text);
 }
 
@@ -391,4 +418,19 @@ struct cli_table *cli_log_summary_table(struct cli *cli)
 		return cli_table_create(
 			cli, short_summary_columns, ARRAY_SIZE(short_summary_columns));
 	return cli_table_create(cli, full_summary_columns, ARRAY_SIZE(full_summary_columns));
+}
+
+static const struct cli_column simulation_columns[] = {
+	{"zones", "source_zone", CLI_AUTO, 0, 0, zones_text},
+	{"service", "protocol", CLI_AUTO, 0, 0, service_text},
+	{"now", "verdict", CLI_STATE, 0, 0, NULL},
+	{"would be", "simulated_verdict", CLI_STATE, 0, 0, NULL},
+	{"connections", "connections", CLI_COUNT, 0, 0, NULL},
+	{"by", "rule", CLI_AUTO, 1, 12, rule_text},
+	{"last", "last_ns", CLI_AUTO, 2, UNCUT, last_text},
+};
+
+struct cli_table *cli_log_simulation_table(struct cli *cli)
+{
+	return cli_table_create(cli, simulation_columns, ARRAY_SIZE(simulation_columns));
 }

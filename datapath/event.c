@@ -89,8 +89,8 @@ static void push(struct log_ring *ring)
 	rte_ring_enqueue_zc_elem_finish(ring->ring, 1);
 }
 
-void event_connection(struct log_ring *ring, struct cordon_switch *sw, uint32_t number,
-	enum log_kind kind, unsigned int reason, uint64_t now_ns)
+static void push_connection(struct log_ring *ring, struct cordon_switch *sw, uint32_t number,
+	enum log_kind kind, unsigned int reason, uint64_t now_ns, uint32_t suppressed)
 {
 	struct conn *conn = conn_of_flow(sw->connections, 2 * number);
 	const struct flow *flow = conn_flow(sw->connections, 2 * number);
@@ -105,6 +105,7 @@ void event_connection(struct log_ring *ring, struct cordon_switch *sw, uint32_t 
 	event->time_ns = now_ns;
 	event->start_ns = conn->start_ns;
 	event->key = flow->key;
+	event->suppressed = suppressed;
 	event->rule = atomic_load(&conn->rule);
 	event->policy_revision = atomic_load(&conn->policy_revision);
 	event->out_port = atomic_load(&conn->out_port);
@@ -114,7 +115,8 @@ void event_connection(struct log_ring *ring, struct cordon_switch *sw, uint32_t 
 	event->verdict = atomic_load(&conn->verdict) == CONN_ALLOWED ? ZONE_ALLOW : ZONE_DENY;
 	event->reason = (uint8_t)reason;
 	event->reason_is_end = kind == LOG_END;
-	if (!(atomic_load(&conn->flags) & CONN_RELATED)) {
+	event->is_related = atomic_load(&conn->flags) & CONN_RELATED;
+	if (!event->is_related) {
 		event->icmp_type = conn->icmp_type;
 		event->icmp_code = conn->icmp_code;
 	}
@@ -129,6 +131,12 @@ void event_connection(struct log_ring *ring, struct cordon_switch *sw, uint32_t 
 	memcpy(event->source_mac, program->source_mac, 6);
 	memcpy(event->destination_mac, program->destination_mac, 6);
 	push(ring);
+}
+
+void event_connection(struct log_ring *ring, struct cordon_switch *sw, uint32_t number,
+	enum log_kind kind, unsigned int reason, uint64_t now_ns)
+{
+	push_connection(ring, sw, number, kind, reason, now_ns, 0);
 }
 
 /* Records are capped by kind as well as by rule.  Rule numbers need fewer than 28 bits. */
@@ -182,16 +190,16 @@ static void read_refusal(struct log_event *event, const struct in6_addr *source)
 }
 
 /* A record that stands for denials which were held back, and which no further one followed. */
-static void push_held_back(struct worker *worker, const struct log_cap_overdue *overdue)
+static void push_held_back(const struct event_source *from, const struct log_cap_overdue *overdue)
 {
 	unsigned int kind = overdue->rule >> CAP_KIND_SHIFT;
 	uint32_t rule = overdue->rule & ((1u << CAP_KIND_SHIFT) - 1);
-	struct log_event *event = reserve(&worker->events);
+	struct log_event *event = reserve(from->ring);
 
 	if (event == NULL)
 		return;
-	event->time_ns = worker->now_ns;
-	event->start_ns = worker->now_ns;
+	event->time_ns = from->now_ns;
+	event->start_ns = from->now_ns;
 	event->key = (struct conn_key){.kind = CONN_KEY_IPV6};
 	if (kind == LOG_SPOOFED) {
 		event->key.in_port = (uint16_t)overdue->source.s6_addr32[3];
@@ -203,28 +211,51 @@ static void push_held_back(struct worker *worker, const struct log_cap_overdue *
 		event->key.source = overdue->source;
 		event->rule = rule;
 	}
-	event->policy_revision = worker->cap_revision;
+	event->policy_revision = *from->cap_revision;
 	event->suppressed =
 		overdue->suppressed < UINT32_MAX ? (uint32_t)overdue->suppressed : UINT32_MAX;
 	event->kind = kind != 0 ? (uint8_t)kind : LOG_DENIED;
-	event->verdict = ZONE_DENY;
-	push(&worker->events);
+	event->verdict = kind == LOG_WOULD_DENY ? ZONE_ALLOW : ZONE_DENY;
+	push(from->ring);
 }
 
-void event_overdue(struct worker *worker)
+void event_overdue(const struct event_source *from)
 {
 	struct log_cap_overdue overdue;
 
-	if (log_cap_overdue(worker->log_cap, worker->clock_ns, &overdue))
-		push_held_back(worker, &overdue);
+	if (log_cap_overdue(from->cap, from->clock_ns, &overdue))
+		push_held_back(from, &overdue);
 }
 
-void event_held_back(struct worker *worker)
+void event_held_back(const struct event_source *from)
 {
 	struct log_cap_overdue overdue;
 
-	while (log_cap_drain(worker->log_cap, &overdue))
-		push_held_back(worker, &overdue);
+	while (log_cap_drain(from->cap, &overdue))
+		push_held_back(from, &overdue);
+}
+
+/* What is held back is told under the numbers of the revision that it was counted under. */
+static void note_revision(const struct event_source *from, uint32_t revision)
+{
+	if (*from->cap_revision == revision)
+		return;
+	event_held_back(from);
+	*from->cap_revision = revision;
+}
+
+void event_would_deny(const struct event_source *from, struct cordon_switch *sw, uint32_t number,
+	uint32_t rule, enum drop_reason reason)
+{
+	struct conn *conn = conn_of_flow(sw->connections, 2 * number);
+	const struct conn_key *key = &conn_flow(sw->connections, 2 * number)->key;
+	uint32_t suppressed;
+
+	note_revision(from, atomic_load(&conn->policy_revision));
+	if (log_cap_admit(from->cap, cap_key(LOG_WOULD_DENY, rule), &key->source, from->clock_ns,
+		    &suppressed))
+		push_connection(
+			from->ring, sw, number, LOG_WOULD_DENY, reason, from->now_ns, suppressed);
 }
 
 void event_packet(struct packet_context *context, enum log_kind kind, unsigned int reason,
@@ -234,10 +265,10 @@ void event_packet(struct packet_context *context, enum log_kind kind, unsigned i
 	const struct packet *packet = context->packet;
 	uint32_t rule = verdict != NULL ? verdict->rule : RULE_NONE, suppressed = 0;
 
-	if (verdict != NULL && verdict->policy_revision != worker->cap_revision) {
-		event_held_back(worker); /* Under the numbers of the revision before. */
-		worker->cap_revision = verdict->policy_revision;
-	}
+	const struct event_source from = worker_events(worker);
+
+	if (verdict != NULL)
+		note_revision(&from, verdict->policy_revision);
 	const struct in6_addr source = cap_source(context, kind, reason, verdict, out_port);
 	uint32_t key = cap_key(kind, kind == LOG_SPOOFED ? reason : rule);
 	if (kind != LOG_START &&
@@ -267,6 +298,7 @@ void event_packet(struct packet_context *context, enum log_kind kind, unsigned i
 		event->source_zone = verdict->source_zone;
 		event->destination_zone = verdict->destination_zone;
 		event->verdict = verdict->action;
+		event->is_related = verdict->is_related;
 	}
 	memcpy(event->destination_mac, context->data, 6);
 	memcpy(event->source_mac, context->data + 6, 6);

@@ -113,12 +113,29 @@ static const char *zone_name(const struct zone_policy *policy, uint16_t zone)
 
 /* The text parts of a record that are made, not found. */
 struct record_text {
-	char rule[160];
+	char rule[160], simulated_rule[160], recalled[160];
 	char unknown[40];
 };
 
-static void name_rule(const struct zone_policy *policy, const struct log_event *event,
+/* A rule whose policy is gone, by the name that it is counted under; else by its number. */
+static void recall_rule(struct log_thread *log, const struct log_event *event,
 	struct log_record *record, struct record_text *text)
+{
+	char *slash;
+
+	if (!rule_hits_name(log->sw->hits, event->policy_revision, event->rule, text->recalled) ||
+		(slash = strchr(text->recalled, '/')) == NULL) {
+		snprintf(text->unknown, sizeof(text->unknown), "#%u", event->rule);
+		record->rule = text->unknown;
+		return;
+	}
+	*slash = '\0';
+	record->policy = text->recalled;
+	record->rule = slash + 1;
+}
+
+static void name_rule(struct log_thread *log, const struct zone_policy *policy,
+	const struct log_event *event, struct log_record *record, struct record_text *text)
 {
 	struct zone_rule_info info;
 
@@ -126,8 +143,7 @@ static void name_rule(const struct zone_policy *policy, const struct log_event *
 	if (event->rule == RULE_NONE)
 		return;
 	if (policy == NULL || !zone_rule_info(policy, event->rule, &info, text->rule)) {
-		snprintf(text->unknown, sizeof(text->unknown), "#%u", event->rule);
-		record->rule = text->unknown;
+		recall_rule(log, event, record, text);
 		return;
 	}
 	record->tier = info.tier != NULL ? info.tier : "";
@@ -135,6 +151,60 @@ static void name_rule(const struct zone_policy *policy, const struct log_event *
 	record->rule = info.rule;
 	record->label = info.label != NULL ? info.label : "";
 }
+
+/* --- simulation ----------------------------------------------------------------------------- */
+
+/* What the event's revision would have said with its simulated policies.  Asked as it was on the
+ * packet path, unless the ports are gone or another policy is in force by now: then by the event's
+ * own zones. */
+static bool simulate(const struct log_thread *log, const struct zone_policy *policy,
+	const struct log_event *event, struct zone_verdict *simulated)
+{
+	const struct endpoint_map *endpoints =
+		atomic_load_explicit(&log->sw->endpoints, memory_order_acquire);
+	const struct port *in = switch_port(log->sw, event->key.in_port);
+	const struct port *out = switch_port(log->sw, event->out_port);
+
+	if (in != NULL && out != NULL && endpoint_map_policy(endpoints) == policy)
+		return verdict_simulate(endpoints, in, out, &event->key, event->icmp_type,
+			event->icmp_code, simulated);
+	return verdict_simulate_zones(policy, &event->key, event->icmp_type, event->icmp_code,
+		event->source_zone, event->destination_zone, simulated);
+}
+
+static void name_simulated(const struct zone_policy *policy, uint32_t rule, uint8_t action,
+	struct log_record *record, struct record_text *text)
+{
+	struct zone_rule_info info;
+
+	record->simulated = 1 + action;
+	if (zone_rule_info(policy, rule, &info, text->simulated_rule)) {
+		record->simulated_policy = info.policy;
+		record->simulated_rule = info.rule;
+	}
+}
+
+/* What was held back is without a service to ask about: there the event's rule is the simulated
+ * one, if it is of the simulation. */
+static void add_simulation(struct log_thread *log, const struct zone_policy *policy,
+	const struct log_event *event, struct log_record *record, struct record_text *text)
+{
+	bool held_back = event->packets[0] == 0;
+	struct zone_verdict simulated;
+
+	record->simulated_policy = record->simulated_rule = "";
+	if (policy == NULL || !zone_policy_has_simulated(policy) || event->is_related ||
+		event->kind == LOG_SPOOFED)
+		return;
+	if (held_back && event->kind == LOG_WOULD_DENY) {
+		name_simulated(policy, event->rule, ZONE_DENY, record, text);
+		record->tier = record->policy = record->rule = record->label = "";
+	} else if (!held_back && simulate(log, policy, event, &simulated)) {
+		name_simulated(policy, simulated.rule, simulated.action, record, text);
+	}
+}
+
+/* --- records -------------------------------------------------------------------------------- */
 
 static const char *const end_reason_names[] = {
 #define X(enumerator, name) name,
@@ -187,7 +257,8 @@ static void make_record(struct log_thread *log, const struct log_event *event,
 	name_party(log, &record->destination, event->out_port,
 		zone_name(policy, event->destination_zone), ip ? &key->destination : &no_address,
 		has_ports ? ntohs(key->destination_port) : 0, event->destination_mac);
-	name_rule(policy, event, record, text);
+	name_rule(log, policy, event, record, text);
+	add_simulation(log, policy, event, record, text);
 }
 
 /* Makes the strings that belong to identities and policies the record's own. */
@@ -197,7 +268,8 @@ static void copy_strings(struct named_record *named)
 	struct log_party *from = &record->source, *to = &record->destination;
 	const char **strings[] = {&from->port, &from->vm_id, &from->vm_name, &from->zone,
 		&from->tags, &to->port, &to->vm_id, &to->vm_name, &to->zone, &to->tags,
-		&record->tier, &record->policy, &record->rule, &record->label};
+		&record->tier, &record->policy, &record->rule, &record->label,
+		&record->simulated_policy, &record->simulated_rule};
 	size_t sizes[ARRAY_SIZE(strings)], total = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(strings); i++)
@@ -305,6 +377,8 @@ static void write_gap(struct log_thread *log, uint64_t now_ns)
 		.policy = "",
 		.rule = "",
 		.label = "",
+		.simulated_policy = "",
+		.simulated_rule = "",
 		.source = {.port = "", .vm_id = "", .vm_name = "", .zone = "", .tags = ""},
 		.destination = {.port = "", .vm_id = "", .vm_name = "", .zone = "", .tags = ""},
 	};

@@ -169,13 +169,25 @@ static void deny_new(const struct miss *miss, struct verdict *verdict)
 	deny(miss, verdict);
 }
 
+static void note_simulation(const struct miss *miss, uint32_t flow)
+{
+	struct worker *worker = miss->context->worker;
+
+	if (likely(!zone_policy_has_simulated(endpoint_map_policy(miss->endpoints))))
+		return;
+	const struct event_source from = worker_events(worker);
+	simulation_note(worker->sw, miss->endpoints, &from, flow / 2);
+}
+
 /* Writes what the policy in force says of a connection that exists. */
 static inline void set_verdict(
 	const struct miss *miss, uint32_t flow, struct conn *conn, const struct verdict *verdict)
 {
 	struct worker *worker = miss->context->worker;
 
-	connection_set_verdict(worker->sw, flow / 2, verdict, worker_time(worker));
+	if (connection_set_verdict(worker->sw, flow / 2, verdict, worker_time(worker)) &&
+		verdict->action == ZONE_ALLOW)
+		note_simulation(miss, flow);
 	if (unlikely(connection_limits_concern(conn, verdict)))
 		connection_limits_move(
 			worker->sw, worker->limit_cache, miss->endpoints, flow / 2, verdict);
@@ -269,6 +281,7 @@ static void begin(struct miss *miss, const struct program *program)
 		renew(miss, (struct miss_found){.flow = flow, .owns_key = true}, program);
 	} else {
 		log_start(miss, &verdict, picked_up ? START_PICKUP : START_FIRST_PACKET);
+		note_simulation(miss, flow);
 		if (verdict.is_related)
 			related_began(miss);
 		send_read(miss, flow, &verdict, program);
@@ -347,6 +360,7 @@ static void begin_again(struct miss *miss, struct miss_found found, enum end_rea
 	if (verdict->log >= ZONE_LOG_SESSION)
 		atomic_fetch_or(&conn->flags, CONN_LOGGED);
 	log_start(miss, verdict, picked_up ? START_PICKUP : START_FIRST_PACKET);
+	note_simulation(miss, found.flow);
 	if (verdict->is_related)
 		related_began(miss);
 	send_read(miss, found.flow, verdict, program);

@@ -21,6 +21,7 @@
 #include "ovs-rcu.h"
 #include "ovs-thread.h"
 #include "timeval.h"
+#include "zones/log_cap.h"
 
 VLOG_DEFINE_THIS_MODULE(sweep);
 
@@ -31,6 +32,7 @@ enum {
 	BUSY_PERCENT = 50,	    /* ...and no longer, when the table is so full. */
 	BATCH = 8192,		    /* Connections freed by one grace period. */
 	RECENT = 256,
+	OVERDUE_LOOKS = 64, /* In each step. */
 };
 
 /* What was done for the MACs of the flows with one program, in this step. */
@@ -45,6 +47,9 @@ struct sweep {
 	pthread_t thread;
 	uint32_t now;
 	uint64_t now_ns;
+	uint64_t clock_ns; /* Since boot. */
+	struct log_cap *log_cap;
+	uint32_t cap_revision;	/* See struct worker. */
 	uint32_t policy_epoch;	/* Of this step. */
 	uint32_t last_pass;	/* When the pass before this one began, on conn_clock(). */
 	uint32_t this_pass;	/* When this one did. */
@@ -62,6 +67,15 @@ struct sweep {
 static struct rule_hits_time sweep_time(const struct sweep *sweep)
 {
 	return (struct rule_hits_time){.wall_ns = sweep->now_ns, .seconds = sweep->now};
+}
+
+static struct event_source sweep_events(struct sweep *sweep)
+{
+	return (struct event_source){.ring = &sweep->sw->sweep_events,
+		.cap = sweep->log_cap,
+		.cap_revision = &sweep->cap_revision,
+		.now_ns = sweep->now_ns,
+		.clock_ns = sweep->clock_ns};
 }
 
 /* The workers count in the same words all the time: many are taken off at once. */
@@ -130,6 +144,7 @@ static enum end_reason timeout_reason(const struct conn *conn)
 static bool is_denied_now(
 	struct sweep *sweep, struct conn *conn, uint32_t number, const struct flow *flow)
 {
+	const struct event_source from = sweep_events(sweep);
 	struct verdict verdict = {.action = ZONE_DENY};
 	struct expectation control;
 	const struct port *in = switch_port(sweep->sw, flow->key.in_port);
@@ -143,7 +158,9 @@ static bool is_denied_now(
 	verdict_decide(endpoints, in, out, &flow->key, conn->icmp_type, conn->icmp_code, &verdict);
 	if (verdict.action != ZONE_ALLOW && related_of(conn, &control))
 		related_allows(endpoints, in, out, &flow->key, &control, &verdict);
-	connection_set_verdict(sweep->sw, number, &verdict, sweep_time(sweep));
+	if (connection_set_verdict(sweep->sw, number, &verdict, sweep_time(sweep)) &&
+		verdict.action == ZONE_ALLOW)
+		simulation_note(sweep->sw, endpoints, &from, number);
 	if (unlikely(connection_limits_concern(conn, &verdict)))
 		connection_limits_move(sweep->sw, sweep->limit_cache, endpoints, number, &verdict);
 	return verdict.action != ZONE_ALLOW;
@@ -265,7 +282,18 @@ static void read_clocks(struct sweep *sweep)
 
 	clock_gettime(CLOCK_REALTIME, &wall);
 	sweep->now_ns = (uint64_t)wall.tv_sec * 1000000000u + (uint64_t)wall.tv_nsec;
+	clock_gettime(CLOCK_BOOTTIME, &wall);
+	sweep->clock_ns = (uint64_t)wall.tv_sec * 1000000000u + (uint64_t)wall.tv_nsec;
 	sweep->now = conn_clock();
+}
+
+/* Looks through a quarter of what the log's cap holds back. */
+static void tell_overdue(struct sweep *sweep)
+{
+	const struct event_source from = sweep_events(sweep);
+
+	for (unsigned int i = 0; i < OVERDUE_LOOKS; i++)
+		event_overdue(&from);
 }
 
 /* A table that fills up needs what is over back soon, so it is gone through once in PASS_MS. */
@@ -299,6 +327,7 @@ static uint32_t step(struct sweep *sweep, uint32_t first)
 			sweep->timeouts = atomic_load_explicit(&sw->timeouts, memory_order_acquire);
 		}
 	}
+	tell_overdue(sweep);
 	return limit;
 }
 
@@ -341,6 +370,9 @@ static void *sweep_main(void *sweep_)
 		nanosleep(&(struct timespec){.tv_nsec = STEP_MS * 1000000L}, NULL);
 		ovsrcu_quiesce_end();
 	}
+	const struct event_source from = sweep_events(sweep);
+
+	event_held_back(&from);
 	free_ended(sweep);
 	conn_for_each(
 		sweep->sw->connections, at, conn_high_water(sweep->sw->connections), visit, sweep);
@@ -356,7 +388,10 @@ struct sweep *sweep_start(struct cordon_switch *sw)
 		return NULL;
 	sweep->sw = sw;
 	sweep->limit_cache = limit_cache_create();
-	if (sweep->limit_cache == NULL) {
+	sweep->log_cap = log_cap_create();
+	if (sweep->limit_cache == NULL || sweep->log_cap == NULL) {
+		limit_cache_destroy(sweep->limit_cache);
+		log_cap_destroy(sweep->log_cap);
 		free(sweep);
 		return NULL;
 	}
@@ -370,5 +405,6 @@ void sweep_join(struct sweep *sweep)
 		return;
 	pthread_join(sweep->thread, NULL);
 	limit_cache_destroy(sweep->limit_cache);
+	log_cap_destroy(sweep->log_cap);
 	free(sweep);
 }

@@ -61,6 +61,7 @@ struct log_event {
 		reason; /* enum log_kind, zone_action, drop/end reason. */
 	uint8_t icmp_type, icmp_code, tcp_flags;
 	uint8_t source_mac[6], destination_mac[6];
+	bool is_related; /* Announced by another connection: zones are not all that allows it. */
 	uint64_t packets[2], bytes[2];
 } __attribute__((aligned(32)));
 
@@ -89,6 +90,7 @@ struct timeouts {
 };
 
 struct switch_options;
+struct event_source;
 struct expectation;
 struct expectation_table;
 
@@ -569,6 +571,24 @@ void verdict_decide(const struct endpoint_map *endpoints, const struct port *in,
 	const struct port *out, const struct conn_key *key, uint8_t icmp_type, uint8_t icmp_code,
 	struct verdict *verdict);
 
+/* What the zones would say if the policies of `mode: simulate` were enforced.  False if there are
+ * none of them, or if no zone is asked.  Under RCU; any thread. */
+bool verdict_simulate(const struct endpoint_map *endpoints, const struct port *in,
+	const struct port *out, const struct conn_key *key, uint8_t icmp_type, uint8_t icmp_code,
+	struct zone_verdict *simulated);
+
+/* The same by the zones of one question, for what has no ports any more. */
+bool verdict_simulate_zones(const struct zone_policy *policy, const struct conn_key *key,
+	uint8_t icmp_type, uint8_t icmp_code, uint16_t source_zone, uint16_t destination_zone,
+	struct zone_verdict *simulated);
+
+/* --- simulation.c: what simulated policies would refuse ------------------------------------- */
+
+/* Notes in the log if simulated policies would refuse connection `number`, which is allowed and has
+ * just been judged under a revision for the first time.  Under RCU; workers and the sweep. */
+void simulation_note(struct cordon_switch *sw, const struct endpoint_map *endpoints,
+	const struct event_source *from, uint32_t number);
+
 /* --- related.c: connections that others announce -------------------------------------------- */
 
 /* True if the connection was announced; *control says by what. */
@@ -599,6 +619,23 @@ void reject_answer(struct packet_context *context);
 
 /* --- event.c: from the packet path to the log thread ---------------------------------------- */
 
+/* A producer of events and its cap, at one moment. */
+struct event_source {
+	struct log_ring *ring;
+	struct log_cap *cap;
+	uint32_t *cap_revision; /* The policy revision of what the cap holds back. */
+	uint64_t now_ns, clock_ns;
+};
+
+static inline struct event_source worker_events(struct worker *worker)
+{
+	return (struct event_source){.ring = &worker->events,
+		.cap = worker->log_cap,
+		.cap_revision = &worker->cap_revision,
+		.now_ns = worker->now_ns,
+		.clock_ns = worker->clock_ns};
+}
+
 /* Events never block and never wait: a full ring loses the event and counts it. */
 void event_connection(struct log_ring *ring, struct cordon_switch *sw, uint32_t conn,
 	enum log_kind kind, unsigned int reason, uint64_t now_ns);
@@ -609,11 +646,16 @@ void event_connection(struct log_ring *ring, struct cordon_switch *sw, uint32_t 
 void event_packet(struct packet_context *context, enum log_kind kind, unsigned int reason,
 	const struct verdict *verdict, uint16_t out_port);
 
-/* Writes records for denials that were held back and followed by no more. */
-void event_overdue(struct worker *worker);
+/* A live connection that the simulated `rule` would refuse by `reason`.  Capped likewise, and what
+ * is held back is told with that rule as the event's. */
+void event_would_deny(const struct event_source *from, struct cordon_switch *sw, uint32_t conn,
+	uint32_t rule, enum drop_reason reason);
 
-/* The same for all that is held back, when the worker ends. */
-void event_held_back(struct worker *worker);
+/* Writes records for denials that were held back and followed by no more. */
+void event_overdue(const struct event_source *from);
+
+/* The same for all that is held back, when the producer ends. */
+void event_held_back(const struct event_source *from);
 
 int log_ring_open(struct log_ring *ring, const char *name, unsigned int size);
 void log_ring_close(struct log_ring *ring);

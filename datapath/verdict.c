@@ -15,6 +15,8 @@
 
 #include <arpa/inet.h>
 
+#include "zones/both_ends.h"
+
 static bool is_endpoint(const struct port *port)
 {
 	const struct port_settings *settings =
@@ -102,4 +104,39 @@ void verdict_decide(const struct endpoint_map *endpoints, const struct port *in,
 	};
 	for (size_t i = 0; i < n && verdict->action == ZONE_ALLOW; i++)
 		ask(endpoints, &questions[i], verdict);
+}
+
+bool verdict_simulate(const struct endpoint_map *endpoints, const struct port *in,
+	const struct port *out, const struct conn_key *key, uint8_t icmp_type, uint8_t icmp_code,
+	struct zone_verdict *simulated)
+{
+	struct both_ends_verdict verdict;
+	struct zone_question questions[2];
+
+	if (!zone_policy_has_simulated(endpoint_map_policy(endpoints)))
+		return false;
+	size_t n = verdict_questions(endpoints, in, out, key, icmp_type, icmp_code, questions);
+	if (!both_ends_decide_simulated(endpoint_map_policy(endpoints), questions, n, &verdict))
+		return false;
+	*simulated = verdict.verdict;
+	return true;
+}
+
+bool verdict_simulate_zones(const struct zone_policy *policy, const struct conn_key *key,
+	uint8_t icmp_type, uint8_t icmp_code, uint16_t source_zone, uint16_t destination_zone,
+	struct zone_verdict *simulated)
+{
+	bool is_icmp = key->protocol == IPPROTO_ICMP || key->protocol == IPPROTO_ICMPV6;
+	bool has_ports = key->kind != CONN_KEY_ETHERNET && !is_icmp;
+	const struct zone_question question = {
+		.source_zone = source_zone,
+		.destination_zone = destination_zone,
+		.protocol = key->protocol,
+		.type = icmp_type,
+		.code = icmp_code,
+		.source_port = has_ports ? ntohs(key->source_port) : 0,
+		.destination_port = has_ports ? ntohs(key->destination_port) : 0,
+	};
+
+	return zone_decide_simulated(policy, &question, simulated);
 }

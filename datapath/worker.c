@@ -516,6 +516,13 @@ static unsigned int poll_queues(struct worker *worker)
 	return received;
 }
 
+static void tell_overdue(struct worker *worker)
+{
+	const struct event_source from = worker_events(worker);
+
+	event_overdue(&from);
+}
+
 /* Nothing came.  Spins for a while, since the next frame is most often near; then sleeps, longer as
  * the silence lasts, in a quiescent state. */
 static void idle(struct worker *worker, uint64_t idle_cycles)
@@ -529,7 +536,7 @@ static void idle(struct worker *worker, uint64_t idle_cycles)
 	uint64_t sleep_us =
 		idle_us / SLEEP_SHARE < SLEEP_MAX_US ? idle_us / SLEEP_SHARE : SLEEP_MAX_US;
 	read_clocks(worker);
-	event_overdue(worker);
+	tell_overdue(worker);
 	reassembly_expire(worker);
 	atomic_store_explicit(&worker->stats.asleep, true, memory_order_relaxed);
 	counter_add(&worker->stats.sleeps, 1);
@@ -559,7 +566,7 @@ static void poll_forever(struct worker *worker)
 		}
 		before = now;
 		if (polls % QUIESCE_EVERY == 0) {
-			event_overdue(worker);
+			tell_overdue(worker);
 			reassembly_expire(worker);
 			ovsrcu_try_quiesce();
 		}
@@ -586,7 +593,8 @@ static void *worker_main(void *worker_)
 			worker->id);
 	read_clocks(worker);
 	poll_forever(worker);
-	event_held_back(worker);
+	const struct event_source from = worker_events(worker);
+	event_held_back(&from);
 	reassembly_flush(worker);
 	rte_thread_unregister();
 	return NULL;

@@ -22,7 +22,10 @@
 #include <sqlite3.h>
 
 /* In every file's header, so that a file of something else is known by it. */
-enum { LOG_BUCKET_APPLICATION = 0x436f7264, LOG_BUCKET_FORMAT = 1 };
+enum { LOG_BUCKET_APPLICATION = 0x436f7264 };
+
+/* What is written; older formats are read.  Format 1 has nothing of simulated policies. */
+enum { LOG_BUCKET_FORMAT = 2, LOG_BUCKET_FORMAT_OLDEST = 1, LOG_BUCKET_FORMAT_SIMULATED = 2 };
 
 #define LOG_BUCKET_SLACK_NS (300 * 1000000000ull)
 #define LOG_BUCKET_NAME_MAX 64
@@ -93,6 +96,9 @@ int log_bucket_set_aside(const char *directory, const char *name);
 
 /* What SQLite's result `rc` is as a negative errno. */
 int log_bucket_errno(sqlite3 *db, int rc);
+
+/* The format of an open file. */
+int log_bucket_format(sqlite3 *db);
 
 /* Runs SQL without results.  Returns SQLite's result. */
 int log_bucket_execute(sqlite3 *db, const char *sql);

@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,13 +96,18 @@ static int64_t count_tables(sqlite3 *db)
 	return rc == SQLITE_ROW ? n : log_bucket_errno(db, rc);
 }
 
-/* Looks whether the file is one of ours.  Returns 1 if so, 0 if it is empty, or a negative errno.
- */
-static int examine(sqlite3 *db, const char *path, char *error, size_t size)
+int log_bucket_format(sqlite3 *db)
+{
+	return (int)log_bucket_number(db, "PRAGMA user_version", -1);
+}
+
+/* Looks whether the file is one of ours, of `oldest` format or a later one.  Returns 1 if so, 0 if
+ * it is empty, or a negative errno. */
+static int examine(sqlite3 *db, const char *path, int oldest, char *error, size_t size)
 {
 	int64_t n = count_tables(db);
 	int64_t application = log_bucket_number(db, "PRAGMA application_id", -1);
-	int64_t format = log_bucket_number(db, "PRAGMA user_version", -1);
+	int format = log_bucket_format(db);
 
 	if (n < 0) {
 		snprintf(error, size, "%s: %s", path, sqlite3_errmsg(db));
@@ -115,9 +119,9 @@ static int examine(sqlite3 *db, const char *path, char *error, size_t size)
 		snprintf(error, size, "%s is a database of something else", path);
 		return -EUCLEAN;
 	}
-	if (format != LOG_BUCKET_FORMAT) {
-		snprintf(error, size, "%s has format %" PRId64 "; this program knows format %d",
-			path, format, LOG_BUCKET_FORMAT);
+	if (format < oldest || format > LOG_BUCKET_FORMAT) {
+		snprintf(error, size, "%s has format %d; this program writes format %d", path,
+			format, LOG_BUCKET_FORMAT);
 		return -EPROTO;
 	}
 	if (n == 6)
@@ -165,7 +169,7 @@ static int prepare(
 	int found, rc;
 
 	sqlite3_busy_timeout(db, WRITER_WAITS_MS);
-	found = examine(db, path, error, size);
+	found = examine(db, path, LOG_BUCKET_FORMAT, error, size);
 	if (found < 0)
 		return found;
 	rc = log_bucket_execute(db, writer_sql);
@@ -216,8 +220,8 @@ int log_bucket_open_read(const char *path, sqlite3 **db, char *error, size_t siz
 		sqlite3_busy_timeout(*db, READER_WAITS_MS);
 		rc = log_bucket_execute(*db, reader_sql);
 	}
-	result =
-		rc == SQLITE_OK ? examine(*db, path, error, size) : say(error, size, path, *db, rc);
+	result = rc == SQLITE_OK ? examine(*db, path, LOG_BUCKET_FORMAT_OLDEST, error, size)
+				 : say(error, size, path, *db, rc);
 	if (result == 1)
 		return 0;
 	sqlite3_close(*db);

@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "zones/zone.h"
+
 /* A clause that grows. */
 struct clause {
 	char *text;
@@ -151,6 +153,28 @@ static int filter_rule(sqlite3 *db, struct clause *clause, const char *rule)
 		rule);
 }
 
+static int filter_simulated(sqlite3 *db, struct clause *clause, const struct log_filter *filter)
+{
+	char select[200], simulated[40] = "", changed[120] = "";
+
+	if (filter->simulated < 0 && !filter->simulation)
+		return SQLITE_OK;
+	if (log_bucket_format(db) < LOG_BUCKET_FORMAT_SIMULATED) {
+		add(clause, " AND 0");
+		return SQLITE_OK;
+	}
+	if (filter->simulated >= 0)
+		snprintf(
+			simulated, sizeof(simulated), " AND simulated = %d", filter->simulated + 1);
+	if (filter->simulation)
+		snprintf(changed, sizeof(changed),
+			" AND (kind = %d OR (kind = %d AND simulated = %d))", LOG_WOULD_DENY,
+			LOG_DENIED, ZONE_ALLOW + 1);
+	snprintf(select, sizeof(select), "SELECT id FROM contexts WHERE 1%s%s", simulated, changed);
+	add(clause, " AND context IN wanted_simulated");
+	return collect(db, "wanted_simulated", select, NULL);
+}
+
 /* Numbers are safe to print into SQL. */
 static int filter_contexts(sqlite3 *db, struct clause *clause, const struct log_filter *filter)
 {
@@ -196,6 +220,8 @@ int log_filter_prepare(sqlite3 *db, const struct log_filter *filter, char where[
 		rc = filter_rule(db, &clause, filter->rule);
 	if (rc == SQLITE_OK)
 		rc = filter_contexts(db, &clause, filter);
+	if (rc == SQLITE_OK)
+		rc = filter_simulated(db, &clause, filter);
 	if (filter->transport_port >= 0) {
 		snprintf(port, sizeof(port), " AND (source_port = %d OR destination_port = %d)",
 			filter->transport_port, filter->transport_port);

@@ -9,22 +9,28 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define CONTEXT_COLUMNS                                                                            \
+	"host, reason, tier, policy, rule, label, kind, verdict, protocol, icmp_type, icmp_code,"  \
+	" tcp_flags, ethertype, vlan, vni, policy_revision"
+#define FROM_CONTEXTS " FROM contexts WHERE id = ?"
+
 int log_names_open(struct log_names *names, sqlite3 *db)
 {
 	static const char texts_sql[] = "SELECT id, text FROM strings WHERE id > ? ORDER BY id";
 	static const char party_sql[] = "SELECT port, vm_id, vm_name, zone, tags, mac, address"
 					" FROM parties WHERE id = ?";
+	static const char old_sql[] = "SELECT " CONTEXT_COLUMNS ", 0, 0, 0" FROM_CONTEXTS;
 	static const char context_sql[] =
-		"SELECT host, reason, tier, policy, rule, label, kind, verdict, protocol,"
-		" icmp_type, icmp_code, tcp_flags, ethertype, vlan, vni, policy_revision"
-		" FROM contexts WHERE id = ?";
+		"SELECT " CONTEXT_COLUMNS
+		", simulated, simulated_policy, simulated_rule" FROM_CONTEXTS;
+	bool old = log_bucket_format(db) < LOG_BUCKET_FORMAT_SIMULATED;
 	int rc = sqlite3_prepare_v2(db, texts_sql, -1, &names->texts_from, NULL);
 
 	names->db = db;
 	if (rc == SQLITE_OK)
 		rc = sqlite3_prepare_v2(db, party_sql, -1, &names->party, NULL);
 	if (rc == SQLITE_OK)
-		rc = sqlite3_prepare_v2(db, context_sql, -1, &names->context, NULL);
+		rc = sqlite3_prepare_v2(db, old ? old_sql : context_sql, -1, &names->context, NULL);
 	return rc;
 }
 
@@ -166,6 +172,8 @@ static void read_context(struct log_names *names, struct log_record *record)
 
 	for (int i = 0; i < 6; i++)
 		*texts[i] = found ? text_of(names, statement, i) : "";
+	record->simulated_policy = found ? text_of(names, statement, 17) : "";
+	record->simulated_rule = found ? text_of(names, statement, 18) : "";
 	if (!found)
 		return;
 	record->kind = (uint8_t)sqlite3_column_int(statement, 6);
@@ -178,6 +186,7 @@ static void read_context(struct log_names *names, struct log_record *record)
 	record->vlan = (uint16_t)sqlite3_column_int(statement, 13);
 	record->vni = (uint32_t)sqlite3_column_int64(statement, 14);
 	record->policy_revision = (uint32_t)sqlite3_column_int64(statement, 15);
+	record->simulated = (uint8_t)sqlite3_column_int(statement, 16);
 }
 
 const struct log_context_row *log_names_context(struct log_names *names, int64_t id)

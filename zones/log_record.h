@@ -16,7 +16,7 @@
 	X(LOG_UPDATE, "update")		/* A long connection is still there. */                    \
 	X(LOG_END, "end")		/* It is over; `reason` says how. */                       \
 	X(LOG_DENIED, "denied")		/* A rule, or the lack of one, refused it. */              \
-	X(LOG_WOULD_DENY, "would-deny") /* A simulated rule would have. */                         \
+	X(LOG_WOULD_DENY, "would-deny") /* It was allowed; simulated rules would have. */          \
 	X(LOG_SPOOFED, "spoofed")	/* A vNIC spoke for an address that is not its own. */     \
 	X(LOG_LIMIT, "limit")		/* Table full, or a quota reached: `reason` says which. */ \
 	X(LOG_GAP, "gap")		/* `packets` records before this one were lost. */
@@ -58,6 +58,10 @@ struct log_record {
 	struct log_party source, destination; /* Of the connection's first packet. */
 	const char *reason;		      /* End reason or drop reason. */
 	const char *tier, *policy, *rule, *label;
+	/* What the revision says with its policies of `mode: simulate` enforced: enum zone_action
+	 * and the rule; 0 and "" where there are none of these, or nothing was decided. */
+	uint8_t simulated; /* 1 + enum zone_action. */
+	const char *simulated_policy, *simulated_rule;
 	uint32_t policy_revision;
 	uint32_t suppressed; /* Records like this one that the cap held back since the last. */
 	uint64_t packets_forward, bytes_forward, packets_reverse, bytes_reverse;

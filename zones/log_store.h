@@ -59,23 +59,26 @@ void log_store_close(struct log_store *store);
 /* What to look for; all conditions must hold.  Strings are NULL, numbers -1 or 0, for "any"; start
  * from LOG_FILTER_ANY. */
 struct log_filter {
-	uint64_t since_ns, until_ns;	     /* until_ns 0: now. */
-	int kind;			     /* enum log_kind or -1. */
-	int verdict;			     /* enum zone_action or -1. */
+	uint64_t since_ns, until_ns; /* until_ns 0: now. */
+	int kind;		     /* enum log_kind or -1. */
+	int verdict;		     /* enum zone_action or -1. */
+	int simulated;		     /* enum zone_action or -1: with simulated policies. */
+	bool simulation; /* Only what simulated policies would change: connections that they would
+			  * refuse, and refusals of what they would allow. */
 	const char *zone, *vm, *port, *rule; /* Either end's; rule is "policy/rule" or "rule". */
 	const struct ip_prefix *prefix;	     /* Either end within it... */
-	const struct ip_prefix *peer;	     /* ...and, with a prefix only, the other within this. */
-	int protocol;			     /* IANA number or -1. */
-	int transport_port;		     /* Either end's, or -1. */
-	uint64_t after_sequence;	     /* Only records with a higher sequence number. */
-	size_t limit;			     /* At most so many, the newest. 0: all. */
+	const struct ip_prefix *peer; /* ...and, with a prefix only, the other within this. */
+	int protocol;		      /* IANA number or -1. */
+	int transport_port;	      /* Either end's, or -1. */
+	uint64_t after_sequence;      /* Only records with a higher sequence number. */
+	size_t limit;		      /* At most so many, the newest. 0: all. */
 	bool with_gaps; /* Gap records too, even where the conditions on names, addresses and kinds
 			 * do not hold: what is lost might have met them. */
 };
 
 #define LOG_FILTER_ANY                                                                             \
 	{                                                                                          \
-		.kind = -1, .verdict = -1, .protocol = -1, .transport_port = -1                    \
+		.kind = -1, .verdict = -1, .simulated = -1, .protocol = -1, .transport_port = -1   \
 	}
 
 /* Calls `each` for every record that matches, oldest first; a false return ends the query.
@@ -93,8 +96,10 @@ int log_last_sequence(const char *directory, uint64_t *sequence, char *error, si
 
 /* One line of the summary: who talked to whom, by which rule. */
 struct log_summary_row {
+	/* The rule; with filter->simulation, the one that would decide. */
 	const char *source_zone, *destination_zone, *policy, *rule;
 	uint8_t protocol, verdict;
+	uint8_t simulated;	   /* With filter->simulation: 1 + enum zone_action; else 0. */
 	uint16_t destination_port; /* 0: none, or (past 32,768 rows) any. */
 	/* Connections that began within the span or were open at its start, and attempts that were
 	 * refused, those that the cap held back included. */
@@ -103,7 +108,8 @@ struct log_summary_row {
 	uint64_t last_ns;	 /* Time of the newest record. */
 };
 
-/* Groups the matching records by zone pair, service, verdict and rule, most connections first.
+/* Groups the matching records by zone pair, service, verdict and rule, most connections first; with
+ * filter->simulation, what simulated policies would change, by their verdict and rule.
  * `limit` counts rows here, and a gap record is never part of one.  Errors as log_query()'s. */
 int log_summarize(const char *directory, const struct log_filter *filter,
 	bool (*each)(const struct log_summary_row *row, void *context), void *context, char *error,

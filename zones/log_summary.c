@@ -26,6 +26,7 @@ struct summary {
 };
 
 enum {
+	NUMBERS = 5, /* Bytes of a key before its names. */
 	NAMES_MAX = 2048,
 	PORTS_APART_MAX = LOG_DICTIONARY_MAX / 2, /* Groups, before ports are lumped together. */
 };
@@ -37,16 +38,20 @@ static bool has_ports(uint8_t protocol)
 }
 
 /* The group's key: numbers, then the four names with their NULs.  Returns its length. */
-static size_t make_key(const struct log_record *record, uint16_t port, char key[NAMES_MAX])
+static size_t make_key(const struct summary *summary, const struct log_record *record,
+	uint16_t port, char key[NAMES_MAX])
 {
+	bool simulation = summary->filter->simulation;
 	int n;
 
 	key[0] = (char)record->protocol;
 	key[1] = (char)record->verdict;
-	memcpy(key + 2, &port, sizeof(port));
-	n = snprintf(key + 4, NAMES_MAX - 4, "%s%c%s%c%s%c%s", record->source.zone, 0,
-		record->destination.zone, 0, record->policy, 0, record->rule);
-	return n < NAMES_MAX - 4 ? 4 + (size_t)n + 1 : NAMES_MAX;
+	key[2] = (char)(simulation ? record->simulated : 0);
+	memcpy(key + 3, &port, sizeof(port));
+	n = snprintf(key + NUMBERS, NAMES_MAX - NUMBERS, "%s%c%s%c%s%c%s", record->source.zone, 0,
+		record->destination.zone, 0, simulation ? record->simulated_policy : record->policy,
+		0, simulation ? record->simulated_rule : record->rule);
+	return n < NAMES_MAX - NUMBERS ? NUMBERS + (size_t)n + 1 : NAMES_MAX;
 }
 
 /* A row for a new key. */
@@ -70,11 +75,12 @@ static struct group *add_group(struct summary *summary, const char *key, size_t 
 	group->names = calloc(1, length);
 	if (!group->names)
 		return NULL;
-	memcpy(group->names, key + 4, length - 4);
+	memcpy(group->names, key + NUMBERS, length - NUMBERS);
 	row = &group->row;
 	row->protocol = (uint8_t)key[0];
 	row->verdict = (uint8_t)key[1];
-	memcpy(&row->destination_port, key + 2, sizeof(row->destination_port));
+	row->simulated = (uint8_t)key[2];
+	memcpy(&row->destination_port, key + 3, sizeof(row->destination_port));
 	row->source_zone = group->names;
 	row->destination_zone = row->source_zone + strlen(row->source_zone) + 1;
 	row->policy = row->destination_zone + strlen(row->destination_zone) + 1;
@@ -91,6 +97,7 @@ static uint64_t connections_of(const struct log_filter *filter, const struct log
 	case LOG_DENIED:
 	case LOG_SPOOFED:
 	case LOG_LIMIT:
+	case LOG_WOULD_DENY:
 		/* Without a packet it only tells what was held back. */
 		return (record->packets_forward || !record->suppressed) +
 		       (uint64_t)record->suppressed;
@@ -116,12 +123,12 @@ static struct group *find_group(struct summary *summary, const struct log_record
 {
 	uint16_t port = has_ports(record->protocol) ? record->destination.transport_port : 0;
 	char key[NAMES_MAX];
-	size_t length = make_key(record, port, key);
+	size_t length = make_key(summary, record, port, key);
 	struct group *group;
 	uint32_t hash, id = log_dictionary_find(&summary->by_key, key, length, &hash);
 
 	if (!id && port && summary->n >= PORTS_APART_MAX) {
-		length = make_key(record, 0, key);
+		length = make_key(summary, record, 0, key);
 		id = log_dictionary_find(&summary->by_key, key, length, &hash);
 	}
 	if (id)
@@ -132,12 +139,19 @@ static struct group *find_group(struct summary *summary, const struct log_record
 	return group;
 }
 
+/* What would be denied was allowed: it has other records, or wants none. */
+static bool is_counted(const struct log_filter *filter, const struct log_record *record)
+{
+	return record->kind != LOG_WOULD_DENY || filter->simulation ||
+	       filter->kind == LOG_WOULD_DENY;
+}
+
 static bool add_record(const struct log_record *record, void *context)
 {
 	struct summary *summary = context;
 	struct group *group;
 
-	if (record->kind == LOG_GAP)
+	if (record->kind == LOG_GAP || !is_counted(summary->filter, record))
 		return true;
 	group = find_group(summary, record);
 	if (group)

@@ -15,7 +15,8 @@
 static const char *const insert_sql[LOG_N_INSERTS] = {
 	[LOG_INSERT_STRING] = "INSERT INTO strings VALUES (?,?)",
 	[LOG_INSERT_PARTY] = "INSERT INTO parties VALUES (?,?,?,?,?,?,?,?)",
-	[LOG_INSERT_CONTEXT] = "INSERT INTO contexts VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+	[LOG_INSERT_CONTEXT] =
+		"INSERT INTO contexts VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
 	[LOG_INSERT_RECORD] = "INSERT INTO records VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
 };
 
@@ -239,18 +240,22 @@ static int insert_context(struct log_writer *writer, const struct log_record *re
 {
 	const char *const texts[] = {record->host, record->reason, record->tier, record->policy,
 		record->rule, record->label};
+	const char *const simulated[] = {record->simulated_policy, record->simulated_rule};
 	const uint32_t numbers[] = {record->kind, record->verdict, record->protocol,
 		record->icmp_type, record->icmp_code, record->tcp_flags, record->ethertype,
 		record->vlan, record->vni};
 	sqlite3_stmt *insert = writer->insert[LOG_INSERT_CONTEXT];
 	int rc = bind_texts(writer, insert, 11, texts, 6);
 
+	if (rc == SQLITE_OK)
+		rc = bind_texts(writer, insert, 19, simulated, 2);
 	if (rc != SQLITE_OK)
 		return rc;
 	sqlite3_bind_int64(insert, 1, id);
 	for (int i = 0; i < 9; i++)
 		sqlite3_bind_int64(insert, 2 + i, numbers[i]);
 	sqlite3_bind_int64(insert, 17, record->policy_revision);
+	sqlite3_bind_int64(insert, 18, record->simulated);
 	return run(insert);
 }
 
@@ -261,7 +266,7 @@ static int intern_context(struct log_writer *writer, const struct log_record *re
 			(uint32_t)record->protocol << 8 | record->tcp_flags,
 		(uint32_t)record->icmp_type << 24 | (uint32_t)record->icmp_code << 16 |
 			record->ethertype,
-		record->vlan,
+		record->vlan | (uint32_t)record->simulated << 16,
 		record->vni,
 		record->policy_revision,
 	};
@@ -273,7 +278,8 @@ static int intern_context(struct log_writer *writer, const struct log_record *re
 	if (!key_put(key, numbers, sizeof(numbers)) || !key_put_text(key, record->host) ||
 		!key_put_text(key, record->reason) || !key_put_text(key, record->tier) ||
 		!key_put_text(key, record->policy) || !key_put_text(key, record->rule) ||
-		!key_put_text(key, record->label))
+		!key_put_text(key, record->label) || !key_put_text(key, record->simulated_policy) ||
+		!key_put_text(key, record->simulated_rule))
 		return SQLITE_NOMEM;
 	*id = find(writer, LOG_INSERT_CONTEXT, key, &hash);
 	if (*id)

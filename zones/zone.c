@@ -85,6 +85,11 @@ size_t zone_policy_memory_bytes(const struct zone_policy *policy)
 	return policy->memory_bytes;
 }
 
+bool zone_policy_has_simulated(const struct zone_policy *policy)
+{
+	return policy->has_simulated;
+}
+
 /* --- Zones ---------------------------------------------------------------------------------- */
 
 uint16_t zone_count(const struct zone_policy *policy)

@@ -148,6 +148,9 @@ struct zone_verdict {
 void zone_decide(const struct zone_policy *policy, const struct zone_question *question,
 	struct zone_verdict *verdict);
 
+/* True if the policy has rules under `mode: simulate`. */
+bool zone_policy_has_simulated(const struct zone_policy *policy);
+
 /* Decides as if the policies of `mode: simulate` were enforced like all others.  Returns false, and
  * leaves the verdict alone, if the policy has none of them: it is that of zone_decide(). */
 bool zone_decide_simulated(const struct zone_policy *policy, const struct zone_question *question,

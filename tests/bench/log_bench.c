@@ -128,6 +128,8 @@ static void make_record(struct log_record *record, uint64_t sequence, bool ipv6,
 		.policy = inner ? "db-access" : "front",
 		.rule = inner ? "web-to-db" : "clients-to-web",
 		.label = "",
+		.simulated_policy = "",
+		.simulated_rule = "",
 		.policy_revision = 12,
 		.packets_forward = denied ? 1
 				   : end  ? 4 + dice % 40

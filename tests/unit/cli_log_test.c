@@ -116,6 +116,8 @@ static struct log_record make_record(void)
 		.policy = "egress",
 		.rule = "no-internet",
 		.label = "CHG-4711",
+		.simulated_policy = "",
+		.simulated_rule = "",
 		.policy_revision = 12,
 		.suppressed = 7,
 		.packets_forward = 3,

@@ -115,6 +115,8 @@ __attribute__((unused)) static struct log_record record_of(uint64_t sequence, ui
 		.policy = "db-access",
 		.rule = "web-to-db",
 		.label = "CHG-4711",
+		.simulated_policy = "",
+		.simulated_rule = "",
 		.policy_revision = 12,
 		.packets_forward = 10,
 		.bytes_forward = 1200,

@@ -41,6 +41,8 @@ static void write_mixture(void)
 		.policy = "",
 		.rule = "",
 		.label = "",
+		.simulated_policy = "",
+		.simulated_rule = "",
 		.source = {.port = "", .vm_id = "", .vm_name = "", .zone = "", .tags = ""},
 		.destination = {.port = "", .vm_id = "", .vm_name = "", .zone = "", .tags = ""}};
 	write_one(store, &record);
@@ -66,7 +68,7 @@ static void assert_finds(struct log_filter filter, size_t n, uint64_t first, uin
 	assert_int_equal(found->last.sequence, n ? last : 0);
 }
 
-#define ANY .kind = -1, .verdict = -1, .protocol = -1, .transport_port = -1
+#define ANY .kind = -1, .verdict = -1, .simulated = -1, .protocol = -1, .transport_port = -1
 #define FINDS(condition, n, first, last)                                                           \
 	assert_finds((struct log_filter){ANY, condition}, n, first, last)
 
@@ -117,6 +119,43 @@ static void test_filters_by_names_of_either_end(void **state)
 	FINDS(.rule = "egress/web-to-db", 0, 0, 0);
 	FINDS(.rule = "egress/no-internet", 5, 11, 15);
 	FINDS(.rule = "db->internet", 1, 17, 17);
+}
+
+/* 1: allowed, would be denied.  2: its note.  3: denied, would be allowed.  4: denied, would be. */
+static void write_simulated(void)
+{
+	struct log_store *store = open_store(NULL);
+	struct log_record record = record_of(1, T0);
+
+	record.simulated = 1 + ZONE_DENY;
+	record.simulated_policy = "audit";
+	record.simulated_rule = "no-db";
+	write_one(store, &record);
+	record.kind = LOG_WOULD_DENY;
+	record.sequence = 2;
+	record.suppressed = 4;
+	write_one(store, &record);
+	record = denial_of(3, T0 + SECOND);
+	record.simulated = 1 + ZONE_ALLOW;
+	record.simulated_policy = "audit";
+	record.simulated_rule = "open";
+	write_one(store, &record);
+	record.simulated = 1 + ZONE_DENY;
+	record.sequence = 4;
+	write_one(store, &record);
+	commit(store, T0 + 2 * SECOND);
+	log_store_close(store);
+}
+
+static void test_filters_by_what_is_simulated(void **state)
+{
+	(void)state;
+	write_simulated();
+	FINDS(.kind = -1, 4, 1, 4);
+	FINDS(.simulated = ZONE_DENY, 3, 1, 4);
+	FINDS(.simulated = ZONE_ALLOW, 1, 3, 3);
+	FINDS(.simulated = ZONE_REJECT, 0, 0, 0);
+	FINDS(.simulation = true, 2, 2, 3);
 }
 
 static void test_filters_by_prefix(void **state)
@@ -482,6 +521,26 @@ static void summarize(struct log_filter filter)
 		log_summarize(directory, &filter, note_row, NULL, error, sizeof(error)), 0);
 }
 
+static void test_summarizes_a_simulation(void **state)
+{
+	(void)state;
+	write_simulated();
+	summarize((struct log_filter){ANY, .simulation = true});
+	assert_int_equal(n_rows, 2);
+	assert_string_equal(row_texts[0], "web db audit/no-db");
+	assert_int_equal(rows[0].simulated, 1 + ZONE_DENY);
+	assert_int_equal(rows[0].verdict, ZONE_ALLOW);
+	assert_int_equal(rows[0].connections, 5);
+	assert_string_equal(row_texts[1], "db internet audit/open");
+	assert_int_equal(rows[1].simulated, 1 + ZONE_ALLOW);
+	assert_int_equal(rows[1].connections, 1);
+	/* Otherwise the note counts nothing: the connection has records of its own. */
+	summarize((struct log_filter){ANY, .since_ns = T0 - SECOND});
+	assert_int_equal(n_rows, 2);
+	assert_string_equal(row_texts[0], "db internet egress/no-internet");
+	assert_int_equal(rows[1].packets, 19);
+}
+
 static void test_summarizes_by_zones_service_and_rule(void **state)
 {
 	(void)state;
@@ -655,6 +714,8 @@ int main(void)
 		TEST(test_other_processes_see_what_is_committed),
 		TEST(test_a_reader_in_the_midst_disturbs_nothing),
 		TEST(test_follows_by_sequence_over_turning_files),
+		TEST(test_filters_by_what_is_simulated),
+		TEST(test_summarizes_a_simulation),
 		TEST(test_summarizes_by_zones_service_and_rule),
 		TEST(test_counts_what_was_held_back_once),
 		TEST(test_counts_a_session_once),

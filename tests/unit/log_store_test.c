@@ -62,6 +62,9 @@ static bool compare_record(const struct log_record *a, void *context)
 	assert_string_equal(a->policy, b->policy);
 	assert_string_equal(a->rule, b->rule);
 	assert_string_equal(a->label, b->label);
+	assert_int_equal(a->simulated, b->simulated);
+	assert_string_equal(a->simulated_policy, b->simulated_policy);
+	assert_string_equal(a->simulated_rule, b->simulated_rule);
 	assert_int_equal(a->policy_revision, b->policy_revision);
 	assert_int_equal(a->suppressed, b->suppressed);
 	assert_int_equal(a->packets_forward, b->packets_forward);
@@ -123,6 +126,9 @@ static void test_keeps_extremes(void **state)
 	expected.packets_reverse = expected.bytes_reverse = INT64_MAX;
 	expected.start_ns = 0;
 	expected.destination.tags = long_tags;
+	expected.simulated = 1 + ZONE_REJECT;
+	expected.simulated_policy = "audit";
+	expected.simulated_rule = "no-db";
 	expected.label = "'; DROP TABLE records; -- \xc3\xa9\xe2\x82\xac";
 	memset(expected.source.mac, 0xff, 6);
 	assert_kept();
@@ -454,7 +460,7 @@ static void test_leaves_a_file_of_another_format_alone(void **state)
 	write_many(store, 1, 10, T0, SECOND);
 	log_store_close(store);
 	assert_int_equal(sqlite3_open(path_of("traffic-20261001T120000Z.db"), &db), SQLITE_OK);
-	assert_int_equal(sqlite3_exec(db, "PRAGMA user_version = 2", NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, "PRAGMA user_version = 3", NULL, NULL, NULL), SQLITE_OK);
 	sqlite3_close(db);
 	store = open_store(NULL);
 	write_many(store, 11, 15, T0, SECOND);
@@ -463,7 +469,53 @@ static void test_leaves_a_file_of_another_format_alone(void **state)
 	found = query(&(struct log_filter)LOG_FILTER_ANY);
 	assert_int_equal(found->rc, -EIO);
 	assert_int_equal(found->n, 5);
-	assert_non_null(strstr(found->error, "traffic-20261001T120000Z.db has format 2"));
+	assert_non_null(strstr(found->error, "traffic-20261001T120000Z.db has format 3"));
+}
+
+/* As it was before there were simulated policies. */
+static void make_format_1(const char *name)
+{
+	sqlite3 *db;
+
+	assert_int_equal(sqlite3_open(path_of(name), &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db,
+				 "DROP VIEW traffic;"
+				 "ALTER TABLE contexts DROP COLUMN simulated;"
+				 "ALTER TABLE contexts DROP COLUMN simulated_policy;"
+				 "ALTER TABLE contexts DROP COLUMN simulated_rule;"
+				 "PRAGMA user_version = 1",
+				 NULL, NULL, NULL),
+		SQLITE_OK);
+	sqlite3_close(db);
+}
+
+static void test_reads_format_1_and_goes_on_in_another_file(void **state)
+{
+	struct log_filter filter = LOG_FILTER_ANY;
+	struct log_store *store = open_store(NULL);
+	struct log_record record;
+	struct found *found;
+
+	(void)state;
+	write_many(store, 1, 10, T0, SECOND);
+	log_store_close(store);
+	make_format_1("traffic-20261001T120000Z.db");
+	store = open_store(NULL);
+	assert_int_equal(log_store_last_sequence(store), 10);
+	record = record_of(11, T0 + 11 * SECOND);
+	record.simulated = 1 + ZONE_DENY;
+	record.simulated_policy = record.simulated_rule = "s";
+	write_one(store, &record);
+	log_store_close(store);
+	assert_int_equal(access(path_of("traffic-20261001T120000Z-2.db"), F_OK), 0);
+	found = query(&filter);
+	assert_int_equal(found->rc, 0);
+	assert_int_equal(found->n, 11);
+	filter.simulated = ZONE_DENY;
+	found = query(&filter);
+	assert_int_equal(found->rc, 0);
+	assert_int_equal(found->n, 1);
+	assert_int_equal(found->sequences[0], 11);
 }
 
 static void overwrite_pages(const char *name, int first, int last)
@@ -750,6 +802,7 @@ int main(void)
 		TEST(test_sets_a_damaged_file_aside),
 		TEST(test_sets_a_foreign_database_aside),
 		TEST(test_leaves_a_file_of_another_format_alone),
+		TEST(test_reads_format_1_and_goes_on_in_another_file),
 		TEST(test_sets_a_file_aside_that_is_damaged_within),
 		TEST(test_says_why_a_directory_cannot_be_written),
 		TEST(test_says_why_permission_is_missing),

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Policies under simulation: they drop nothing, and the log says what they would have done.
+
+    web .1        app .2        db .3
+      |             |             |
+    --+-------------+-------------+--  network lan, VLAN 10
+"""
+
+import contextlib
+import socket
+import time
+
+import pytest
+
+from cordon import wait_for
+from host import TcpServer, UdpServer
+
+POLICY = """\
+zones:
+  web: {match: "zone=web"}
+  app: {match: "zone=app"}
+  db: {match: "zone=db"}
+policies:
+  - id: shop
+    rules:
+      - {id: echo, from: web, to: app, service: udp/7, action: allow, log: session}
+      - {id: browse, from: web, to: app, service: tcp/80, action: allow, log: none}
+      - {id: other, from: web, to: app, service: udp/9, action: allow, log: session}
+      - {id: no-db, from: web, to: db, service: udp/7, action: deny}
+"""
+
+AUDIT = """\
+  - id: audit
+    tier: emergency
+    mode: simulate
+    rules:
+      - {id: no-echo, from: web, to: app, service: udp/7, action: deny}
+      - {id: no-browsing, from: web, to: app, service: tcp/80, action: reject}
+      - {id: open-db, from: web, to: db, service: udp/7, action: allow}
+      - {id: unlogged, from: web, to: app, service: udp/11, action: deny, log: none}
+"""
+
+BASELINE = "baseline: {between_zones: deny, within_zone: allow, log: denied}\n"
+
+
+def simulated(row):
+    return row["simulated_verdict"], row["simulated_policy"], row["simulated_rule"]
+
+
+@pytest.fixture
+def site(switch):
+    switch.add_network()
+    switch.policy(POLICY + BASELINE)
+    hosts = [switch.host(name, number) for number, name in enumerate(("web", "app", "db"), 1)]
+    for one in hosts:
+        for other in hosts:
+            if one is not other:
+                one.knows(other)
+    with UdpServer(hosts[1], 7), UdpServer(hosts[1], 9), TcpServer(hosts[1], 80):
+        yield switch, *hosts
+
+
+def test_new_connections_pass_and_are_noted(site, version):
+    switch, web, app, db = site
+    switch.policy(POLICY + AUDIT + BASELINE)
+    before = switch.drops()
+    assert web.can_ask(app.address(version), 7), "nothing is dropped by a simulation"
+    assert web.can_ask(app.address(version), 9)
+    assert web.can_connect(app.address(version), 80)
+    assert not web.can_ask(db.address(version), 7, seconds=0.3), "nor allowed by it"
+    after = switch.drops()
+    assert after["policy"] == before["policy"] + 1 and after["rejected"] == before["rejected"]
+
+    start = switch.wait_log(kind="start", rule="echo")[0]
+    assert (start["verdict"], *simulated(start)) == ("allowed", "denied", "audit", "no-echo")
+    other = switch.wait_log(kind="start", rule="other")[0]
+    assert simulated(other) == ("allowed", "shop", "other"), "what would not change is said as well"
+    denied = switch.wait_log(kind="denied", rule="no-db")[0]
+    assert (denied["verdict"], *simulated(denied)) == ("denied", "allowed", "audit", "open-db")
+    would = {row["simulated_rule"]: row for row in switch.wait_log(count=2, kind="would-deny")}
+    assert set(would) == {"no-echo", "no-browsing"}, "also of a rule that logs nothing of its own"
+    browsing = would["no-browsing"]
+    assert (browsing["verdict"], browsing["policy"], browsing["rule"]) == ("allowed", "shop", "browse")
+    assert (browsing["simulated_verdict"], browsing["reason"]) == ("rejected", "rejected")
+    assert (browsing["source_zone"], browsing["destination_zone"]) == ("web", "app")
+    assert browsing["source_vm_name"] == "web" and browsing["destination_transport_port"] == 80
+    assert browsing["destination_address"] == app.address(version)
+
+    switch.cordon("conn", "flush", "--all")
+    end = switch.wait_log(kind="end", rule="echo")[0]
+    assert simulated(end) == ("denied", "audit", "no-echo")
+    assert len(switch.log(kind="would-deny")) == 2
+
+
+def test_live_connections_are_told_of_soon_and_once(site, version):
+    switch, web, app, _ = site
+    family = socket.AF_INET6 if version == 6 else socket.AF_INET
+    with contextlib.ExitStack() as stack:
+        tcp = stack.enter_context(web.connect(app.address(version), 80))
+        idle = stack.enter_context(web.socket(family, socket.SOCK_DGRAM))
+        idle.settimeout(2)
+        idle.sendto(b"x", (app.address(version), 7))
+        assert idle.recv(10) == b"x"
+        assert not switch.log(kind="would-deny")
+        switch.policy(POLICY + AUDIT + BASELINE)
+        tcp.sendall(b"a")  # One has a packet, the other is found by the sweep.
+        assert tcp.recv(10) == b"a"
+        rows = switch.wait_log(count=2, kind="would-deny", seconds=6)
+        assert {row["simulated_rule"] for row in rows} == {"no-echo", "no-browsing"}
+        assert {row["policy_revision"] for row in rows} == {2}
+        for _ in range(5):
+            tcp.sendall(b"b")
+            assert tcp.recv(10) == b"b"
+            idle.sendto(b"y", (app.address(version), 7))
+            assert idle.recv(10) == b"y"
+            time.sleep(0.5)
+        switch.kill("cordon-switchd")
+        switch.up()
+        tcp.sendall(b"c")
+        assert tcp.recv(10) == b"c"
+        time.sleep(2)
+        assert len(switch.log(kind="would-deny")) == 2, "once for each connection and revision"
+        switch.policy(POLICY + AUDIT + BASELINE + "# again\n")
+        rows = switch.wait_log(count=4, kind="would-deny", seconds=6)
+        assert sorted(row["policy_revision"] for row in rows) == [2, 2, 3, 3]
+        tcp.sendall(b"d")
+        assert tcp.recv(10) == b"d", "they live"
+
+
+def test_what_would_change_in_one_command(site):
+    switch, web, app, db = site
+    switch.policy(POLICY + AUDIT + BASELINE)
+    for _ in range(3):
+        assert web.can_ask(app.ipv4, 7)
+        assert web.can_ask(app.ipv4, 9)
+    assert web.can_connect(app.ipv4, 80)
+    web.can_ask(db.ipv4, 7, seconds=0.3)
+    switch.wait_log(count=4, kind="would-deny")
+    switch.wait_log(kind="denied")
+    rows = {row["rule"]: row for row in switch.json("log", "summary", "--simulation")}
+    assert {name: (row["verdict"], row["simulated_verdict"], row["connections"]) for name, row in rows.items()} == {
+        "no-echo": ("allowed", "denied", 3),
+        "no-browsing": ("allowed", "rejected", 1),
+        "open-db": ("denied", "allowed", 1),
+    }
+    table = switch.cordon("log", "summary", "--simulation")
+    assert table.split("\n")[0].split("  ")[0] == "ZONES" and "WOULD BE" in table and "audit/no-echo" in table
+    listed = switch.json_lines("log", "list", "--simulated", "rejected")
+    assert {(row["kind"], row["simulated_rule"]) for row in listed} == {("would-deny", "no-browsing")}
+    assert {row["rule"] for row in switch.json_lines("log", "list", "--simulated", "allowed")} == {"other", "no-db"}
+    assert "would be denied by audit/no-echo" in switch.cordon("log", "list", "--kind", "would-deny")
+    # An ordinary summary counts each connection once.
+    ordinary = {row["rule"]: row["connections"] for row in switch.json("log", "summary")}
+    assert ordinary["echo"] == 3
+
+
+def test_without_simulation_nothing_is_said(site):
+    switch, web, app, _ = site
+    assert web.can_ask(app.ipv4, 7)
+    start = switch.wait_log(kind="start")[0]
+    assert simulated(start) == ("", "", "")
+    assert switch.json("log", "summary", "--simulation") == []
+    switch.policy(POLICY + AUDIT.replace("mode: simulate", "mode: \"off\"") + BASELINE)
+    assert web.can_ask(app.ipv4, 7)
+    assert simulated(switch.wait_log(count=2, kind="start")[-1]) == ("", "", "")
+    assert not switch.log(kind="would-deny")
+
+
+def test_a_rule_that_would_log_nothing_is_silent(site):
+    switch, web, app, _ = site
+    switch.policy(POLICY.replace("udp/9", "udp/9-11") + AUDIT + BASELINE)
+    assert not web.can_ask(app.ipv4, 11, seconds=0.3)
+    assert simulated(switch.wait_log(kind="start", destination_transport_port=11)[0]) == ("denied", "audit", "unlogged")
+    time.sleep(0.5)
+    assert not switch.log(kind="would-deny")
+
+
+def test_many_are_capped_and_counted(site):
+    switch, web, app, _ = site
+    switch.policy(POLICY + AUDIT + BASELINE)
+    for _ in range(60):
+        assert web.can_ask(app.ipv4, 7)
+
+    def told():
+        rows = switch.log(kind="would-deny")
+        return sum((row["packets_forward"] > 0) + row["suppressed"] for row in rows), len(rows)
+    wait_for(lambda: told()[0] >= 60, 12, "all of them counted")
+    total, n = told()
+    assert total == 60 and n < 60
+    assert {row["simulated_rule"] for row in switch.log(kind="would-deny")} == {"no-echo"}
+    rows = switch.json("log", "summary", "--simulation")
+    assert {row["rule"] for row in rows} == {"no-echo"} and sum(row["connections"] for row in rows) == 60
