@@ -33,8 +33,8 @@ enum {
 };
 
 /* A frame from a kernel port: if its transport checksum field equals the folded pseudo header sum,
- * the kernel left it unfilled (CHECKSUM_PARTIAL).  Marks the mbuf so and returns true.  SCTP's, which
- * is zero then, is filled in at once. */
+ * the kernel left it unfilled (CHECKSUM_PARTIAL).  Marks the mbuf so and returns true.  SCTP's,
+ * which is zero then, is filled in at once. */
 bool offload_note_partial_checksum(struct rte_mbuf *frame, const struct packet *packet);
 
 /* A frame from a guest, with the virtio header that it had (virtio 1.2, 5.1.6): notes what the

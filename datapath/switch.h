@@ -670,7 +670,7 @@ void sweep_join(struct sweep *sweep); /* Accepts NULL. */
 
 struct log_thread_stats {
 	uint64_t stored, lost;
-	int hits_error; /* Why the rule hits' snapshot was not written: a negative errno; or 0. */
+	int hits_error;	 /* Why the rule hits' snapshot was not written: a negative errno; or 0. */
 	char error[256]; /* "" if all is well. */
 };
 

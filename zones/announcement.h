@@ -38,8 +38,8 @@ struct ftp_session {
 enum announced {
 	ANNOUNCED_NOTHING,
 	ANNOUNCED_CONNECTION, /* The other side will open one to *port of the sender. */
-	/* It names another's address, or a port below 1024: a bounce.  The segment is to be dropped,
-	 * and counts as not seen. */
+	/* It names another's address, or a port below 1024: a bounce.  The segment is to be
+	 * dropped, and counts as not seen. */
 	ANNOUNCED_REFUSED,
 };
 
