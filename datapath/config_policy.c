@@ -20,7 +20,7 @@
  */
 #include <config.h>
 
-#include "datapath/switch.h"
+#include "datapath/config.h"
 
 #include <stdlib.h>
 #include <string.h>

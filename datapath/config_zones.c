@@ -11,7 +11,7 @@
  */
 #include <config.h>
 
-#include "datapath/switch.h"
+#include "datapath/config.h"
 
 #include <stdlib.h>
 #include <string.h>

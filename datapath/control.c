@@ -5,7 +5,7 @@
  */
 #include <config.h>
 
-#include "datapath/switch.h"
+#include "datapath/config.h"
 #include "datapath/control.h"
 
 #include <stdlib.h>

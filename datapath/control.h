@@ -5,7 +5,7 @@
 #ifndef DATAPATH_CONTROL_H
 #define DATAPATH_CONTROL_H
 
-#include "datapath/switch.h"
+#include "datapath/config.h"
 
 struct json;
 struct unixctl_conn;

@@ -10,7 +10,7 @@
  */
 #include <config.h>
 
-#include "datapath/switch.h"
+#include "datapath/config.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -9,7 +9,7 @@
  */
 #include <config.h>
 
-#include "datapath/switch.h"
+#include "datapath/config.h"
 
 #include <stdlib.h>
 
