@@ -45,17 +45,20 @@ endif
 
 # --- The rooms: every source file, in the order in which a packet, a policy or a command meets them --------------
 
-# A policy is read, checked, compiled and asked; then what the packet path knows of endpoints and TCP; then the log;
-# then what a change of policy comes to.
+# A policy is read, checked, compiled and asked; then what the packet path knows of endpoints and TCP; then what a
+# change of policy comes to.
 ZONES := $(addprefix zones/,$(addsuffix .c, \
-	address arena name_table \
+	address arena dictionary name_table \
 	policy_error policy_lift policy_event policy_yaml policy_time schedule service tag_expression \
 	policy_read policy_read_rules policy_read_terms policy_check policy_moment \
 	policy_compile rule_index prefix_table policy_reach zone decide \
 	endpoint_map tcp_state announcement \
-	log_cap log_record log_names log_dictionary log_schema log_bucket log_bucket_choose log_bucket_file log_writer log_store \
-	log_filter log_reader log_query log_summary \
-	policy_diff policy_words both_ends policy_view policy_impact policy_impact_json log_replay))
+	policy_diff policy_words both_ends policy_view policy_impact policy_impact_json))
+
+# A record is made, stored, and found again.
+LOG := $(addprefix log/,$(addsuffix .c, \
+	cap record names schema bucket bucket_choose bucket_file writer store \
+	filter reader query summary replay))
 
 # Every packet: from the port through the parser and the table of connections to a port.
 # First packets: what the table does not know.  Then what follows packets, and what commands the switch.
@@ -89,8 +92,8 @@ CLI := $(addprefix cli/,$(addsuffix .c, \
 	ask table text json))
 CLI_MAIN := cli/main.c
 
-UNLISTED := $(filter-out $(ZONES) $(DATAPATH) $(DATAPATH_MAIN) $(MODEL) $(CLI) $(CLI_MAIN), \
-	$(wildcard zones/*.c datapath/*.c controller/*.c cli/*.c))
+UNLISTED := $(filter-out $(ZONES) $(LOG) $(DATAPATH) $(DATAPATH_MAIN) $(MODEL) $(CLI) $(CLI_MAIN), \
+	$(wildcard zones/*.c log/*.c datapath/*.c controller/*.c cli/*.c))
 ifneq ($(UNLISTED),)
 $(warning in no list of the Makefile, and so in no program: $(UNLISTED))
 endif
@@ -157,9 +160,10 @@ SCHEMA := $(OUT)/cordon.ovsschema
 
 all: $(PROGRAMS) $(SCHEMA) ## Build the programs (the default)
 
-lib: $(OUT)/libzones.a $(OUT)/libcore.a $(OUT)/libmodel.a
+lib: $(OUT)/libzones.a $(OUT)/liblog.a $(OUT)/libcore.a $(OUT)/libmodel.a
 
 $(OUT)/libzones.a: $(call objects,$(ZONES))
+$(OUT)/liblog.a: $(call objects,$(LOG))
 $(OUT)/libcore.a: $(call objects,$(CORE))
 $(OUT)/libdatapath.a: $(call objects,$(filter-out $(DATAPATH_MAIN),$(DRIVEN)))
 $(OUT)/libmodel.a: $(call objects,$(MODEL)) $(IDL_OBJECT)
@@ -169,10 +173,10 @@ $(OUT)/lib%.a:
 	$(call say,AR,$@) rm -f $@ && $(AR) rcs $@ $^
 
 $(OUT)/cordon-switchd: $(call objects,$(DATAPATH_MAIN) $(THREAD_SANITIZED)) $(OUT)/libdatapath.a $(OUT)/libcore.a \
-		$(OUT)/libmodel.a $(OUT)/libzones.a
+		$(OUT)/libmodel.a $(OUT)/liblog.a $(OUT)/libzones.a
 	$(call say,LD,$@) $(LINK) $^ $(OVS_LIBS) $(DPDK_LIBS) $(ZONES_LIBS) -lm -lpthread $(LINKED)
 
-$(OUT)/cordon: $(call objects,$(CLI_MAIN)) $(OUT)/libcli.a $(OUT)/libmodel.a $(OUT)/libzones.a
+$(OUT)/cordon: $(call objects,$(CLI_MAIN)) $(OUT)/libcli.a $(OUT)/libmodel.a $(OUT)/liblog.a $(OUT)/libzones.a
 	$(call say,LD,$@) $(LINK) $^ $(OVS_LIBS) $(ZONES_LIBS) -lpcap -lm -lpthread $(LINKED)
 
 $(SCHEMA): controller/cordon.ovsschema
@@ -254,7 +258,7 @@ $(call unit_programs,tests/unit/generator_test.c): \
 $(call unit_programs,$(UNIT_CLI)): $(OUT)/libcli.a
 $(call unit_programs,$(UNIT_DPDK)): $(OUT)/libdatapath.a
 $(call unit_programs,$(UNIT_CLI) $(UNIT_MODEL) $(UNIT_DPDK)): $(OUT)/libmodel.a
-$(call unit_programs,$(UNIT)): $(OUT)/libcore.a $(OUT)/libzones.a
+$(call unit_programs,$(UNIT)): $(OUT)/libcore.a $(OUT)/liblog.a $(OUT)/libzones.a
 $(call unit_programs,$(filter-out $(UNIT_DPDK),$(UNIT_CLI) $(UNIT_MODEL))): UNIT_LIBS = $(OVS_LIBS) -lpcap
 $(call unit_programs,$(UNIT_DPDK)): UNIT_LIBS = $(OVS_LIBS) $(DPDK_LIBS)
 
@@ -267,7 +271,7 @@ $(BUILD)/fuzz/obj/%.o: %.c
 	$(call say,FUZZ-CC,$<) clang $(FUZZ_FLAGS) $(COMMON) $(GLIB_CFLAGS) -fsanitize=fuzzer-no-link,address,undefined \
 		-MMD -MP -c -o $@ $<
 
-$(BUILD)/fuzz/librooms.a: $(call fuzz_objects,$(CORE) $(ZONES))
+$(BUILD)/fuzz/librooms.a: $(call fuzz_objects,$(CORE) $(LOG) $(ZONES))
 	$(call say,AR,$@) rm -f $@ && $(AR) rcs $@ $^
 
 $(BUILD)/fuzz/%_fuzz: $(BUILD)/fuzz/obj/tests/fuzz/%_fuzz.o $(BUILD)/fuzz/librooms.a
@@ -295,7 +299,7 @@ $(OUT)/bench/%_bench: $(OUT)/obj/tests/bench/%_bench.o
 $(OUT)/obj/tests/bench/miss_bench.o: ROOM_CFLAGS = $(OVS_CFLAGS) $(DPDK_CFLAGS)
 $(OUT)/bench/miss_bench: $(OUT)/libdatapath.a $(OUT)/libmodel.a
 $(OUT)/bench/miss_bench: BENCH_LIBS = $(OVS_LIBS) $(DPDK_LIBS)
-$(BENCHES): $(OUT)/libcore.a $(OUT)/libzones.a
+$(BENCHES): $(OUT)/libcore.a $(OUT)/liblog.a $(OUT)/libzones.a
 
 bench-parts: $(BENCHES) ## Build the benches of the parser, the connection table, the verdicts and the log
 
@@ -315,7 +319,7 @@ INSTRUCTIONS_OBJECTS := $(call objects,$(sort $(wildcard tests/bench/instruction
 
 $(INSTRUCTIONS_OBJECTS): ROOM_CFLAGS = $(DPDK_CFLAGS) $(OVS_CFLAGS) -DALLOW_EXPERIMENTAL_API
 $(INSTRUCTIONS_OBJECTS): | $(IDL).h
-$(OUT)/bench/instructions: $(INSTRUCTIONS_OBJECTS) $(OUT)/libdatapath.a $(OUT)/libcore.a $(OUT)/libmodel.a $(OUT)/libzones.a
+$(OUT)/bench/instructions: $(INSTRUCTIONS_OBJECTS) $(OUT)/libdatapath.a $(OUT)/libcore.a $(OUT)/libmodel.a $(OUT)/liblog.a $(OUT)/libzones.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@) $(LINK) $^ $(OVS_LIBS) $(DPDK_LIBS) $(ZONES_LIBS) -lm -lpthread $(LINKED)
 
@@ -340,7 +344,7 @@ soak: all $(OUT)/soak/stations ## Churn a switch for MINUTES=10 under traffic, a
 
 # --- Style -------------------------------------------------------------------------------------------------------
 
-C_FILES = $(shell find zones ebpf datapath hv controller cli tests -name '*.[ch]' 2>/dev/null)
+C_FILES = $(shell find zones log sinks ebpf datapath hv controller cli tests -name '*.[ch]' 2>/dev/null)
 SHELL_FILES = $(shell grep -lE '^#!.*(/| )(sh|bash)$$' -r scripts tests .ci packaging --exclude-dir=corpus 2>/dev/null)
 
 lint: ## Install the checkers that are missing, and check style, folder dependencies and common mistakes

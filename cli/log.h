@@ -6,7 +6,7 @@
 #define CLI_LOG_H
 
 #include "cli/cordon.h"
-#include "zones/log_store.h"
+#include "log/store.h"
 
 /* --- log_options.c: what to look for -------------------------------------------------------- */
 

@@ -7,7 +7,7 @@
 #define CLI_PLAN_H
 
 #include "cli/cordon.h"
-#include "zones/log_replay.h"
+#include "log/replay.h"
 #include "zones/policy_diff.h"
 #include "zones/policy_view.h"
 

@@ -17,7 +17,7 @@
 #include <rte_lcore.h>
 #include <rte_ring_peek_zc.h>
 
-#include "zones/log_cap.h"
+#include "log/cap.h"
 
 int log_ring_open(struct log_ring *ring, const char *name, unsigned int size)
 {

@@ -31,7 +31,7 @@
 #include "ovs-rcu.h"
 #include "ovs-thread.h"
 #include "util.h"
-#include "zones/log_store.h"
+#include "log/store.h"
 
 VLOG_DEFINE_THIS_MODULE(log_thread);
 

@@ -21,7 +21,7 @@
 #include "ovs-rcu.h"
 #include "ovs-thread.h"
 #include "timeval.h"
-#include "zones/log_cap.h"
+#include "log/cap.h"
 
 VLOG_DEFINE_THIS_MODULE(sweep);
 

@@ -37,7 +37,7 @@
 #include "datapath/program.h"
 #include "datapath/rule_hits.h"
 #include "zones/endpoint_map.h"
-#include "zones/log_record.h"
+#include "log/record.h"
 #include "zones/zone.h"
 
 enum { WORKERS_MAX = 64, POLICIES_KEPT = 64 };

@@ -37,7 +37,7 @@
 #include "openvswitch/vlog.h"
 #include "ovs-rcu.h"
 #include "ovs-thread.h"
-#include "zones/log_cap.h"
+#include "log/cap.h"
 
 VLOG_DEFINE_THIS_MODULE(worker);
 

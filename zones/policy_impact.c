@@ -26,7 +26,7 @@ const char *impact_kind_name(unsigned int kind)
 void policy_impact_init(struct policy_impact *impact)
 {
 	*impact = (struct policy_impact){0};
-	log_dictionary_init(&impact->by_key);
+	dictionary_init(&impact->by_key);
 }
 
 void policy_impact_free(struct policy_impact *impact)
@@ -34,7 +34,7 @@ void policy_impact_free(struct policy_impact *impact)
 	for (size_t i = 0; i < impact->n; i++)
 		free(impact->rows[i]);
 	free(impact->rows);
-	log_dictionary_free(&impact->by_key);
+	dictionary_free(&impact->by_key);
 }
 
 /* --- Rows ----------------------------------------------------------------------------------- */
@@ -49,7 +49,7 @@ struct row_key {
 /* The row with this key, made if there is room for it; else NULL. */
 static struct impact_row *find_row(struct policy_impact *impact, const struct row_key *key)
 {
-	uint32_t hash, id = log_dictionary_find(&impact->by_key, key, sizeof *key, &hash);
+	uint32_t hash, id = dictionary_find(&impact->by_key, key, sizeof *key, &hash);
 	struct impact_row *row;
 
 	if (id)
@@ -57,7 +57,7 @@ static struct impact_row *find_row(struct policy_impact *impact, const struct ro
 	if (impact->n == IMPACT_ROWS_MAX)
 		return NULL;
 	impact->rows = zone_grow(impact->rows, impact->n, &impact->allocated, sizeof *impact->rows);
-	if (log_dictionary_add(&impact->by_key, key, sizeof *key, hash, (uint32_t)impact->n + 1))
+	if (dictionary_add(&impact->by_key, key, sizeof *key, hash, (uint32_t)impact->n + 1))
 		return NULL;
 	row = zone_allocate(1, sizeof *row);
 	row->kind = (uint8_t)key->kind;

@@ -13,7 +13,7 @@
 #include <stdio.h>
 
 #include "zones/both_ends.h"
-#include "zones/log_dictionary.h"
+#include "zones/dictionary.h"
 #include "zones/service.h"
 
 enum {
@@ -75,7 +75,7 @@ struct impact_row {
 struct policy_impact {
 	struct impact_row **rows;
 	size_t n, allocated;
-	struct log_dictionary by_key;	  /* Row number + 1. */
+	struct dictionary by_key;	  /* Row number + 1. */
 	uint64_t judged;		  /* All connections that were given. */
 	uint64_t changed[IMPACT_N_KINDS]; /* Of these, by kind... */
 	uint64_t left_out;		  /* ...and those in no row, because there were too many. */

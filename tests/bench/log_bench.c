@@ -20,8 +20,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "zones/log_cap.h"
-#include "zones/log_store.h"
+#include "log/cap.h"
+#include "log/store.h"
 #include "zones/zone.h"
 
 enum { BATCH = 10000, N_WEB = 200, N_DB = 20, N_CLIENTS = 50000 };

@@ -52,7 +52,8 @@ static int client_says(struct talk *talk, const char *text)
 	enum announced announced = ftp_read(&talk->session, true, talk->client_next, false,
 		(const uint8_t *)text, strlen(text), &talk->client, &port);
 
-	talk->client_next += (uint32_t)strlen(text);
+	if (announced != ANNOUNCED_REFUSED) /* It is dropped, and so never arrived. */
+		talk->client_next += (uint32_t)strlen(text);
 	return result_of(announced, port);
 }
 
@@ -62,7 +63,8 @@ static int server_says(struct talk *talk, const char *text)
 	enum announced announced = ftp_read(&talk->session, false, talk->server_next, false,
 		(const uint8_t *)text, strlen(text), &talk->server, &port);
 
-	talk->server_next += (uint32_t)strlen(text);
+	if (announced != ANNOUNCED_REFUSED) /* It is dropped, and so never arrived. */
+		talk->server_next += (uint32_t)strlen(text);
 	return result_of(announced, port);
 }
 

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "zones/address.h"
-#include "zones/log_cap.h"
+#include "log/cap.h"
 
 #define SECOND_NS 1000000000ull
 

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "zones/address.h"
-#include "zones/log_store.h"
+#include "log/store.h"
 #include "zones/zone.h"
 
 #define SECOND 1000000000ull

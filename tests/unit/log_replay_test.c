@@ -12,7 +12,7 @@
 #include <cmocka.h>
 
 #include "tests/unit/log_fixture.h"
-#include "zones/log_replay.h"
+#include "log/replay.h"
 
 #define ZONES                                                                                      \
 	"zones: {web: {match: tier=web}, db: {match: tier=db}, internet: {cidrs: [0.0.0.0/0, "     \

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The rows that a file's records share (names, parties, contexts), as a reader keeps them.  Called
- * by log_reader.c for every record, so rows once read are remembered: texts all, since they are
+ * by reader.c for every record, so rows once read are remembered: texts all, since they are
  * few, parties and contexts in tables of a fixed size.
  */
-#include "zones/log_reader.h"
+#include "log/reader.h"
 
 #include <stdlib.h>
 #include <string.h>

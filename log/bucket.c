@@ -3,7 +3,7 @@
  * The directory of the traffic log: names of files, their order, and retention.  Called by the
  * writer on its thread and by queries on theirs; nothing is shared.
  */
-#include "zones/log_bucket.h"
+#include "log/bucket.h"
 
 #include <dirent.h>
 #include <errno.h>

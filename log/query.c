@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "zones/log_reader.h"
+#include "log/reader.h"
 
 /* What is wanted of one file. */
 struct slice {

@@ -5,19 +5,19 @@
  * Who an end was is found out once for each combination of port, tags and VM that the log has, and
  * kept; what is left for every record are a few look-ups and the verdicts.
  */
-#include "zones/log_replay.h"
+#include "log/replay.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "zones/arena.h"
-#include "zones/log_store.h"
+#include "log/store.h"
 #include "zones/name_table.h"
 
 enum {
 	PARTY_KEY_MAX = 1024,
-	PARTIES_MAX = LOG_DICTIONARY_MAX / 2, /* Kept; past that, all are found out anew. */
+	PARTIES_MAX = DICTIONARY_MAX / 2, /* Kept; past that, all are found out anew. */
 	TAGS_MAX = 256,
 	PROGRESS_RECORDS = 1 << 16, /* Between two calls of progress(). */
 };
@@ -32,7 +32,7 @@ struct party {
 struct replay_state {
 	struct log_replay *replay;
 	struct name_table hosts, ports; /* Ports in the scope of their host. */
-	struct log_dictionary by_key;	/* Party number + 1. */
+	struct dictionary by_key;	/* Party number + 1. */
 	struct party *parties;
 	size_t n_parties, allocated;
 };
@@ -125,17 +125,17 @@ static struct party find_party(
 		find_out(state, host, from, &party);
 		return party;
 	}
-	id = log_dictionary_find(&state->by_key, key, length, &hash);
+	id = dictionary_find(&state->by_key, key, length, &hash);
 	if (id)
 		return state->parties[id - 1];
 	find_out(state, host, from, &party);
 	if (state->n_parties == PARTIES_MAX) {
-		log_dictionary_clear(&state->by_key);
+		dictionary_clear(&state->by_key);
 		state->n_parties = 0;
 	}
 	state->parties = zone_grow(
 		state->parties, state->n_parties, &state->allocated, sizeof *state->parties);
-	if (!log_dictionary_add(&state->by_key, key, length, hash, (uint32_t)state->n_parties + 1))
+	if (!dictionary_add(&state->by_key, key, length, hash, (uint32_t)state->n_parties + 1))
 		state->parties[state->n_parties++] = party;
 	return party;
 }
@@ -229,12 +229,12 @@ int log_replay_run(struct log_replay *replay, char *error, size_t error_size)
 
 	filter.since_ns = replay->since_ns;
 	filter.until_ns = replay->until_ns;
-	log_dictionary_init(&state.by_key);
+	dictionary_init(&state.by_key);
 	enter_endpoints(&state);
 	rc = log_query(replay->directory, &filter, add_record, &state, error, error_size);
 	name_table_free(&state.hosts);
 	name_table_free(&state.ports);
-	log_dictionary_free(&state.by_key);
+	dictionary_free(&state.by_key);
 	free(state.parties);
 	return rc;
 }

@@ -8,14 +8,14 @@
  * thread of one cordon-switchd; a second one is refused) and any number of readers, in other
  * processes, at once (SQLite WAL).
  */
-#ifndef ZONES_LOG_STORE_H
-#define ZONES_LOG_STORE_H
+#ifndef LOG_STORE_H
+#define LOG_STORE_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
 #include "zones/address.h"
-#include "zones/log_record.h"
+#include "log/record.h"
 
 struct log_store;
 

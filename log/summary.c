@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "zones/log_dictionary.h"
-#include "zones/log_store.h"
+#include "zones/dictionary.h"
+#include "log/store.h"
 
 struct group {
 	struct log_summary_row row; /* Its names lie in `names`. */
@@ -21,14 +21,14 @@ struct summary {
 	const struct log_filter *filter;
 	struct group *groups;
 	size_t n, allocated;
-	struct log_dictionary by_key; /* Group number + 1. */
+	struct dictionary by_key; /* Group number + 1. */
 	bool out_of_memory;
 };
 
 enum {
 	NUMBERS = 5, /* Bytes of a key before its names. */
 	NAMES_MAX = 2048,
-	PORTS_APART_MAX = LOG_DICTIONARY_MAX / 2, /* Groups, before ports are lumped together. */
+	PORTS_APART_MAX = DICTIONARY_MAX / 2, /* Groups, before ports are lumped together. */
 };
 
 static bool has_ports(uint8_t protocol)
@@ -125,16 +125,16 @@ static struct group *find_group(struct summary *summary, const struct log_record
 	char key[NAMES_MAX];
 	size_t length = make_key(summary, record, port, key);
 	struct group *group;
-	uint32_t hash, id = log_dictionary_find(&summary->by_key, key, length, &hash);
+	uint32_t hash, id = dictionary_find(&summary->by_key, key, length, &hash);
 
 	if (!id && port && summary->n >= PORTS_APART_MAX) {
 		length = make_key(summary, record, 0, key);
-		id = log_dictionary_find(&summary->by_key, key, length, &hash);
+		id = dictionary_find(&summary->by_key, key, length, &hash);
 	}
 	if (id)
 		return &summary->groups[id - 1];
 	group = add_group(summary, key, length);
-	if (group && log_dictionary_add(&summary->by_key, key, length, hash, (uint32_t)summary->n))
+	if (group && dictionary_add(&summary->by_key, key, length, hash, (uint32_t)summary->n))
 		group = NULL;
 	return group;
 }
@@ -194,7 +194,7 @@ int log_summarize(const char *directory, const struct log_filter *filter,
 
 	all.limit = 0;
 	all.with_gaps = false;
-	log_dictionary_init(&summary.by_key);
+	dictionary_init(&summary.by_key);
 	rc = log_query(directory, &all, add_record, &summary, error, error_size);
 	if (summary.out_of_memory) {
 		snprintf(error, error_size, "no memory for a summary of so many groups");
@@ -205,6 +205,6 @@ int log_summarize(const char *directory, const struct log_filter *filter,
 	for (size_t i = 0; i < summary.n; i++)
 		free(summary.groups[i].names);
 	free(summary.groups);
-	log_dictionary_free(&summary.by_key);
+	dictionary_free(&summary.by_key);
 	return rc;
 }

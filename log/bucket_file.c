@@ -3,7 +3,7 @@
  * Opening and closing one file of the traffic log.  Called by the writer on its thread and by
  * queries on theirs; nothing is shared.
  */
-#include "zones/log_bucket.h"
+#include "log/bucket.h"
 
 #include <errno.h>
 #include <fcntl.h>

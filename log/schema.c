@@ -13,8 +13,8 @@
  */
 #include <string.h>
 
-#include "zones/log_bucket.h"
-#include "zones/log_record.h"
+#include "log/bucket.h"
+#include "log/record.h"
 #include "zones/zone.h"
 
 static const char tables_sql[] =

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A bounded hash table from bytes to numbers: open addressing, linear probing, keys copied into one
- * block.  Used by the log's writer (three lookups a record) and by the summary; one thread each.
+ * block.  Used by the log's writer (three lookups a record), by its summary, and to tell what a
+ * change of policy does to traffic; one thread each.
  */
-#include "zones/log_dictionary.h"
+#include "zones/dictionary.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -12,21 +13,21 @@
 
 enum { SLOTS_FIRST = 1024 };
 
-void log_dictionary_init(struct log_dictionary *dictionary)
+void dictionary_init(struct dictionary *dictionary)
 {
 	memset(dictionary, 0, sizeof(*dictionary));
 	if (getrandom(&dictionary->secret, sizeof(dictionary->secret), GRND_NONBLOCK) < 0)
 		dictionary->secret = (uintptr_t)dictionary;
 }
 
-void log_dictionary_free(struct log_dictionary *dictionary)
+void dictionary_free(struct dictionary *dictionary)
 {
 	free(dictionary->slots);
 	free(dictionary->bytes);
 	memset(dictionary, 0, sizeof(*dictionary));
 }
 
-void log_dictionary_clear(struct log_dictionary *dictionary)
+void dictionary_clear(struct dictionary *dictionary)
 {
 	if (dictionary->n)
 		memset(dictionary->slots, 0, dictionary->n_slots * sizeof(*dictionary->slots));
@@ -58,8 +59,8 @@ static uint32_t hash_bytes(uint64_t secret, const char *bytes, size_t length)
 	return (uint32_t)hash ^ (uint32_t)(hash >> 32);
 }
 
-uint32_t log_dictionary_find(
-	const struct log_dictionary *dictionary, const void *key, size_t length, uint32_t *hash)
+uint32_t dictionary_find(
+	const struct dictionary *dictionary, const void *key, size_t length, uint32_t *hash)
 {
 	uint32_t mask = dictionary->n_slots - 1;
 
@@ -67,7 +68,7 @@ uint32_t log_dictionary_find(
 	if (!dictionary->n_slots)
 		return 0;
 	for (uint32_t i = *hash & mask;; i = (i + 1) & mask) {
-		const struct log_dictionary_slot *slot = &dictionary->slots[i];
+		const struct dictionary_slot *slot = &dictionary->slots[i];
 
 		if (!slot->id)
 			return 0;
@@ -77,8 +78,8 @@ uint32_t log_dictionary_find(
 	}
 }
 
-static void insert(struct log_dictionary_slot *slots, uint32_t n_slots,
-	const struct log_dictionary_slot *entry)
+static void insert(
+	struct dictionary_slot *slots, uint32_t n_slots, const struct dictionary_slot *entry)
 {
 	uint32_t i = entry->hash & (n_slots - 1);
 
@@ -88,10 +89,10 @@ static void insert(struct log_dictionary_slot *slots, uint32_t n_slots,
 }
 
 /* Doubles the slots when they are half full. */
-static int grow_slots(struct log_dictionary *dictionary)
+static int grow_slots(struct dictionary *dictionary)
 {
 	uint32_t n_slots = dictionary->n_slots ? dictionary->n_slots * 2 : SLOTS_FIRST;
-	struct log_dictionary_slot *slots;
+	struct dictionary_slot *slots;
 
 	if (dictionary->n * 2 < dictionary->n_slots)
 		return 0;
@@ -107,7 +108,7 @@ static int grow_slots(struct log_dictionary *dictionary)
 	return 0;
 }
 
-static int grow_bytes(struct log_dictionary *dictionary, size_t length)
+static int grow_bytes(struct dictionary *dictionary, size_t length)
 {
 	size_t wanted = dictionary->n_bytes + length;
 	char *bytes;
@@ -122,18 +123,18 @@ static int grow_bytes(struct log_dictionary *dictionary, size_t length)
 	return 0;
 }
 
-int log_dictionary_add(struct log_dictionary *dictionary, const void *key, size_t length,
-	uint32_t hash, uint32_t id)
+int dictionary_add(
+	struct dictionary *dictionary, const void *key, size_t length, uint32_t hash, uint32_t id)
 {
-	struct log_dictionary_slot entry = {
+	struct dictionary_slot entry = {
 		.hash = hash,
 		.id = id,
 		.length = (uint32_t)length,
 		.offset = (uint32_t)dictionary->n_bytes,
 	};
 
-	if (dictionary->n >= LOG_DICTIONARY_MAX || length > LOG_DICTIONARY_BYTES_MAX ||
-		dictionary->n_bytes + length > LOG_DICTIONARY_BYTES_MAX)
+	if (dictionary->n >= DICTIONARY_MAX || length > DICTIONARY_BYTES_MAX ||
+		dictionary->n_bytes + length > DICTIONARY_BYTES_MAX)
 		return -ENOSPC;
 	if (grow_slots(dictionary) || grow_bytes(dictionary, length))
 		return -ENOMEM;

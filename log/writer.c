@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Records into the rows of one open bucket file.  Called by log_store.c on the log thread, for
+ * Records into the rows of one open bucket file.  Called by store.c on the log thread, for
  * every record.
  *
  * What a record shares with others is looked up whole: all strings and numbers of a party are laid
  * end to end and hashed once, so a record costs three look-ups, not one for each name.
  */
-#include "zones/log_writer.h"
+#include "log/writer.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -30,7 +30,7 @@ void log_writer_init(struct log_writer *writer)
 {
 	memset(writer, 0, sizeof(*writer));
 	for (int i = 0; i < LOG_N_DICTIONARIES; i++)
-		log_dictionary_init(&writer->known[i]);
+		dictionary_init(&writer->known[i]);
 }
 
 int log_writer_attach(struct log_writer *writer, sqlite3 *db)
@@ -75,13 +75,13 @@ sqlite3 *log_writer_detach(struct log_writer *writer)
 void log_writer_forget(struct log_writer *writer)
 {
 	for (int i = 0; i < LOG_N_DICTIONARIES; i++)
-		log_dictionary_clear(&writer->known[i]);
+		dictionary_clear(&writer->known[i]);
 }
 
 void log_writer_free(struct log_writer *writer)
 {
 	for (int i = 0; i < LOG_N_DICTIONARIES; i++)
-		log_dictionary_free(&writer->known[i]);
+		dictionary_free(&writer->known[i]);
 	free(writer->key.bytes);
 }
 
@@ -112,20 +112,20 @@ static bool key_put_text(struct log_key *key, const char *text)
 static uint32_t find(
 	struct log_writer *writer, enum log_insert table, const struct log_key *key, uint32_t *hash)
 {
-	return log_dictionary_find(&writer->known[table], key->bytes, key->n, hash);
+	return dictionary_find(&writer->known[table], key->bytes, key->n, hash);
 }
 
 static int remember(struct log_writer *writer, enum log_insert table, const void *bytes,
 	size_t length, uint32_t hash, uint32_t id)
 {
-	int error = log_dictionary_add(&writer->known[table], bytes, length, hash, id);
+	int error = dictionary_add(&writer->known[table], bytes, length, hash, id);
 
 	if (error == -ENOSPC) {
-		log_dictionary_clear(&writer->known[table]);
+		dictionary_clear(&writer->known[table]);
 		if (table == LOG_INSERT_PARTY)
 			writer->addresses_apart = true;
 		/* A key larger than the whole dictionary simply is not remembered. */
-		error = log_dictionary_add(&writer->known[table], bytes, length, hash, id);
+		error = dictionary_add(&writer->known[table], bytes, length, hash, id);
 	}
 	return error == -ENOMEM ? SQLITE_NOMEM : SQLITE_OK;
 }
@@ -149,7 +149,7 @@ static int intern_text(struct log_writer *writer, const char *text, uint32_t *id
 	*id = 0;
 	if (!length)
 		return SQLITE_OK;
-	*id = log_dictionary_find(&writer->known[LOG_INSERT_STRING], text, length, &hash);
+	*id = dictionary_find(&writer->known[LOG_INSERT_STRING], text, length, &hash);
 	if (*id)
 		return SQLITE_OK;
 	*id = writer->next_id[LOG_INSERT_STRING]++;

@@ -9,8 +9,8 @@
  *
  * One thread.  Goes through the records once, as they lie in the files; memory is bounded.
  */
-#ifndef ZONES_LOG_REPLAY_H
-#define ZONES_LOG_REPLAY_H
+#ifndef LOG_REPLAY_H
+#define LOG_REPLAY_H
 
 #include "zones/policy_impact.h"
 #include "zones/policy_view.h"

@@ -2,7 +2,7 @@
 /*
  * The names of the kinds of log record.  Pure; any thread.
  */
-#include "zones/log_record.h"
+#include "log/record.h"
 
 #include <string.h>
 

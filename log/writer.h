@@ -3,12 +3,12 @@
  * Records into the rows of one open bucket file: the hot part of the log store's writer.  Knows
  * nothing of files, transactions and time.  One thread.
  */
-#ifndef ZONES_LOG_WRITER_H
-#define ZONES_LOG_WRITER_H
+#ifndef LOG_WRITER_H
+#define LOG_WRITER_H
 
-#include "zones/log_bucket.h"
-#include "zones/log_dictionary.h"
-#include "zones/log_record.h"
+#include "log/bucket.h"
+#include "zones/dictionary.h"
+#include "log/record.h"
 
 /* What equal rows are made from, laid end to end. */
 struct log_key {
@@ -24,7 +24,7 @@ struct log_writer {
 	uint64_t start_ns;
 	sqlite3_stmt *insert[LOG_N_INSERTS];
 	/* By enum log_insert: the rows known to be in the file, and the next row's id. */
-	struct log_dictionary known[LOG_N_DICTIONARIES];
+	struct dictionary known[LOG_N_DICTIONARIES];
 	uint32_t next_id[LOG_N_DICTIONARIES];
 	struct log_key key;
 	/* Addresses of VMs' vNICs are kept with the party, since the spoof guard keeps them few.

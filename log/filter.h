@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A filter as the WHERE clause of a query on one bucket file.  Used by log_reader.c.
+ * A filter as the WHERE clause of a query on one bucket file.  Used by reader.c.
  */
-#ifndef ZONES_LOG_FILTER_H
-#define ZONES_LOG_FILTER_H
+#ifndef LOG_FILTER_H
+#define LOG_FILTER_H
 
-#include "zones/log_bucket.h"
-#include "zones/log_store.h"
+#include "log/bucket.h"
+#include "log/store.h"
 
 enum { LOG_FILTER_SQL_MAX = 2048 };
 

@@ -8,7 +8,7 @@
  * told the caller how many that were, and the next record begins anew, with a new attempt at the
  * file.  So a full disk costs records, but needs nobody's hand when it has space again.
  */
-#include "zones/log_store.h"
+#include "log/store.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,7 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "zones/log_writer.h"
+#include "log/writer.h"
 
 #define RETENTION_BYTES_DEFAULT (10ull << 30)
 #define SHARE_BYTES_MIN		(1ull << 20)

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reading one bucket file.  Called by log_query.c, on the thread of whoever asks.
+ * Reading one bucket file.  Called by query.c, on the thread of whoever asks.
  *
  * A file has no index by time, but its records are in the order of their times, give or take
  * LOG_BUCKET_SLACK_NS.  So the first record of a span is found by halving the range of sequence
  * numbers, and what is left is filtered row by row.
  */
-#include "zones/log_filter.h"
-#include "zones/log_reader.h"
+#include "log/filter.h"
+#include "log/reader.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -18,8 +18,8 @@
  *
  * One per worker, used by that worker alone, no lock.  Nothing is allocated after creation.
  */
-#ifndef ZONES_LOG_CAP_H
-#define ZONES_LOG_CAP_H
+#ifndef LOG_CAP_H
+#define LOG_CAP_H
 
 #include <netinet/in.h>
 #include <stdbool.h>

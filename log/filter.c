@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A filter as SQL.  Called once per file and query by log_reader.c.
+ * A filter as SQL.  Called once per file and query by reader.c.
  *
  * A name is not compared for each record.  The ids of the parties and contexts that match are
  * collected first, in temporary tables, and the clause asks only whether a record's ids are among
  * them.  Texts never become part of SQL: they are bound.
  */
-#include "zones/log_filter.h"
+#include "log/filter.h"
 
 #include <stdio.h>
 #include <string.h>

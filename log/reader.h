@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Reading one bucket file: which of its records match a filter, and these as struct log_record.
- * Used by log_query.c; one thread each.
+ * Used by query.c; one thread each.
  *
  * No read transaction is open while the caller looks at a record: a reader who stops for an hour (a
  * pager on a terminal) must not keep the writer from emptying its WAL.  So records are taken in
  * batches, and since rows never change, batches of one file fit together.
  */
-#ifndef ZONES_LOG_READER_H
-#define ZONES_LOG_READER_H
+#ifndef LOG_READER_H
+#define LOG_READER_H
 
-#include "zones/log_bucket.h"
-#include "zones/log_store.h"
+#include "log/bucket.h"
+#include "log/store.h"
 
 struct log_reader;
 
@@ -36,7 +36,7 @@ int log_reader_each(struct log_reader *reader, uint64_t low, uint64_t high,
 	bool (*each)(const struct log_record *record, void *context), void *context, bool *stopped,
 	char *error, size_t error_size);
 
-/* --- log_names.c: rows that records share ------------------------------------------------------
+/* --- names.c: rows that records share ------------------------------------------------------
  */
 
 /* A row of `parties` and of `contexts`, with its names. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which file the writer of the traffic log writes to.  Called by log_store.c on the log thread,
+ * Which file the writer of the traffic log writes to.  Called by store.c on the log thread,
  * when it opens the log and when a bucket turns.
  */
 #include <errno.h>
@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "zones/log_bucket.h"
+#include "log/bucket.h"
 
 enum {
 	OPEN_ATTEMPTS = 100,  /* Files that are passed over before giving up. */

@@ -7,7 +7,7 @@
  * counts in.  That needs one comparison and no division by the rate, at the price that a burst
  * across the turn of a second may see twice the budget.
  */
-#include "zones/log_cap.h"
+#include "log/cap.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -4,8 +4,8 @@
  * both ends, the zones and the rule as they were then.  A record is made by the log thread from an
  * event of a worker and given to every sink.
  */
-#ifndef ZONES_LOG_RECORD_H
-#define ZONES_LOG_RECORD_H
+#ifndef LOG_RECORD_H
+#define LOG_RECORD_H
 
 #include <netinet/in.h>
 #include <stdint.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One file of the traffic log, and the directory that they lie in.  Used by the parts of the log
- * store only; log_store.h is what others call.
+ * store only; store.h is what others call.
  *
  * A file's name says when its bucket began.  Its records are of the time from there to the next
  * bucket's start, give or take LOG_BUCKET_SLACK_NS: a record that was under way while the bucket
@@ -12,8 +12,8 @@
  * into one plain file ("finished"): it can then be read from a read-only medium, copied with cp,
  * and has no -wal beside it.
  */
-#ifndef ZONES_LOG_BUCKET_H
-#define ZONES_LOG_BUCKET_H
+#ifndef LOG_BUCKET_H
+#define LOG_BUCKET_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -70,7 +70,7 @@ int log_bucket_delete(const char *directory, const char *name);
 int log_bucket_retain(const char *directory, const char *keep, uint64_t oldest, uint64_t max_bytes,
 	char *error, size_t error_size);
 
-/* --- log_bucket_file.c -------------------------------------------------------------------------
+/* --- bucket_file.c -------------------------------------------------------------------------
  */
 
 /* Opens a file for writing, made with its schema if it is not there or empty, in WAL mode.  Returns
@@ -106,7 +106,7 @@ int log_bucket_execute(sqlite3 *db, const char *sql);
 /* The first column of the first row as a number; `otherwise` if there is no row or an error. */
 int64_t log_bucket_number(sqlite3 *db, const char *sql, int64_t otherwise);
 
-/* --- log_bucket_choose.c ------------------------------------------------------------------------
+/* --- bucket_choose.c ------------------------------------------------------------------------
  */
 
 /* Opens the file for records of `time_ns`, with log_bucket_open(): the last one of that time's
@@ -122,7 +122,7 @@ uint64_t log_bucket_span_end(unsigned int bucket_seconds, uint64_t time_ns);
  * been set back, in one that was written to last.  Returns 0 or a negative errno. */
 int log_bucket_find_last(const char *directory, uint64_t *sequence);
 
-/* --- log_schema.c -------------------------------------------------------------------------------
+/* --- schema.c -------------------------------------------------------------------------------
  */
 
 /* The tables and the view `traffic` of an empty file.  Returns SQLite's result. */
