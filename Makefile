@@ -57,8 +57,12 @@ ZONES := $(addprefix zones/,$(addsuffix .c, \
 
 # A record is made, stored, and found again.
 LOG := $(addprefix log/,$(addsuffix .c, \
-	cap record names schema bucket bucket_choose bucket_file writer store \
+	cap record batch match sink_options names schema bucket bucket_choose bucket_file writer store \
 	filter reader query summary replay))
+
+# Sinks: where records go, each in a thread of its own.
+SINKS := $(addprefix sinks/,$(addsuffix .c, \
+	))
 
 # Every packet: from the port through the parser and the table of connections to a port.
 # First packets: what the table does not know.  Then what follows packets, and what commands the switch.
@@ -92,8 +96,8 @@ CLI := $(addprefix cli/,$(addsuffix .c, \
 	ask table text json))
 CLI_MAIN := cli/main.c
 
-UNLISTED := $(filter-out $(ZONES) $(LOG) $(DATAPATH) $(DATAPATH_MAIN) $(MODEL) $(CLI) $(CLI_MAIN), \
-	$(wildcard zones/*.c log/*.c datapath/*.c controller/*.c cli/*.c))
+UNLISTED := $(filter-out $(ZONES) $(LOG) $(SINKS) $(DATAPATH) $(DATAPATH_MAIN) $(MODEL) $(CLI) $(CLI_MAIN), \
+	$(wildcard zones/*.c log/*.c sinks/*.c datapath/*.c controller/*.c cli/*.c))
 ifneq ($(UNLISTED),)
 $(warning in no list of the Makefile, and so in no program: $(UNLISTED))
 endif
@@ -104,6 +108,7 @@ endif
 UNIT := $(sort $(wildcard tests/unit/*_test.c))
 UNIT_DPDK := $(shell grep -lE '"datapath/(switch|port|worker|log_thread|offload|segment|checksum)\.h"|<rte_' $(UNIT) /dev/null)
 UNIT_MODEL := $(shell grep -lE '"(controller/model|cordon-idl|openvswitch)' $(UNIT) /dev/null)
+UNIT_SINKS := $(shell grep -lE '"sinks/' $(UNIT) /dev/null)
 UNIT_CLI := $(shell grep -lE '"cli/' $(UNIT) /dev/null)
 
 FUZZ := $(sort $(wildcard tests/fuzz/*_fuzz.c))
@@ -116,6 +121,10 @@ DPDK_CFLAGS := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags libdpdk 2>/
 # What the zones stand on: YAML, the log's store, and GLib's time zones.
 ZONES_LIBS := -lyaml -lsqlite3 $(or $(shell pkg-config --libs glib-2.0 2>/dev/null),-lglib-2.0)
 GLIB_CFLAGS := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags glib-2.0 2>/dev/null))
+# Collectors' protocols: IPFIX, PostgreSQL, TLS.
+SINKS_PACKAGES := libfixbuf libpq openssl
+SINKS_CFLAGS := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags $(SINKS_PACKAGES) 2>/dev/null))
+SINKS_LIBS := $(shell pkg-config --libs $(SINKS_PACKAGES) 2>/dev/null)
 DPDK_LIBS := $(shell pkg-config --libs libdpdk 2>/dev/null)
 # The same instruction set in all rooms of the packet path as in DPDK's inline functions.
 MACHINE := $(filter -m%,$(DPDK_CFLAGS)) -mprfchw
@@ -160,10 +169,11 @@ SCHEMA := $(OUT)/cordon.ovsschema
 
 all: $(PROGRAMS) $(SCHEMA) ## Build the programs (the default)
 
-lib: $(OUT)/libzones.a $(OUT)/liblog.a $(OUT)/libcore.a $(OUT)/libmodel.a
+lib: $(OUT)/libzones.a $(OUT)/liblog.a $(OUT)/libsinks.a $(OUT)/libcore.a $(OUT)/libmodel.a
 
 $(OUT)/libzones.a: $(call objects,$(ZONES))
 $(OUT)/liblog.a: $(call objects,$(LOG))
+$(OUT)/libsinks.a: $(call objects,$(SINKS))
 $(OUT)/libcore.a: $(call objects,$(CORE))
 $(OUT)/libdatapath.a: $(call objects,$(filter-out $(DATAPATH_MAIN),$(DRIVEN)))
 $(OUT)/libmodel.a: $(call objects,$(MODEL)) $(IDL_OBJECT)
@@ -173,8 +183,8 @@ $(OUT)/lib%.a:
 	$(call say,AR,$@) rm -f $@ && $(AR) rcs $@ $^
 
 $(OUT)/cordon-switchd: $(call objects,$(DATAPATH_MAIN) $(THREAD_SANITIZED)) $(OUT)/libdatapath.a $(OUT)/libcore.a \
-		$(OUT)/libmodel.a $(OUT)/liblog.a $(OUT)/libzones.a
-	$(call say,LD,$@) $(LINK) $^ $(OVS_LIBS) $(DPDK_LIBS) $(ZONES_LIBS) -lm -lpthread $(LINKED)
+		$(OUT)/libmodel.a $(OUT)/libsinks.a $(OUT)/liblog.a $(OUT)/libzones.a
+	$(call say,LD,$@) $(LINK) $^ $(OVS_LIBS) $(DPDK_LIBS) $(SINKS_LIBS) $(ZONES_LIBS) -lm -lpthread $(LINKED)
 
 $(OUT)/cordon: $(call objects,$(CLI_MAIN)) $(OUT)/libcli.a $(OUT)/libmodel.a $(OUT)/liblog.a $(OUT)/libzones.a
 	$(call say,LD,$@) $(LINK) $^ $(OVS_LIBS) $(ZONES_LIBS) -lpcap -lm -lpthread $(LINKED)
@@ -185,6 +195,7 @@ $(SCHEMA): controller/cordon.ovsschema
 # --- Objects -------------------------------------------------------------------------------------------------
 
 $(call objects,zones/schedule.c): ROOM_CFLAGS = $(GLIB_CFLAGS)
+$(call objects,$(SINKS)): ROOM_CFLAGS = $(SINKS_CFLAGS)
 $(call objects,$(DRIVEN) $(THREAD_SANITIZED)): ROOM_CFLAGS = $(DPDK_CFLAGS) $(OVS_CFLAGS) -DALLOW_EXPERIMENTAL_API
 $(call objects,$(MODEL) $(CLI_MAIN) $(CLI)): ROOM_CFLAGS = $(OVS_CFLAGS)
 $(call objects,$(DRIVEN) $(MODEL) $(CLI_MAIN) $(CLI)): | $(IDL).h
@@ -258,9 +269,11 @@ $(call unit_programs,tests/unit/generator_test.c): \
 $(call unit_programs,$(UNIT_CLI)): $(OUT)/libcli.a
 $(call unit_programs,$(UNIT_DPDK)): $(OUT)/libdatapath.a
 $(call unit_programs,$(UNIT_CLI) $(UNIT_MODEL) $(UNIT_DPDK)): $(OUT)/libmodel.a
+$(call unit_programs,$(UNIT_SINKS)): $(OUT)/libsinks.a
 $(call unit_programs,$(UNIT)): $(OUT)/libcore.a $(OUT)/liblog.a $(OUT)/libzones.a
 $(call unit_programs,$(filter-out $(UNIT_DPDK),$(UNIT_CLI) $(UNIT_MODEL))): UNIT_LIBS = $(OVS_LIBS) -lpcap
-$(call unit_programs,$(UNIT_DPDK)): UNIT_LIBS = $(OVS_LIBS) $(DPDK_LIBS)
+$(call unit_programs,$(UNIT_DPDK)): UNIT_LIBS = $(OVS_LIBS) $(DPDK_LIBS) $(SINKS_LIBS)
+$(call unit_programs,$(filter-out $(UNIT_DPDK),$(UNIT_SINKS))): UNIT_LIBS = $(SINKS_LIBS)
 
 # Fuzz targets: clang's, with the rooms' sources instrumented for it.
 FUZZ_FLAGS := -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all
@@ -319,7 +332,7 @@ INSTRUCTIONS_OBJECTS := $(call objects,$(sort $(wildcard tests/bench/instruction
 
 $(INSTRUCTIONS_OBJECTS): ROOM_CFLAGS = $(DPDK_CFLAGS) $(OVS_CFLAGS) -DALLOW_EXPERIMENTAL_API
 $(INSTRUCTIONS_OBJECTS): | $(IDL).h
-$(OUT)/bench/instructions: $(INSTRUCTIONS_OBJECTS) $(OUT)/libdatapath.a $(OUT)/libcore.a $(OUT)/libmodel.a $(OUT)/liblog.a $(OUT)/libzones.a
+$(OUT)/bench/instructions: $(INSTRUCTIONS_OBJECTS) $(OUT)/libdatapath.a $(OUT)/libcore.a $(OUT)/libmodel.a $(OUT)/libsinks.a $(OUT)/liblog.a $(OUT)/libzones.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@) $(LINK) $^ $(OVS_LIBS) $(DPDK_LIBS) $(ZONES_LIBS) -lm -lpthread $(LINKED)
 

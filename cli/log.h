@@ -63,10 +63,4 @@ struct cli_table *cli_log_simulation_table(struct cli *cli); /* Of --simulation.
  */
 char *cli_log_short_time(uint64_t time_ns);
 
-/* "tcp", "icmp", or the number as text. */
-const char *cli_log_protocol_name(uint8_t protocol, char text[CLI_TEXT_MAX]);
-
-/* The number of that name, or -1. */
-int cli_log_protocol_parse(const char *name);
-
 #endif

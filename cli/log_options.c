@@ -163,7 +163,7 @@ static bool read_protocol(struct cli *cli, struct log_filter *filter)
 
 	if (!text)
 		return true;
-	filter->protocol = cli_log_protocol_parse(text);
+	filter->protocol = log_protocol_parse(text);
 	if (filter->protocol < 0)
 		cli_fail(cli, CLI_USAGE,
 			"--protocol '%s': use tcp, udp, icmp, icmpv6, sctp or a number up to 255",
@@ -173,11 +173,7 @@ static bool read_protocol(struct cli *cli, struct log_filter *filter)
 
 static int verdict_number(const char *word)
 {
-	if (!word)
-		return -1;
-	return !strcmp(word, "allowed")	 ? ZONE_ALLOW
-	       : !strcmp(word, "denied") ? ZONE_DENY
-					 : ZONE_REJECT;
+	return word ? log_verdict_parse(word) : -1;
 }
 
 enum cli_status cli_log_read_options(struct cli *cli, struct cli_log_query *query)

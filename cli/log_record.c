@@ -17,50 +17,9 @@
 
 /* --- Protocols ------------------------------------------------------------------------------ */
 
-static const struct {
-	uint8_t number;
-	const char *name;
-} protocols[] = {
-	{1, "icmp"},
-	{2, "igmp"},
-	{6, "tcp"},
-	{17, "udp"},
-	{47, "gre"},
-	{50, "esp"},
-	{58, "icmpv6"},
-	{132, "sctp"},
-};
-
-const char *cli_log_protocol_name(uint8_t protocol, char text[CLI_TEXT_MAX])
-{
-	snprintf(text, CLI_TEXT_MAX, "%u", protocol);
-	for (size_t i = 0; i < ARRAY_SIZE(protocols); i++)
-		if (protocols[i].number == protocol)
-			ovs_strlcpy(text, protocols[i].name, CLI_TEXT_MAX);
-	return text;
-}
-
-int cli_log_protocol_parse(const char *name)
-{
-	char *end;
-	long int number = strtol(name, &end, 10);
-
-	for (size_t i = 0; i < ARRAY_SIZE(protocols); i++)
-		if (!strcmp(protocols[i].name, name))
-			return protocols[i].number;
-	return *name >= '0' && *name <= '9' && !*end && number <= 255 ? (int)number : -1;
-}
-
 static const char *verdict_name(unsigned int kind, unsigned int verdict)
 {
-	if (kind == LOG_GAP)
-		return "";
-	switch (verdict) {
-	case ZONE_ALLOW: return "allowed";
-	case ZONE_DENY: return "denied";
-	case ZONE_REJECT: return "rejected";
-	default: return "?";
-	}
+	return kind == LOG_GAP ? "" : log_verdict_name(verdict);
 }
 
 /* What simulated policies would say; "" where nothing was simulated. */
@@ -138,10 +97,10 @@ static void put_numbers(struct json *object, const struct log_record *record)
 struct json *cli_log_record_json(const struct log_record *record)
 {
 	struct json *object = json_object_create();
-	char protocol[CLI_TEXT_MAX] = "";
+	char protocol[LOG_PROTOCOL_MAX] = "";
 
 	if (record->protocol)
-		cli_log_protocol_name(record->protocol, protocol);
+		log_protocol_name(record->protocol, protocol);
 	put_numbers(object, record);
 	put_time(object, "time", record->time_ns);
 	put_time(object, "start", record->start_ns);
@@ -165,10 +124,10 @@ struct json *cli_log_record_json(const struct log_record *record)
 struct json *cli_log_summary_json(const struct log_summary_row *row)
 {
 	struct json *object = json_object_create();
-	char protocol[CLI_TEXT_MAX] = "";
+	char protocol[LOG_PROTOCOL_MAX] = "";
 
 	if (row->protocol)
-		cli_log_protocol_name(row->protocol, protocol);
+		log_protocol_name(row->protocol, protocol);
 	json_object_put_string(object, "source_zone", row->source_zone);
 	json_object_put_string(object, "destination_zone", row->destination_zone);
 	json_object_put_string(object, "protocol", protocol);

@@ -48,7 +48,7 @@ static bool is_of_service(const struct why *why, uint32_t point)
 /* A row does not tell the types of ICMP: all of that protocol are shown. */
 static bool row_is_of_service(const struct why *why, const struct json *row)
 {
-	int protocol = cli_log_protocol_parse(cli_json_text(row, "protocol"));
+	int protocol = log_protocol_parse(cli_json_text(row, "protocol"));
 
 	if (protocol < 0)
 		return false;

@@ -31,6 +31,30 @@ const char *log_kind_name(unsigned int kind);
 /* The kind of that name, or -1. */
 int log_kind_parse(const char *name);
 
+/* Protocols that have a name; the others are told by their number.  X(number, name). */
+#define LOG_PROTOCOLS(X)                                                                           \
+	X(1, "icmp")	/* RFC 792. */                                                             \
+	X(2, "igmp")	/* RFC 3376. */                                                            \
+	X(6, "tcp")	/* RFC 9293. */                                                            \
+	X(17, "udp")	/* RFC 768. */                                                             \
+	X(47, "gre")	/* RFC 2784. */                                                            \
+	X(50, "esp")	/* RFC 4303. */                                                            \
+	X(58, "icmpv6") /* RFC 4443. */                                                            \
+	X(132, "sctp")	/* RFC 9260. */
+
+/* The name, or the number as text. */
+enum { LOG_PROTOCOL_MAX = 8 };
+const char *log_protocol_name(uint8_t protocol, char text[LOG_PROTOCOL_MAX]);
+
+/* The protocol of that name or number; or -1. */
+int log_protocol_parse(const char *text);
+
+/* "allowed", "denied", "rejected" of an enum zone_action; "?" for a number that is none. */
+const char *log_verdict_name(unsigned int verdict);
+
+/* The enum zone_action of that name, or -1. */
+int log_verdict_parse(const char *name);
+
 /* One end of a connection.  Strings are never NULL; "" is "not known" or "does not apply". */
 struct log_party {
 	struct in6_addr address; /* All zero where there is none (ARP, other non-IP). */

@@ -114,20 +114,11 @@ struct name_row {
 };
 
 #define X(enumerator, text) {"kind", enumerator, text},
-static const struct name_row name_rows[] = {
-	LOG_KINDS(X){"verdict", ZONE_ALLOW, "allowed"},
-	{"verdict", ZONE_DENY, "denied"},
-	{"verdict", ZONE_REJECT, "rejected"},
-	{"protocol", 0, ""},
-	{"protocol", 1, "icmp"},
-	{"protocol", 2, "igmp"},
-	{"protocol", 6, "tcp"},
-	{"protocol", 17, "udp"},
-	{"protocol", 47, "gre"},
-	{"protocol", 50, "esp"},
-	{"protocol", 58, "icmpv6"},
-	{"protocol", 132, "sctp"},
-};
+#define Y(number, name)	    {"protocol", number, name},
+static const struct name_row name_rows[] = {LOG_KINDS(X){"verdict", ZONE_ALLOW, "allowed"},
+	{"verdict", ZONE_DENY, "denied"}, {"verdict", ZONE_REJECT, "rejected"}, {"protocol", 0, ""},
+	LOG_PROTOCOLS(Y)};
+#undef Y
 #undef X
 
 static int insert_names(sqlite3 *db)

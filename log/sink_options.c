@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The options of sinks: the tables, and how values are checked and read.  Called by the command
+ * line and by the switch's main thread and sinks.
+ */
+#include "log/sink_options.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log/match.h"
+
+#define ARRAY(array) (array), sizeof(array) / sizeof((array)[0])
+
+enum { PORT_LENGTH_MAX = 5 };
+
+/* --- The tables ----------------------------------------------------------------------------- */
+
+const struct sink_option sink_common_options[] = {
+	{.name = "filter",
+		.kind = SINK_OPTION_FILTER,
+		.meaning = "only records that match: kind=denied,spoofed zone=db ..."},
+	{.name = "backlog-bytes",
+		.kind = SINK_OPTION_NUMBER,
+		.least = 1 << 20,
+		.most = UINT64_C(1) << 40,
+		.otherwise = "67108864",
+		.meaning = "memory for records that wait for it, in bytes"},
+};
+const size_t n_sink_common_options = sizeof(sink_common_options) / sizeof(sink_common_options[0]);
+
+static const struct sink_option sqlite_options[] = {
+	{.name = "directory",
+		.kind = SINK_OPTION_PATH,
+		.meaning = "where the files are made; the state directory's log/ if not said"},
+	{.name = "bucket-seconds",
+		.kind = SINK_OPTION_NUMBER,
+		.least = 60,
+		.most = 86400 * 7,
+		.otherwise = "3600",
+		.meaning = "the span of time of one file"},
+	{.name = "retention-days",
+		.kind = SINK_OPTION_NUMBER,
+		.least = 1,
+		.most = 36500,
+		.otherwise = "30",
+		.meaning = "files that ended longer ago are deleted"},
+	{.name = "retention-bytes",
+		.kind = SINK_OPTION_NUMBER,
+		.least = 16 << 20,
+		.most = UINT64_C(1) << 60,
+		.otherwise = "10737418240",
+		.meaning = "all files together; the oldest are deleted"},
+};
+
+const struct sink_kind sink_kinds[] = {
+	{"sqlite", "files that `cordon log` asks", ARRAY(sqlite_options)},
+};
+const size_t n_sink_kinds = sizeof(sink_kinds) / sizeof(sink_kinds[0]);
+
+const struct sink_kind *sink_kind_find(const char *name)
+{
+	for (size_t i = 0; i < n_sink_kinds; i++)
+		if (strcmp(sink_kinds[i].name, name) == 0)
+			return &sink_kinds[i];
+	return NULL;
+}
+
+static const struct sink_option *find_in(
+	const struct sink_option *options, size_t n, const char *name)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(options[i].name, name) == 0)
+			return &options[i];
+	return NULL;
+}
+
+const struct sink_option *sink_option_find(const struct sink_kind *kind, const char *name)
+{
+	const struct sink_option *option =
+		find_in(sink_common_options, n_sink_common_options, name);
+
+	return option ? option : find_in(kind->options, kind->n_options, name);
+}
+
+/* --- Values --------------------------------------------------------------------------------- */
+
+static bool read_number(const char *text, uint64_t *number)
+{
+	char *end;
+
+	if (*text < '0' || *text > '9')
+		return false;
+	errno = 0;
+	*number = strtoull(text, &end, 10);
+	return errno == 0 && *end == '\0';
+}
+
+static bool is_choice(const char *choices, const char *value)
+{
+	size_t length = strlen(value);
+
+	for (const char *at = choices; *at; at += strcspn(at, " ")) {
+		at += strspn(at, " ");
+		if (length != 0 && strcspn(at, " ") == length && strncmp(at, value, length) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool is_port(const char *text)
+{
+	uint64_t number;
+
+	return strlen(text) <= PORT_LENGTH_MAX && read_number(text, &number) && number != 0 &&
+	       number <= UINT16_MAX;
+}
+
+/* HOST, HOST:PORT, [ADDRESS]:PORT, or a bare IPv6 address. */
+static bool split(const char *endpoint, char host[SINK_HOST_MAX], char port[SINK_PORT_MAX])
+{
+	const char *begin = endpoint, *end, *colon = strrchr(endpoint, ':');
+
+	port[0] = '\0';
+	if (*begin == '[') {
+		end = strchr(++begin, ']');
+		colon = end && end[1] == ':' ? end + 1 : NULL;
+		if (!end || (!colon && end[1] != '\0'))
+			return false;
+	} else if (colon && strchr(endpoint, ':') == colon) {
+		end = colon;
+	} else {
+		end = endpoint + strlen(endpoint);
+		colon = NULL;
+	}
+	if (end == begin || end - begin >= SINK_HOST_MAX || (colon && !is_port(colon + 1)))
+		return false;
+	memcpy(host, begin, (size_t)(end - begin));
+	host[end - begin] = '\0';
+	if (colon)
+		snprintf(port, SINK_PORT_MAX, "%s", colon + 1);
+	return strcspn(host, " \t\n/'\"\\") == strlen(host);
+}
+
+void sink_endpoint_split(const char *endpoint, char host[SINK_HOST_MAX], char port[SINK_PORT_MAX])
+{
+	if (!split(endpoint, host, port))
+		host[0] = port[0] = '\0';
+}
+
+/* What is wrong with the value, as half a sentence in why[]; or true. */
+static bool value_is_good(
+	const struct sink_option *option, const char *value, char *why, size_t size)
+{
+	char host[SINK_HOST_MAX], port[SINK_PORT_MAX];
+	struct log_match *match;
+	uint64_t number;
+
+	switch (option->kind) {
+	case SINK_OPTION_TEXT: snprintf(why, size, "must not be empty"); return value[0] != '\0';
+	case SINK_OPTION_NUMBER:
+		snprintf(why, size, "must be a number from %llu to %llu",
+			(unsigned long long)option->least, (unsigned long long)option->most);
+		return read_number(value, &number) && number >= option->least &&
+		       number <= option->most;
+	case SINK_OPTION_PATH:
+		snprintf(why, size, "must be an absolute path");
+		return value[0] == '/';
+	case SINK_OPTION_ENDPOINT:
+		snprintf(why, size, "must be HOST, HOST:PORT or [ADDRESS]:PORT");
+		return split(value, host, port);
+	case SINK_OPTION_CHOICE:
+		snprintf(why, size, "must be one of: %s", option->choices);
+		return is_choice(option->choices, value);
+	case SINK_OPTION_BOOLEAN:
+		snprintf(why, size, "must be true or false");
+		return is_choice("true false", value);
+	case SINK_OPTION_FILTER:
+		match = log_match_parse(value, why, size);
+		log_match_free(match);
+		return match != NULL;
+	}
+	return false;
+}
+
+static const char *value_of(const struct sink_settings *settings, const char *name)
+{
+	for (size_t i = 0; i < settings->n; i++)
+		if (strcmp(settings->at[i].name, name) == 0)
+			return settings->at[i].value;
+	return NULL;
+}
+
+static bool setting_is_good(const struct sink_kind *kind, const struct sink_setting *setting,
+	char *error, size_t error_size)
+{
+	const struct sink_option *option = sink_option_find(kind, setting->name);
+	char why[200];
+
+	if (!option) {
+		snprintf(error, error_size, "a sink of type %s has no option '%s'", kind->name,
+			setting->name);
+		return false;
+	}
+	if (!value_is_good(option, setting->value, why, sizeof(why))) {
+		snprintf(error, error_size, "%s=%s: %s", setting->name, setting->value, why);
+		return false;
+	}
+	return true;
+}
+
+bool sink_settings_check(const struct sink_settings *settings, char *error, size_t error_size)
+{
+	const struct sink_kind *kind = settings->kind;
+
+	for (size_t i = 0; i < settings->n; i++)
+		if (!setting_is_good(kind, &settings->at[i], error, error_size))
+			return false;
+	for (size_t i = 0; i < kind->n_options; i++) {
+		const struct sink_option *option = &kind->options[i];
+
+		if (option->required && !value_of(settings, option->name)) {
+			snprintf(error, error_size, "a sink of type %s needs %s=...: %s",
+				kind->name, option->name, option->meaning);
+			return false;
+		}
+	}
+	return true;
+}
+
+const char *sink_setting_text(const struct sink_settings *settings, const char *name)
+{
+	const char *value = value_of(settings, name);
+
+	return value ? value : sink_option_find(settings->kind, name)->otherwise;
+}
+
+uint64_t sink_setting_number(const struct sink_settings *settings, const char *name)
+{
+	const char *text = sink_setting_text(settings, name);
+	uint64_t number;
+
+	return text && read_number(text, &number) ? number : 0;
+}
+
+bool sink_setting_boolean(const struct sink_settings *settings, const char *name)
+{
+	const char *text = sink_setting_text(settings, name);
+
+	return text && strcmp(text, "true") == 0;
+}
