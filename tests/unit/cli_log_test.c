@@ -85,21 +85,21 @@ static void test_what_is_no_time(void **state)
 
 static void test_protocols(void **state)
 {
-	char text[CLI_TEXT_MAX];
+	char text[LOG_PROTOCOL_MAX];
 
 	(void)state;
-	assert_int_equal(cli_log_protocol_parse("tcp"), 6);
-	assert_int_equal(cli_log_protocol_parse("icmpv6"), 58);
-	assert_int_equal(cli_log_protocol_parse("255"), 255);
-	assert_int_equal(cli_log_protocol_parse("0"), 0);
-	assert_int_equal(cli_log_protocol_parse("256"), -1);
-	assert_int_equal(cli_log_protocol_parse("-1"), -1);
-	assert_int_equal(cli_log_protocol_parse("+6"), -1);
-	assert_int_equal(cli_log_protocol_parse("6 "), -1);
-	assert_int_equal(cli_log_protocol_parse("quic"), -1);
-	assert_int_equal(cli_log_protocol_parse(""), -1);
-	assert_string_equal(cli_log_protocol_name(132, text), "sctp");
-	assert_string_equal(cli_log_protocol_name(200, text), "200");
+	assert_int_equal(log_protocol_parse("tcp"), 6);
+	assert_int_equal(log_protocol_parse("icmpv6"), 58);
+	assert_int_equal(log_protocol_parse("255"), 255);
+	assert_int_equal(log_protocol_parse("0"), 0);
+	assert_int_equal(log_protocol_parse("256"), -1);
+	assert_int_equal(log_protocol_parse("-1"), -1);
+	assert_int_equal(log_protocol_parse("+6"), -1);
+	assert_int_equal(log_protocol_parse("6 "), -1);
+	assert_int_equal(log_protocol_parse("quic"), -1);
+	assert_int_equal(log_protocol_parse(""), -1);
+	assert_string_equal(log_protocol_name(132, text), "sctp");
+	assert_string_equal(log_protocol_name(200, text), "200");
 }
 
 static struct log_record make_record(void)
