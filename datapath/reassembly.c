@@ -262,21 +262,21 @@ static enum drop_reason parse_first(const struct fragment_datagram *whole, struc
 	return reason;
 }
 
-/* Hands the frames to the worker: the first one, and those that follow it. */
-static struct rte_mbuf *line_up(struct worker *worker, const struct fragment_datagram *whole)
+/* The frames behind the first one, which reassembly->frames has from now on. */
+static struct followers line_up(
+	struct reassembly *reassembly, const struct fragment_datagram *whole)
 {
-	struct rte_mbuf **frames = worker->reassembly->frames;
+	struct followers followers = {.n = whole->n - 1};
 
-	worker->followers = (struct followers){.n = whole->n - 1};
-	for (uint16_t i = 0; i < worker->followers.n; i++) {
-		frames[i] = whole->fragments[i + 1].frame;
-		worker->followers.bytes += rte_pktmbuf_pkt_len(frames[i]);
+	for (uint16_t i = 0; i < followers.n; i++) {
+		reassembly->frames[i] = whole->fragments[i + 1].frame;
+		followers.bytes += rte_pktmbuf_pkt_len(reassembly->frames[i]);
 	}
-	return whole->fragments[0].frame;
+	return followers;
 }
 
-struct rte_mbuf *reassembly_add(
-	struct worker *worker, struct rte_mbuf *frame, struct packet *packet)
+struct rte_mbuf *reassembly_add(struct worker *worker, struct rte_mbuf *frame,
+	struct packet *packet, struct followers *followers)
 {
 	struct fragment_datagram *whole = &worker->reassembly->whole;
 	uint32_t bytes = end_of_packet(rte_pktmbuf_mtod(frame, const uint8_t *), packet);
@@ -293,32 +293,43 @@ struct rte_mbuf *reassembly_add(
 	tell_held(worker);
 	if (!is_whole)
 		return NULL;
-	struct rte_mbuf *first = line_up(worker, whole);
+	struct rte_mbuf *first = whole->fragments[0].frame;
+	const struct followers others = line_up(worker->reassembly, whole);
 	enum drop_reason reason = parse_first(whole, packet);
 	if (reason == DROP_NONE)
 		reason = judge(whole, packet);
-	if (reason == DROP_NONE)
+	if (reason == DROP_NONE) {
+		*followers = others;
 		return first;
+	}
+	worker->followers = others;
 	packet_drop(worker, first, reason);
 	return NULL;
 }
 
 /* --- Where the first one goes --------------------------------------------------------------- */
 
-void reassembly_drop_followers(struct worker *worker, enum drop_reason reason)
+/* The followers are the caller's from now on, and nobody's: how many there are. */
+static uint16_t take_followers(struct worker *worker)
 {
 	uint16_t n = worker->followers.n;
 
-	worker->followers.n = 0;
+	worker->followers = (struct followers){.n = 0};
+	return n;
+}
+
+void reassembly_drop_followers(struct worker *worker, enum drop_reason reason)
+{
+	uint16_t n = take_followers(worker);
+
 	for (uint16_t i = 0; i < n; i++)
 		packet_drop(worker, worker->reassembly->frames[i], reason);
 }
 
 void reassembly_run_followers(struct worker *worker, const struct action *actions, size_t n_actions)
 {
-	uint16_t n = worker->followers.n;
+	uint16_t n = take_followers(worker);
 
-	worker->followers.n = 0;
 	for (uint16_t i = 0; i < n; i++)
 		actions_run(worker, actions, n_actions, worker->reassembly->frames[i]);
 }

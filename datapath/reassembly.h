@@ -18,12 +18,13 @@ void reassembly_destroy(
 
 /* Takes over a fragment (PACKET_FRAGMENT in its flags) of the queue being served.  If its datagram
  * is now whole, and right in its length and checksum, returns the first fragment: *packet is then
- * the datagram with its whole length, and worker->followers are the others.  Else, with NULL, the
- * fragment is held, or was dropped.  It may be held for FRAGMENT_MS, so what lies in a guest's
- * memory is copied; padding is cut off, so that nothing behind the first fragment's bytes can be
- * taken for the datagram's.  The worker. */
-struct rte_mbuf *reassembly_add(
-	struct worker *worker, struct rte_mbuf *frame, struct packet *packet);
+ * the datagram with its whole length, and *followers are the others, until the next call: they
+ * become worker->followers when the datagram's turn has come, and not while a packet before it is
+ * switched.  Else, with NULL, the fragment is held, or was dropped.  It may be held for
+ * FRAGMENT_MS, so what lies in a guest's memory is copied; padding is cut off, so that nothing
+ * behind the first fragment's bytes can be taken for the datagram's.  The worker. */
+struct rte_mbuf *reassembly_add(struct worker *worker, struct rte_mbuf *frame,
+	struct packet *packet, struct followers *followers);
 
 /* Drops what has waited for too long by the worker's clock.  The worker, now and then. */
 void reassembly_expire(struct worker *worker);

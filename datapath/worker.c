@@ -209,6 +209,7 @@ struct burst {
 	struct packet_context common; /* What is the same for all of them. */
 	struct revisions revisions;
 	uint16_t n;
+	struct followers followers; /* Of the datagram behind them, if there is one. */
 	struct rte_mbuf **frames;
 	uint32_t flows[BURST_MAX];
 	struct answer_hint hints[BURST_MAX];
@@ -271,7 +272,7 @@ static inline uint16_t parse_burst(struct worker *worker, struct burst *burst, u
 			continue;
 		}
 		if (unlikely(packet->flags & PACKET_FRAGMENT)) {
-			frame = reassembly_add(worker, frame, packet);
+			frame = reassembly_add(worker, frame, packet, &burst->followers);
 			if (frame == NULL)
 				continue;
 			burst->frames[burst->n] = frame;
@@ -338,6 +339,7 @@ static __rte_noinline uint16_t switch_some(
 	struct burst burst;
 
 	burst.n = 0;
+	burst.followers.n = 0;
 	burst.frames = frames;
 	burst.revisions.forwarding =
 		atomic_load_explicit(&sw->forwarding_revision, memory_order_acquire);
@@ -349,9 +351,10 @@ static __rte_noinline uint16_t switch_some(
 
 	uint16_t taken = parse_burst(worker, &burst, n_received);
 	switch_parsed(worker, &burst);
-	if (unlikely(worker->followers.n != 0)) {
+	if (unlikely(burst.followers.n != 0)) {
 		struct packet_context context = context_of(&burst, burst.n);
 
+		worker->followers = burst.followers;
 		switch_datagram(&context);
 	}
 	return taken;

@@ -203,6 +203,27 @@ def test_duplicates_are_dropped_and_the_datagram_passes(site, version):
         drops.expect(fragment_duplicate=2)
 
 
+def test_what_comes_before_its_last_fragment_leaves_a_datagram_alone(site, mute, version):
+    """Packets that come in one burst with the fragment that makes a datagram whole, and that are judged before it."""
+    switch, (a, b) = site[0], mute
+    between = Ether(src=a.mac, dst=b.mac) / IP(src=a.ipv4, dst=b.ipv4)
+    b.packets.drain()
+    with Drops(switch) as drops:
+        for port in range(sources := 20000 + 100 * version, sources + 100):
+            parts = cut(a, b, version, udp(size=1600), 1000)
+            denied = between / UDP(sport=port, dport=9) / (b"x" * 20)
+            allowed = between / UDP(sport=port, dport=5353) / (b"x" * 20)
+            frames = [bytes(frame) for frame in (parts[0], denied, allowed, parts[1])]
+            a.packets.send(*frames)
+            arrived = b.packets.receive(lambda f: b"xxxx" in bytes(f), 2, 3)
+            assert sorted(bytes(frame) for frame in arrived) == sorted(frames[i] for i in (0, 2, 3))
+        drops.expect(policy=100)
+        wait_for(lambda: drops.held() == 0 and balance(switch) == 0, 5, "the balance of all frames")
+    alone = [(row["packets_forward"], row["bytes_forward"]) for row in switch.connections(destination_port=5353)
+             if sources <= row["source_port"] < sources + 100]
+    assert alone == 100 * [(1, 62)]
+
+
 def test_tcp_segment_in_fragments(site, mute, version):
     """The window takes the whole segment, so that what acknowledges it passes."""
     switch, (a, b) = site[0], mute
