@@ -88,9 +88,13 @@ enum conn_flags {
 	CONN_SERVER_OPENS = 1 << 6, /* ...and whose server opened this one. */
 };
 
-/* In conn.quota_port: it came from outside, and counts among what is opened to that port.  Without
- * it, among what that port opens. */
-enum { CONN_QUOTA_INBOUND = 1 << 15 };
+/* In conn.quota_port, beside the number of a port.  Whoever takes one of these away by one atomic
+ * operation takes as much off the counts: so each is taken off once, whoever else is about to. */
+enum {
+	/* It counts among what is opened to that port from outside; else, among what it opens. */
+	CONN_QUOTA_INBOUND = 1 << 15,
+	CONN_QUOTA_HALF_OPEN = 1 << 14, /* It counts as half-open, too. */
+};
 
 /* What the two directions share.  96 bytes. */
 struct conn {

@@ -47,7 +47,7 @@ static bool conn_valid(const struct conn_table *table, uint32_t number)
 	if (conn->verdict < CONN_ALLOWED || conn->verdict > CONN_DENIED)
 		return false;
 	if (conn->out_port >= CONN_PORTS_MAX ||
-		(conn->quota_port & ~CONN_QUOTA_INBOUND) >= CONN_PORTS_MAX)
+		(conn->quota_port & ~(CONN_QUOTA_INBOUND | CONN_QUOTA_HALF_OPEN)) >= CONN_PORTS_MAX)
 		return false;
 	if (conn->flags & CONN_TCP &&
 		(flow->key.kind == CONN_KEY_ETHERNET || flow->key.protocol != IPPROTO_TCP ||

@@ -24,7 +24,7 @@
 #include <linux/magic.h>
 
 /* Raise it with every change of what the bytes of the file mean. */
-enum { FORMAT_VERSION = 2 };
+enum { FORMAT_VERSION = 3 };
 enum { HEADER_BYTES = 4096 };
 
 static const char file_magic[8] = "CORDONct";

@@ -64,13 +64,11 @@ static struct tcp_segment read_segment(const struct packet *packet, const uint8_
 }
 
 /* The connection was answered, so it no longer counts as half-open.  Only one thread finds the flag
- * unset.  The port is read before, since quota_take() takes it away after. */
+ * unset. */
 static void confirm(struct cordon_switch *sw, struct conn *conn)
 {
-	uint16_t port = atomic_load(&conn->quota_port);
-
 	if (!(atomic_fetch_or(&conn->flags, CONN_CONFIRMED) & CONN_CONFIRMED))
-		quota_confirm(sw, conn, port);
+		quota_confirm(sw, conn);
 }
 
 /* A connection is half-open until both sides were heard, and the handshake is complete. */
@@ -279,7 +277,8 @@ void connection_open(
 	struct conn *conn = conn_of_flow(sw->connections, flow);
 	bool tcp = begin(context, flow, verdict), allowed = verdict->action == ZONE_ALLOW;
 
-	quota_count(context, conn, out);
+	atomic_store_explicit(
+		&conn->quota_port, quota_count(context, flow / 2, out), memory_order_relaxed);
 	if (unlikely(verdict->limits != 0)) {
 		atomic_store_explicit(&conn->limits, verdict->limits, memory_order_relaxed);
 		atomic_store_explicit(&conn->limits_half_open, 1, memory_order_relaxed);
@@ -303,7 +302,7 @@ void connection_reopen(
 	atomic_store_explicit(&conn->dir[1].packets, 0, memory_order_relaxed);
 	atomic_store_explicit(&conn->dir[1].bytes, 0, memory_order_relaxed);
 	bool tcp = begin(context, flow, verdict);
-	quota_count(context, conn, out);
+	quota_count_again(context, flow / 2, out);
 	replace_verdict(conn, verdict);
 	uint8_t kinds = (tcp ? CONN_TCP : 0) | related_flags(verdict);
 	if (kinds != 0)

@@ -56,38 +56,52 @@ static _Atomic uint64_t *word_of(struct cordon_switch *sw, uint16_t port)
 	return port & CONN_QUOTA_INBOUND ? &quota->inbound : &quota->opened;
 }
 
-void quota_count_inbound(const struct packet_context *context, struct conn *conn, uint16_t out)
-{
-	struct cordon_switch *sw = context->worker->sw;
-	const uint64_t one = QUOTA_CONNECTION + QUOTA_HALF_OPEN;
-	uint16_t port = charged_port(context, out);
-
-	atomic_fetch_add_explicit(word_of(sw, port), one, memory_order_relaxed);
-	atomic_fetch_add_explicit(
-		&sw->quotas[context->in->number].opened, one, memory_order_relaxed);
-	atomic_store_explicit(&conn->quota_port, port, memory_order_relaxed);
-}
-
-/* The uplink by which the connection came, if it counts as inbound: its number stays in the key of
- * its first flow. */
+/* The uplink by which the connection came first, if it counts as inbound: its number stays in the
+ * key of its first flow, though its outside end may have moved to another uplink since. */
 static uint16_t uplink_of(const struct conn_table *table, uint32_t number, uint16_t port)
 {
 	return port & CONN_QUOTA_INBOUND ? conn_flow(table, 2 * number)->key.in_port % PORTS_MAX
 					 : 0;
 }
 
-/* Claims the half-open count by setting CONFIRMED, as confirm() does, so that one of them has it.
- */
+uint16_t quota_count_inbound(const struct packet_context *context, uint32_t number, uint16_t out)
+{
+	struct cordon_switch *sw = context->worker->sw;
+	const uint64_t one = QUOTA_CONNECTION + QUOTA_HALF_OPEN;
+	uint16_t port = charged_port(context, out);
+	uint16_t uplink = uplink_of(sw->connections, number, port);
+
+	atomic_fetch_add_explicit(word_of(sw, port), one, memory_order_relaxed);
+	atomic_fetch_add_explicit(&sw->quotas[uplink].opened, one, memory_order_relaxed);
+	return port | CONN_QUOTA_HALF_OPEN;
+}
+
+/* What conn.quota_port says of connection `number`, as counts. */
+static struct counted counted_as(const struct conn_table *table, uint32_t number, uint16_t port)
+{
+	return (struct counted){
+		.port = port & (uint16_t)~CONN_QUOTA_HALF_OPEN,
+		.uplink = uplink_of(table, number, port),
+		.quota = QUOTA_CONNECTION + (port & CONN_QUOTA_HALF_OPEN ? QUOTA_HALF_OPEN : 0),
+	};
+}
+
+void quota_count_again(const struct packet_context *context, uint32_t number, uint16_t out)
+{
+	struct cordon_switch *sw = context->worker->sw;
+	struct conn *conn = conn_of_flow(sw->connections, 2 * number);
+	uint16_t port = quota_count(context, number, out);
+	const struct counted before =
+		counted_as(sw->connections, number, atomic_exchange(&conn->quota_port, port));
+
+	quota_give_back(sw, &before);
+}
+
 struct counted quota_take(struct conn_table *table, uint32_t number)
 {
 	struct conn *conn = conn_of_flow(table, 2 * number);
-	bool half_open = !(atomic_fetch_or(&conn->flags, CONN_CONFIRMED) & CONN_CONFIRMED);
-	struct counted counted = {
-		.port = atomic_exchange(&conn->quota_port, 0),
-		.quota = QUOTA_CONNECTION + (half_open ? QUOTA_HALF_OPEN : 0),
-	};
+	struct counted counted = counted_as(table, number, atomic_exchange(&conn->quota_port, 0));
 
-	counted.uplink = uplink_of(table, number, counted.port);
 	if (likely(atomic_load(&conn->limits) == 0))
 		return counted;
 	conn_lock(conn);
@@ -131,15 +145,15 @@ void quota_confirm_inbound(struct cordon_switch *sw, struct conn *conn, uint16_t
 static void adopt_one(struct conn_table *table, uint32_t number, void *sw_)
 {
 	struct cordon_switch *sw = sw_;
-	struct conn *conn = conn_of_flow(table, 2 * number);
-	uint16_t port = atomic_load(&conn->quota_port), uplink = uplink_of(table, number, port);
-	bool half_open = !(atomic_load(&conn->flags) & CONN_CONFIRMED);
-	uint64_t one = QUOTA_CONNECTION + (half_open ? QUOTA_HALF_OPEN : 0);
+	const struct conn *conn = conn_of_flow(table, 2 * number);
+	const struct counted counted = counted_as(table, number, atomic_load(&conn->quota_port));
 
-	if (port != 0)
-		atomic_fetch_add_explicit(word_of(sw, port), one, memory_order_relaxed);
-	if (uplink != 0)
-		atomic_fetch_add_explicit(&sw->quotas[uplink].opened, one, memory_order_relaxed);
+	if (counted.port != 0)
+		atomic_fetch_add_explicit(
+			word_of(sw, counted.port), counted.quota, memory_order_relaxed);
+	if (counted.uplink != 0)
+		atomic_fetch_add_explicit(
+			&sw->quotas[counted.uplink].opened, counted.quota, memory_order_relaxed);
 }
 
 void quota_adopt_all(struct cordon_switch *sw)

@@ -430,7 +430,7 @@ extern const struct timeouts timeouts_default;
 
 /* What a connection counts in, or a number of connections that count in the same. */
 struct counted {
-	uint16_t port;	 /* As conn.quota_port; 0: in no quota. */
+	uint16_t port;	 /* As conn.quota_port, without CONN_QUOTA_HALF_OPEN; 0: in no quota. */
 	uint16_t uplink; /* By which it came in from outside, or 0. */
 	uint16_t limits; /* The set of limits.h, or 0. */
 	uint64_t quota;	 /* QUOTA_CONNECTION and QUOTA_HALF_OPEN, for each. */
@@ -445,35 +445,39 @@ void quota_give_back(struct cordon_switch *sw, const struct counted *counted);
 /* Both at once.  Whoever ends the connection, or begins it anew. */
 void quota_release(struct cordon_switch *sw, uint32_t number);
 
-/* Counts a connection that an uplink is about to open by the packet at hand, as half-open. */
-void quota_count_inbound(const struct packet_context *context, struct conn *conn, uint16_t out);
+/* Counts connection `number`, which an uplink is about to open by the packet at hand, as half-open.
+ * Returns what conn.quota_port is to say of it. */
+uint16_t quota_count_inbound(const struct packet_context *context, uint32_t number, uint16_t out);
 
-/* The same for any port.  Either CONN_CONFIRMED is set, or nobody else sees the connection yet:
- * nobody takes the half-open count away before it is there. */
-static inline void quota_count(
-	const struct packet_context *context, struct conn *conn, uint16_t out)
+/* The same for any port. */
+static inline uint16_t quota_count(
+	const struct packet_context *context, uint32_t number, uint16_t out)
 {
-	if (unlikely(context->settings->role == PORT_UPLINK)) {
-		quota_count_inbound(context, conn, out);
-		return;
-	}
+	if (unlikely(context->settings->role == PORT_UPLINK))
+		return quota_count_inbound(context, number, out);
 	atomic_fetch_add_explicit(&context->worker->sw->quotas[context->in->number].opened,
 		QUOTA_CONNECTION + QUOTA_HALF_OPEN, memory_order_relaxed);
-	atomic_store_explicit(&conn->quota_port, context->in->number, memory_order_relaxed);
+	return context->in->number | CONN_QUOTA_HALF_OPEN;
 }
+
+/* The same for one that is in the table, and begins anew.  Should another worker do so at the same
+ * moment, it counts for the last of them. */
+void quota_count_again(const struct packet_context *context, uint32_t number, uint16_t out);
 
 /* What is half-open of it in the limits of zones and rules: see connection_limits.c. */
 void connection_limits_confirm(struct cordon_switch *sw, struct conn *conn);
 
-/* The connection was answered, and has just got CONN_CONFIRMED: it is no longer half-open.  `port`
- * is its quota_port, read before. */
+/* An inbound connection, which conn.quota_port was `port` of, is no longer half-open. */
 void quota_confirm_inbound(struct cordon_switch *sw, struct conn *conn, uint16_t port);
 
-static inline void quota_confirm(struct cordon_switch *sw, struct conn *conn, uint16_t port)
+/* The connection was answered, and has just got CONN_CONFIRMED: it is no longer half-open. */
+static inline void quota_confirm(struct cordon_switch *sw, struct conn *conn)
 {
-	if (unlikely(port & CONN_QUOTA_INBOUND))
+	uint16_t port = atomic_fetch_and(&conn->quota_port, (uint16_t)~CONN_QUOTA_HALF_OPEN);
+
+	if (unlikely(port & CONN_QUOTA_INBOUND && port & CONN_QUOTA_HALF_OPEN))
 		quota_confirm_inbound(sw, conn, port);
-	else if (likely(port != 0))
+	else if (likely(port & CONN_QUOTA_HALF_OPEN))
 		atomic_fetch_sub_explicit(&sw->quotas[port % PORTS_MAX].opened, QUOTA_HALF_OPEN,
 			memory_order_relaxed);
 	if (unlikely(atomic_load(&conn->limits) != 0))

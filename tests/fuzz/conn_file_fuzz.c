@@ -173,7 +173,8 @@ static void check_one(struct conn_table *table, uint32_t number, void *n)
 	require(conn_lookup(table, &flow->key, flow->hash) == 2 * number);
 	require(!flow[0].program && !flow[1].program);
 	require(conn->verdict >= CONN_ALLOWED && conn->verdict <= CONN_DENIED);
-	require(conn->quota_port < CONN_PORTS_MAX && conn->out_port < CONN_PORTS_MAX);
+	require((conn->quota_port & ~(CONN_QUOTA_INBOUND | CONN_QUOTA_HALF_OPEN)) < CONN_PORTS_MAX);
+	require(conn->out_port < CONN_PORTS_MAX);
 	if (conn->flags & CONN_REVERSE)
 		require(conn_lookup(table, &flow[1].key, flow[1].hash) == 2 * number + 1);
 	if (conn->flags & CONN_TCP)

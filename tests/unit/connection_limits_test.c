@@ -19,7 +19,15 @@
 #include "datapath/switch.h"
 #include "tests/unit/conn_fixture.h"
 
-enum { CONNECTIONS = 40000, CAPACITY = 1 << 16, RECENT = 24, JUDGES = 2, UPLINK = 9, VNIC = 5 };
+enum {
+	CONNECTIONS = 40000,
+	CAPACITY = 1 << 16,
+	RECENT = 24,
+	JUDGES = 2,
+	UPLINK = 9,
+	OTHER_UPLINK = 10,
+	VNIC = 5
+};
 
 static const char document[] = "zones:\n"
 			       "  a: {match: \"zone=a\", limits: {connections: 900000}}\n"
@@ -100,6 +108,25 @@ static struct verdict verdict_of(const struct fixture *fixture, uint32_t zone, u
 	return verdict;
 }
 
+/* A packet that came in by the port. */
+struct arrival {
+	struct worker worker;
+	struct port port;
+	struct port_settings settings;
+	struct packet_context context;
+};
+
+static const struct packet_context *arrive(
+	struct arrival *arrival, struct cordon_switch *sw, uint16_t port)
+{
+	arrival->worker.sw = sw;
+	arrival->port.number = port;
+	arrival->settings.role = port == VNIC ? PORT_VNIC : PORT_UPLINK;
+	arrival->context = (struct packet_context){
+		.worker = &arrival->worker, .in = &arrival->port, .settings = &arrival->settings};
+	return &arrival->context;
+}
+
 /* As connection_open() does: counted, and not published yet.  Every other one is from outside. */
 static uint32_t open_connection(struct fixture *fixture, struct conn_cache *conns, uint32_t i)
 {
@@ -116,17 +143,14 @@ static uint32_t open_connection(struct fixture *fixture, struct conn_cache *conn
 	uint32_t flow =
 		conn_alloc(sw->connections, conns, &key, conn_hash(sw->connections, &key), NULL, 0);
 	struct conn *conn = conn_of_flow(sw->connections, flow);
-	struct worker worker = {.sw = sw};
-	struct port port = {.number = key.in_port};
-	const struct port_settings settings = {.role = from_outside ? PORT_UPLINK : PORT_VNIC};
-	const struct packet_context context = {
-		.worker = &worker, .in = &port, .settings = &settings};
+	struct arrival arrival = {.port = {.number = 0}};
+	const struct packet_context *context = arrive(&arrival, sw, key.in_port);
 
 	if (verdict.n_limited != 0)
 		assert_int_equal(
 			limits_admit(sw->limits, fixture->cache, &question, 0, &set, &refusal),
 			LIMIT_ADMITTED);
-	quota_count(&context, conn, from_outside ? VNIC : 7);
+	atomic_store(&conn->quota_port, quota_count(context, flow / 2, from_outside ? VNIC : 7));
 	atomic_store(&conn->limits, set);
 	atomic_store(&conn->limits_half_open, set != 0);
 	atomic_store(&conn->verdict, CONN_ALLOWED);
@@ -147,10 +171,24 @@ static void judge(struct fixture *fixture, struct limit_cache *cache, uint32_t n
 static void answer(struct fixture *fixture, uint32_t number)
 {
 	struct conn *conn = conn_of_flow(fixture->sw->connections, 2 * number);
-	uint16_t port = atomic_load(&conn->quota_port);
 
 	if (!(atomic_fetch_or(&conn->flags, CONN_CONFIRMED) & CONN_CONFIRMED))
-		quota_confirm(fixture->sw, conn, port);
+		quota_confirm(fixture->sw, conn);
+}
+
+/* As the miss path does in the place of one that is over, for a packet by one of the uplinks or by
+ * the vNIC. */
+static void begin_anew(
+	struct fixture *fixture, struct arrival *arrival, uint32_t number, uint16_t port)
+{
+	struct cordon_switch *sw = fixture->sw;
+	struct conn *conn = conn_of_flow(sw->connections, 2 * number);
+
+	quota_release(sw, number);
+	quota_count_again(arrive(arrival, sw, port), number, port == VNIC ? 7 : VNIC);
+	atomic_fetch_and(&conn->flags, CONN_REVERSE);
+	if (!conn_is_live(sw->connections, number))
+		quota_release(sw, number);
 }
 
 static void end_connection(struct fixture *fixture, uint32_t number)
@@ -238,6 +276,42 @@ static void test_what_comes_from_outside_counts_where_it_goes(void **state)
 	expect_nothing_left(fixture);
 }
 
+static void test_outside_host_that_has_moved_to_another_uplink(void **state)
+{
+	struct fixture *fixture = *state;
+	struct conn_cache conns = {0};
+	struct arrival arrival = {.port = {.number = 0}};
+	uint32_t number = open_connection(fixture, &conns, 1);
+	struct port_quota *quotas = fixture->sw->quotas;
+
+	answer(fixture, number);
+	begin_anew(fixture, &arrival, number, OTHER_UPLINK);
+	/* It is known by the uplink that it came by at first. */
+	assert_int_equal(atomic_load(&quotas[UPLINK].opened), QUOTA_CONNECTION + QUOTA_HALF_OPEN);
+	assert_int_equal(atomic_load(&quotas[OTHER_UPLINK].opened), 0);
+	answer(fixture, number);
+	assert_int_equal(atomic_load(&quotas[UPLINK].opened), QUOTA_CONNECTION);
+	end_connection(fixture, number);
+	expect_nothing_left(fixture);
+}
+
+static void test_connection_that_two_workers_begin_anew_counts_once(void **state)
+{
+	struct fixture *fixture = *state;
+	struct conn_cache conns = {0};
+	struct arrival arrival = {.port = {.number = 0}};
+	uint32_t number = open_connection(fixture, &conns, 0);
+	struct cordon_switch *sw = fixture->sw;
+
+	quota_release(sw, number);
+	quota_release(sw, number);
+	quota_count_again(arrive(&arrival, sw, VNIC), number, 7);
+	quota_count_again(arrive(&arrival, sw, VNIC), number, 7);
+	assert_int_equal(atomic_load(&sw->quotas[VNIC].opened), QUOTA_CONNECTION + QUOTA_HALF_OPEN);
+	end_connection(fixture, number);
+	expect_nothing_left(fixture);
+}
+
 static void test_adopted_connections_count_by_their_rule(void **state)
 {
 	struct fixture *fixture = *state;
@@ -269,7 +343,8 @@ struct actor {
 	struct fixture *fixture;
 	pthread_t thread;
 	uint32_t random;
-	bool judges; /* Else it answers. */
+	enum { JUDGES_ANEW, ANSWERS, BEGINS_ANEW } does;
+	struct arrival arrival;
 };
 
 /* One of those that were opened last, some of which are ending at this moment. */
@@ -281,6 +356,15 @@ static bool choose(struct actor *actor, uint32_t *number)
 		return false;
 	*number = actor->fixture->numbers[n - 1 - random_next(&actor->random) % RECENT];
 	return true;
+}
+
+/* The port that the connection came in by, or another uplink. */
+static uint16_t port_of(uint32_t number, struct actor *actor)
+{
+	const struct conn_table *table = actor->fixture->sw->connections;
+	uint16_t port = conn_flow(table, 2 * number)->key.in_port;
+
+	return port != VNIC && random_next(&actor->random) % 2 ? OTHER_UPLINK : port;
 }
 
 static void *actor_main(void *actor_)
@@ -295,10 +379,12 @@ static void *actor_main(void *actor_)
 
 		if (!choose(actor, &number))
 			continue;
-		if (actor->judges)
+		if (actor->does == JUDGES_ANEW)
 			judge(actor->fixture, cache, number, &verdict);
-		else
+		else if (actor->does == ANSWERS)
 			answer(actor->fixture, number);
+		else
+			begin_anew(actor->fixture, &actor->arrival, number, port_of(number, actor));
 	}
 	limit_cache_destroy(cache);
 	return NULL;
@@ -321,12 +407,14 @@ static void test_nothing_is_left_whatever_meets(void **state)
 {
 	struct fixture *fixture = *state;
 	struct conn_cache conns = {0};
-	struct actor actors[JUDGES + 1];
+	enum { ACTORS = 5 };
+	struct actor *actors = calloc(ACTORS, sizeof(*actors));
 	pthread_t ender;
 
-	for (uint32_t i = 0; i < JUDGES + 1; i++) {
-		actors[i] =
-			(struct actor){.fixture = fixture, .random = 5 + i, .judges = i < JUDGES};
+	for (uint32_t i = 0; i < ACTORS; i++) {
+		actors[i].fixture = fixture;
+		actors[i].random = 5 + i;
+		actors[i].does = i < JUDGES ? JUDGES_ANEW : i == JUDGES ? ANSWERS : BEGINS_ANEW;
 		assert_int_equal(
 			pthread_create(&actors[i].thread, NULL, actor_main, &actors[i]), 0);
 	}
@@ -338,8 +426,9 @@ static void test_nothing_is_left_whatever_meets(void **state)
 	}
 	pthread_join(ender, NULL);
 	atomic_store(&fixture->stop, true);
-	for (uint32_t i = 0; i < JUDGES + 1; i++)
+	for (uint32_t i = 0; i < ACTORS; i++)
 		pthread_join(actors[i].thread, NULL);
+	free(actors);
 	expect_nothing_left(fixture);
 }
 
@@ -368,12 +457,13 @@ static void test_what_is_answered_is_half_open_nowhere(void **state)
 {
 	struct fixture *fixture = *state;
 	struct conn_cache conns = {0};
-	struct actor actors[JUDGES];
+	struct actor *actors = calloc(JUDGES, sizeof(*actors));
 	pthread_t answerer;
 
 	assert_int_equal(pthread_create(&answerer, NULL, answerer_main, fixture), 0);
 	for (uint32_t i = 0; i < JUDGES; i++) {
-		actors[i] = (struct actor){.fixture = fixture, .random = 5 + i, .judges = true};
+		actors[i].fixture = fixture;
+		actors[i].random = 5 + i;
 		assert_int_equal(
 			pthread_create(&actors[i].thread, NULL, actor_main, &actors[i]), 0);
 	}
@@ -385,6 +475,7 @@ static void test_what_is_answered_is_half_open_nowhere(void **state)
 	atomic_store(&fixture->stop, true);
 	for (uint32_t i = 0; i < JUDGES; i++)
 		pthread_join(actors[i].thread, NULL);
+	free(actors);
 	assert_int_equal(half_open_in_all(fixture), 0);
 	assert_int_not_equal(limits_use(fixture->sw->limits, LIMIT_ZONE, "a").connections, 0);
 	for (uint32_t i = 0; i < CONNECTIONS; i++)
@@ -398,6 +489,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_a_connection_moves_from_limit_to_limit),
 		TEST(test_what_comes_from_outside_counts_where_it_goes),
+		TEST(test_outside_host_that_has_moved_to_another_uplink),
+		TEST(test_connection_that_two_workers_begin_anew_counts_once),
 		TEST(test_adopted_connections_count_by_their_rule),
 		TEST(test_nothing_is_left_whatever_meets),
 		TEST(test_what_is_answered_is_half_open_nowhere),
