@@ -18,7 +18,6 @@
 #include "datapath/control.h"
 #include "datapath/expectation.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -253,11 +252,11 @@ static size_t control_questions(const struct plan_side *side, const struct port 
 	if (!related_of(conn, &control) ||
 		!related_allows(side->map, in, out, key, &control, &verdict))
 		return 0;
-	struct conn_key asked = control.server_opens ? conn_key_reverse(key, out->number) : *key;
-	asked.destination_port = htons(control.control_port);
-	return control.server_opens
-		       ? verdict_questions(side->map, out, in, &asked, 0, 0, questions)
-		       : verdict_questions(side->map, in, out, &asked, 0, 0, questions);
+	const struct port *client = control.server_opens ? out : in;
+	const struct port *server = control.server_opens ? in : out;
+	const struct conn_key asked = related_control_key(key, &control, client->number);
+
+	return verdict_questions(side->map, client, server, &asked, 0, 0, questions);
 }
 
 static void ask(const struct plan_side *side, const struct port *in, const struct port *out,

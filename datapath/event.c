@@ -290,8 +290,8 @@ void event_packet(struct packet_context *context, enum log_kind kind, unsigned i
 	event->icmp_type = packet->icmp_type;
 	event->icmp_code = packet->icmp_code;
 	event->tcp_flags = packet->tcp_flags;
-	event->packets[0] = 1;
-	event->bytes[0] = rte_pktmbuf_pkt_len(context->frame);
+	event->packets[0] = context_frames(context);
+	event->bytes[0] = context_bytes(context);
 
 	if (verdict != NULL) {
 		event->policy_revision = verdict->policy_revision;

@@ -36,18 +36,25 @@ bool related_of(const struct conn *conn, struct expectation *control)
 	return flags & CONN_RELATED;
 }
 
+struct conn_key related_control_key(
+	const struct conn_key *key, const struct expectation *control, uint16_t client)
+{
+	struct conn_key asked = control->server_opens ? conn_key_reverse(key, client) : *key;
+
+	asked.source_port = 0;
+	asked.destination_port = htons(control->control_port);
+	return asked;
+}
+
 bool related_allows(const struct endpoint_map *endpoints, const struct port *initiator,
 	const struct port *responder, const struct conn_key *key, const struct expectation *control,
 	struct verdict *verdict)
 {
 	const struct port *client = control->server_opens ? responder : initiator;
 	const struct port *server = control->server_opens ? initiator : responder;
-	struct conn_key asked =
-		control->server_opens ? conn_key_reverse(key, client->number) : *key;
+	const struct conn_key asked = related_control_key(key, control, client->number);
 	struct verdict answer;
 
-	asked.source_port = 0;
-	asked.destination_port = htons(control->control_port);
 	verdict_decide(endpoints, client, server, &asked, 0, 0, &answer);
 	if (answer.action != ZONE_ALLOW || answer.helper == ZONE_HELPER_NONE)
 		return false;

@@ -593,6 +593,11 @@ void simulation_note(struct cordon_switch *sw, const struct endpoint_map *endpoi
 /* True if the connection was announced; *control says by what. */
 bool related_of(const struct conn *conn, struct expectation *control);
 
+/* The key by which its control connection is asked about, of which the client's port is not known.
+ * `client` is the switch port that the client is behind. */
+struct conn_key related_control_key(
+	const struct conn_key *key, const struct expectation *control, uint16_t client);
+
 /* True, with a new verdict, if the zones would allow its control connection with a helper.  For a
  * connection that they do not allow by itself.  Under RCU; any thread. */
 bool related_allows(const struct endpoint_map *endpoints, const struct port *initiator,

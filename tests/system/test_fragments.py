@@ -159,6 +159,8 @@ def test_large_datagram_to_a_denied_port_is_denied_whole(site, version):
         assert not a.can_ask(b.address(version), 5354, 0.5, payload=b"x" * 5000)
         assert server.received == 0
         drops.expect(policy=4)
+    (record,) = switch.wait_log(kind="denied", destination_transport_port=5354, source_address=a.address(version))
+    assert record["packets_forward"] == 4 and record["bytes_forward"] > 5000 + 4 * (14 + 20)
 
 
 # --- Any order ---------------------------------------------------------------------------------------------------
