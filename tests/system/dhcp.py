@@ -94,7 +94,8 @@ class DhcpClient:
         """-D LL: known by its MAC to DHCPv6 servers, as it is to those of DHCP."""
         options = ["-4"] if self.version == 4 else ["-6", "-D", "LL"]
         return ["dhclient", *options, "-v", "-cf", self.configuration, "-sf", self.script,
-                "-lf", os.path.join(self.directory, "leases"), "-pf", os.path.join(self.directory, "pid"), *more, "eth0"]
+                "-lf", os.path.join(self.directory, "leases"), "-pf", os.path.join(self.directory, "pid"), *more,
+                "eth0"]
 
     def ask(self, seconds=10):
         """Asks; True if it got a lease in time.  dhclient goes on with it, until close()."""
