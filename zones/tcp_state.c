@@ -319,8 +319,10 @@ static bool in_window(const struct step *step)
 	if (tcp_load8(&sender->flags) & TCP_SIDE_PICKED_UP)
 		return is_near(segment->sequence, sent_end) &&
 		       is_near(segment->acknowledgment, tcp_load(&receiver->sent_end));
-	return tcp_in_window(
-		sender, receiver, segment->sequence, step->end, segment->acknowledgment);
+	/* A SYN's own number is in no window: a whole one, and a FIN, may have overtaken it. */
+	return tcp_in_window(sender, receiver,
+		segment->sequence + !!(segment->flags & TCP_FLAG_SYN), step->end,
+		segment->acknowledgment);
 }
 
 /* Records a segment that is in the window, and how far it brings its sender. */

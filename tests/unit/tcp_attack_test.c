@@ -327,6 +327,26 @@ static void test_a_fin_in_other_cuts(void **state)
 	PLAY(lines);
 }
 
+/* A simultaneous open, whose initiator has had its answer: all that it sends next is here before the
+ * SYN-ACK that was first. */
+static void test_a_syn_ack_that_is_overtaken(void **state)
+{
+	static const struct line lines[] = {
+		{I, S,   1000,    0,    0, 8000, CHANGED, TCP_SYN_SENT, NULL},
+		{R, S,   5000,    0,    0, 8000, CHANGED, TCP_SYN_RECEIVED, NULL},
+		{R, S|A, 5000, 1001,    0, 8000, TCP_OK, TCP_SYN_RECEIVED, NULL},
+		{I, F|A, 9001, 5001,    0, 8000, CHANGED, TCP_FIN_WAIT, NULL},
+		{I, S|A,  999, 5001,    0, 8000, TCP_OUT_OF_WINDOW, TCP_FIN_WAIT, NULL},
+		{I, S|A, 1000, 5001,    0, 8000, TCP_OK, TCP_FIN_WAIT, NULL},
+		{I, A,   1000, 5001,    0, 8000, TCP_OUT_OF_WINDOW, TCP_FIN_WAIT, NULL},
+		{I, A,   1001, 5001, 8000, 8000, TCP_OK, TCP_FIN_WAIT, NULL},
+		{R, A,   5001, 9002,    0, 8000, TCP_OK, TCP_FIN_WAIT, NULL},
+	};
+
+	(void)state;
+	PLAY(lines);
+}
+
 /* RFC 9293, 3.8.4: the number before the next, from either side, before any data as well. */
 static void test_keepalives(void **state)
 {
@@ -399,6 +419,7 @@ int main(void)
 		cmocka_unit_test(test_a_window_that_shrinks),
 		cmocka_unit_test(test_the_largest_windows),
 		cmocka_unit_test(test_a_fin_in_other_cuts),
+		cmocka_unit_test(test_a_syn_ack_that_is_overtaken),
 		cmocka_unit_test(test_keepalives),
 		cmocka_unit_test(test_data_in_a_syn),
 	};
