@@ -21,11 +21,14 @@
 
 #include "timeval.h"
 #include "util.h"
+#include "uuid.h"
 
 /* A change under way.  What is tried again after the connection was lost may have been made
- * already: number and time tell its revision. */
+ * already: the identity of its row, drawn beforehand, tells it from one that somebody else made in
+ * the same second, with the same words. */
 struct policy_columns {
 	const struct model_policy_change *change;
+	struct uuid identity;
 	int64_t number, time;
 };
 
@@ -196,7 +199,8 @@ static void write_return(struct model *model, const struct cordonrec_cordon *roo
 static void write_revision(struct model *model, struct ovsdb_idl_txn *transaction,
 	const struct policy_columns *columns)
 {
-	struct cordonrec_policy_revision *revision = cordonrec_policy_revision_insert(transaction);
+	struct cordonrec_policy_revision *revision =
+		cordonrec_policy_revision_insert_persist_uuid(transaction, &columns->identity);
 	const struct cordonrec_host *host;
 
 	cordonrec_policy_revision_set_number(revision, columns->number);
@@ -231,16 +235,6 @@ static void write_wanted(struct model *model, const struct cordonrec_cordon *roo
 /* --- Apply and roll back -----------------------------------------------------------------------
  */
 
-static bool was_made(struct model *model, const struct policy_columns *columns)
-{
-	const struct cordonrec_policy_revision *revision =
-		columns->number ? model_revision(model, columns->number) : NULL;
-
-	return revision && revision->time == columns->time &&
-	       !strcmp(revision->author, columns->change->author) &&
-	       !strcmp(revision->comment, columns->change->comment);
-}
-
 static enum model_result check_wanted(struct model *model, const struct cordonrec_cordon *root,
 	const struct model_policy_change *change, struct model_error *error)
 {
@@ -262,7 +256,7 @@ static enum model_result build_policy_apply(struct model *model, struct ovsdb_id
 
 	if (!root)
 		return refuse_without_root(error);
-	if (was_made(model, columns))
+	if (cordonrec_policy_revision_get_for_uuid(model->idl, &columns->identity))
 		return MODEL_OK;
 	cordonrec_cordon_verify_policy_wanted(root);
 	cordonrec_cordon_verify_policy_confirm_by(root);
@@ -292,6 +286,7 @@ enum model_result model_policy_apply(struct model *model, const struct model_pol
 	if (!model_check_text("comment", change->comment, error) ||
 		!model_check_text("author", change->author, error))
 		return error->result;
+	uuid_generate(&columns.identity);
 	result = model_commit(model, &transaction, error);
 	if (result == MODEL_OK)
 		*number = columns.number;
@@ -323,6 +318,23 @@ static enum model_result refuse_confirmation(struct model *model, struct model_e
 		(long long int)returned->number, wanted, (long long int)returned->number);
 }
 
+/* He has looked at one revision, and it is another that waits. */
+static enum model_result refuse_other_confirmation(
+	struct model *model, int64_t number, struct model_error *error)
+{
+	const struct cordonrec_cordon *root = model_root(model);
+	const struct cordonrec_policy_revision *revision =
+		model_revision(model, root->policy_wanted);
+
+	return model_fail(error, MODEL_CONFLICT,
+		"it is revision %lld that waits for confirmation, applied by %s, \"%.120s\", and "
+		"not %lld; nothing was changed.  Look at it with `cordon policy show %lld`, and "
+		"keep it with `cordon policy confirm %lld`",
+		(long long int)root->policy_wanted, revision ? revision->author : "?",
+		revision ? revision->comment : "?", (long long int)number,
+		(long long int)root->policy_wanted, (long long int)root->policy_wanted);
+}
+
 static bool was_confirmed(struct model *model, const struct confirmation *confirmation)
 {
 	const struct cordonrec_policy_revision *revision =
@@ -346,7 +358,7 @@ static enum model_result build_confirmation(struct model *model, struct ovsdb_id
 	if (!is_waiting(root) || is_overdue(root))
 		return refuse_confirmation(model, error);
 	if (confirmation->number >= 0 && confirmation->number != root->policy_wanted)
-		return refuse_unexpected(model, confirmation->number, error);
+		return refuse_other_confirmation(model, confirmation->number, error);
 	confirmation->number = root->policy_wanted;
 	confirmation->tried = true;
 	cordonrec_cordon_verify_policy_wanted(root);

@@ -227,8 +227,10 @@ def test_the_first_one_cannot_wait(new_switch):
 # --- Two people, two hosts -----------------------------------------------------------------------------------------
 
 
-def test_two_apply_at_once(site):
-    """All that start from the same revision: one of them makes the next one, the others are told of it."""
+@pytest.mark.parametrize("comment", ["person {}", "deploy"])
+def test_two_apply_at_once(site, comment):
+    """All that start from the same revision: one of them makes the next one, the others are told of it.  Also where
+    nothing but the documents tells who is who: the same author, comment and second."""
     switch, *_ = site
     paths = []
     for person in range(6):
@@ -238,7 +240,8 @@ def test_two_apply_at_once(site):
     results = [None] * len(paths)
 
     def one(person):
-        results[person] = switch.try_cordon("policy", "apply", paths[person], "-m", f"person {person}", "--expect", 1)
+        results[person] = switch.try_cordon("policy", "apply", paths[person], "-m", comment.format(person),
+                                             "--expect", 1)
 
     threads = [threading.Thread(target=one, args=(person,)) for person in range(len(paths))]
     for thread in threads:
@@ -254,7 +257,7 @@ def test_two_apply_at_once(site):
         if person not in winners:
             assert result.returncode == 5
             assert "revision 2 came in between: applied by" in result.stderr
-            assert f"\"person {winners[0]}\"" in result.stderr
+            assert f"\"{comment.format(winners[0])}\"" in result.stderr
 
 
 def test_another_revision_while_a_long_one_is_read(site):

@@ -560,7 +560,8 @@ static void test_policy_confirm(void **state)
 
 	number = 2;
 	assert_int_equal(model_policy_confirm(model, "bob", &number, &error), MODEL_CONFLICT);
-	assert_non_null(strstr(error.message, "revision 3 came in between"));
+	assert_non_null(strstr(error.message, "it is revision 3 that waits"));
+	assert_non_null(strstr(error.message, "and not 2"));
 	number = -1;
 	assert_int_equal(model_policy_confirm(model, "bob", &number, &error), MODEL_OK);
 	assert_int_equal(number, 3);
