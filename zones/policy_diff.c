@@ -17,6 +17,7 @@
 
 enum {
 	WORDS_MAX = 1024,
+	VALUE_MAX = 200,  /* Bytes of one value. */
 	VALUES_SHOWN = 8, /* Of a list. */
 };
 
@@ -44,21 +45,39 @@ const char *policy_difference_name(unsigned int difference)
 
 /* --- Words ---------------------------------------------------------------------------------- */
 
-/* A line that grows up to its room. */
+/* A line that grows up to WORDS_MAX bytes.  The room behind them is for what is cut away: it shows
+ * whether the cut goes through a character. */
 struct words {
-	char text[WORDS_MAX];
+	char text[WORDS_MAX + 4];
 	size_t n;
+	bool full;
 };
+
+/* As many of the first `n` bytes as are whole characters of UTF-8; behind them the text goes on. */
+static size_t whole_characters(const char *text, size_t n)
+{
+	while (n && ((unsigned char)text[n] & 0xc0) == 0x80)
+		n--;
+	return n;
+}
 
 __attribute__((format(printf, 2, 3))) static void put(struct words *words, const char *format, ...)
 {
+	size_t room = sizeof words->text - words->n;
 	va_list arguments;
 	int n;
 
+	if (words->full)
+		return;
 	va_start(arguments, format);
-	n = vsnprintf(words->text + words->n, WORDS_MAX - words->n, format, arguments);
+	n = vsnprintf(words->text + words->n, room, format, arguments);
 	va_end(arguments);
-	words->n = words->n + (size_t)n < WORDS_MAX ? words->n + (size_t)n : WORDS_MAX - 1;
+	words->n += (size_t)n < room ? (size_t)n : room - 1;
+	words->full = words->n >= WORDS_MAX;
+	if (!words->full)
+		return;
+	words->n = whole_characters(words->text, WORDS_MAX - 1);
+	words->text[words->n] = '\0';
 }
 
 static const char *keep(struct policy_diff *diff, const struct words *words)
@@ -71,9 +90,15 @@ static void put_values(struct words *words, const struct policy_values *values)
 {
 	size_t shown = values->n > VALUES_SHOWN ? VALUES_SHOWN - 2 : values->n;
 
-	for (size_t i = 0; i < shown; i++)
-		put(words, "%s%.200s%s", i ? ", " : "", values->texts[i],
-			strlen(values->texts[i]) > 200 ? "..." : "");
+	for (size_t i = 0; i < shown; i++) {
+		const char *text = values->texts[i];
+		size_t length = strlen(text);
+		bool cut = length > VALUE_MAX;
+
+		put(words, "%s%.*s%s", i ? ", " : "",
+			(int)(cut ? whole_characters(text, VALUE_MAX) : length), text,
+			cut ? "..." : "");
+	}
 	if (shown < values->n)
 		put(words, " and %zu more", values->n - shown);
 }

@@ -27,6 +27,23 @@ static void read_document(struct policy_document *document, const char *text)
 		fail_msg("%u: %s", errors.at[0].line, errors.at[0].message);
 }
 
+/* True if no character of UTF-8 was cut in two; the document was checked, so that nothing else can
+ * be wrong. */
+static bool is_whole(const char *text)
+{
+	unsigned int left = 0;
+
+	for (; *text; text++) {
+		unsigned char c = (unsigned char)*text;
+		bool goes_on = (c & 0xc0) == 0x80;
+
+		if (goes_on != (left > 0))
+			return false;
+		left = goes_on ? left - 1 : c >= 0xf0 ? 3 : c >= 0xe0 ? 2 : c >= 0xc0 ? 1 : 0;
+	}
+	return !left;
+}
+
 /* All differences, a line each: "title: words". */
 static char *compare(const char *before_text, const char *after_text)
 {
@@ -274,6 +291,43 @@ static void test_a_large_policy_turned_around(void **state)
 	free(texts[1]);
 }
 
+/* Wherever a long value, or a long line of many of them, is cut. */
+static void test_no_character_is_cut_in_two(void **state)
+{
+	char before[8192], after[8192], value[256];
+
+	(void)state;
+	for (unsigned int shift = 0; shift < 4; shift++) {
+		struct policy_document documents[2];
+		struct policy_diff diff;
+		size_t used = 0;
+
+		used += (size_t)snprintf(value, sizeof(value), "%.*s", (int)shift, "abc");
+		while (used + 4 < sizeof(value) - 8)
+			used += (size_t)snprintf(value + used, sizeof(value) - used, "\U0001f98a");
+		snprintf(before, sizeof(before), "zones: {web: {match: \"tier=web\"}}");
+		used = (size_t)snprintf(
+			after, sizeof(after), "zones: {web: {match: \"tier='%s'", value);
+		for (unsigned int i = 0; i < 6; i++)
+			used += (size_t)snprintf(
+				after + used, sizeof(after) - used, " or tier='%s'", value);
+		snprintf(after + used, sizeof(after) - used, "\"}, new: {match: \"tier='%s'\"}}",
+			value);
+		read_document(&documents[0], before);
+		read_document(&documents[1], after);
+		policy_diff_make(&diff, &documents[0], &documents[1]);
+		assert_int_equal(diff.n, 2);
+		for (size_t i = 0; i < diff.n; i++) {
+			assert_true(is_whole(diff.at[i].words));
+			assert_true(is_whole(diff.at[i].before));
+			assert_true(is_whole(diff.at[i].after));
+		}
+		policy_diff_free(&diff);
+		policy_document_free(&documents[0]);
+		policy_document_free(&documents[1]);
+	}
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -292,6 +346,7 @@ int main(void)
 		cmocka_unit_test(test_long_lists_are_told_by_what_came_and_went),
 		cmocka_unit_test(test_terms_of_rules_and_policies),
 		cmocka_unit_test(test_a_large_policy_turned_around),
+		cmocka_unit_test(test_no_character_is_cut_in_two),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
