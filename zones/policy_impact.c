@@ -184,21 +184,21 @@ void policy_impact_add(struct policy_impact *impact, const struct impact_questio
 	const struct impact_question *after, const struct impact_end *source,
 	const struct impact_end *destination, uint64_t connections, uint64_t last_ns)
 {
-	const struct zone_question *service = &before->questions[0];
+	const struct zone_question *service = before->questions;
 	char source_name[IMPACT_NAME_MAX], destination_name[IMPACT_NAME_MAX];
 	const struct impact_end from = {.name = source_name, .address = source->address};
 	const struct impact_end to = {.name = destination_name, .address = destination->address};
 	struct both_ends_verdict old, new;
-	const struct counted counted = {.source = &from,
+	struct counted counted = {.source = &from,
 		.destination = &to,
-		.point = service_point(
-			service->protocol, service->type, service->code, service->destination_port),
 		.connections = connections,
 		.last_ns = last_ns};
 
 	impact->judged += connections;
 	if (!before->n || !after->n)
 		return; /* From uplink to uplink: no zone is asked. */
+	counted.point = service_point(
+		service->protocol, service->type, service->code, service->destination_port);
 	copy_name(source_name, source->name);
 	copy_name(destination_name, destination->name);
 	both_ends_decide(before->policy, before->questions, before->n, &old);
