@@ -123,7 +123,8 @@ char *cli_revision_title(const struct cli_revision *revision)
 static enum cli_status show(
 	struct cli *cli, const struct cli_revision *before, const struct cli_revision *after)
 {
-	struct json *changes = cli_changes_json(&before->document, &after->document);
+	struct json *changes =
+		cli_changes_json(before->number ? &before->document : NULL, &after->document);
 	char *from = cli_revision_title(before), *to = cli_revision_title(after);
 
 	if (cli->json) {
@@ -160,7 +161,8 @@ enum cli_status cli_policy_diff(struct cli *cli)
 	enum cli_status status;
 	struct model *model;
 
-	for (size_t i = 0; i < cli->n_arguments; i++) {
+	/* From 0, which is no policy, all of a document is new. */
+	for (size_t i = !strcmp(cli->arguments[0], "0"); i < cli->n_arguments; i++) {
 		if (!cli_policy_read_number(cli, cli->arguments[i], &numbers[i]))
 			return CLI_USAGE;
 	}

@@ -354,6 +354,9 @@ def test_diff_of_revisions_says_the_same(site):
     text = switch.cordon("policy", "diff", newest - 1, newest)
     assert "close the shop" in text and "rule shop/web-to-app  action: allow -> reject" in text
     assert "No change" in switch.cordon("policy", "diff", newest, newest)
+    first = switch.json("policy", "diff", 0, 1)
+    assert {change["change"] for change in first["changes"] if change["part"] == "zone"} == {"added"}
+    assert "From no policy" in switch.cordon("policy", "diff", "0", 1)
 
 
 @pytest.mark.parametrize("words, status, message", [
