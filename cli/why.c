@@ -25,15 +25,16 @@ const struct cli_option cli_why_options[] = {
 	{0},
 };
 
-/* Services that are next to each other and decided alike. */
+/* Services that are next to each other and decided alike, also with what is simulated. */
 struct span {
 	struct service_range range;
-	struct both_ends_verdict verdict;
+	struct both_ends_verdict verdict, simulated;
+	bool has_simulated;
 };
 
 struct spans {
 	struct span at[SPANS_MAX];
-	size_t n, n_left_out;
+	size_t n, n_left_out; /* Services behind the last of them. */
 };
 
 /* --- The question --------------------------------------------------------------------------- */
@@ -74,21 +75,37 @@ static uint32_t next_point(uint32_t point)
 	}
 }
 
-static void add_span(
-	struct spans *spans, uint32_t first, uint32_t last, const struct both_ends_verdict *verdict)
+static bool is_alike(const struct both_ends_verdict *a, const struct both_ends_verdict *b)
+{
+	return a->verdict.rule == b->verdict.rule && a->verdict.action == b->verdict.action &&
+	       a->n_asked == b->n_asked;
+}
+
+static void add_span(struct spans *spans, const struct span *span)
 {
 	struct span *before = spans->n ? &spans->at[spans->n - 1] : NULL;
 
-	if (before && before->range.last + 1 == first &&
-		before->verdict.verdict.rule == verdict->verdict.rule &&
-		before->verdict.verdict.action == verdict->verdict.action &&
-		before->verdict.n_asked == verdict->n_asked) {
-		before->range.last = last;
-	} else if (spans->n < SPANS_MAX) {
-		spans->at[spans->n++] = (struct span){{first, last}, *verdict};
-	} else {
+	if (before && before->range.last + 1 == span->range.first &&
+		is_alike(&before->verdict, &span->verdict) &&
+		(!span->has_simulated || is_alike(&before->simulated, &span->simulated)))
+		before->range.last = span->range.last;
+	else if (spans->n < SPANS_MAX)
+		spans->at[spans->n++] = *span;
+	else
 		spans->n_left_out++;
-	}
+}
+
+static struct span ask_span(const struct why *why, bool reverse, uint32_t first, uint32_t last)
+{
+	const struct zone_policy *policy = why->view.policy;
+	struct zone_question questions[BOTH_ENDS_QUESTIONS_MAX];
+	struct span span = {.range = {first, last}};
+	size_t n = ask_both(why, reverse, first, questions);
+
+	both_ends_decide(policy, questions, n, &span.verdict);
+	span.has_simulated =
+		!reverse && both_ends_decide_simulated(policy, questions, n, &span.simulated);
+	return span;
 }
 
 static void find_spans(const struct why *why, bool reverse, struct spans *spans)
@@ -99,13 +116,11 @@ static void find_spans(const struct why *why, bool reverse, struct spans *spans)
 		uint32_t point = range->first, next;
 
 		for (; point <= range->last; point = next) {
-			struct zone_question questions[BOTH_ENDS_QUESTIONS_MAX];
-			struct both_ends_verdict verdict;
-			size_t n = ask_both(why, reverse, point, questions);
+			struct span span;
 
 			next = next_point(point);
-			both_ends_decide(why->view.policy, questions, n, &verdict);
-			add_span(spans, point, MIN(next - 1, range->last), &verdict);
+			span = ask_span(why, reverse, point, MIN(next - 1, range->last));
+			add_span(spans, &span);
 		}
 	}
 }
@@ -305,8 +320,9 @@ static char *span_text(const struct service_range *range)
 	return xasprintf("%s to %s", service_format(&first, from), service_format(&last, to));
 }
 
-/* The spans of one direction; with how each verdict comes about, unless it is the reverse one. */
-static struct json *spans_json(const struct why *why, bool reverse)
+/* The spans of one direction, and how each verdict comes about.  *left_out gets how many services
+ * there was no room for. */
+static struct json *spans_json(const struct why *why, bool reverse, size_t *left_out)
 {
 	struct spans *spans = xmalloc(sizeof(*spans));
 	struct json *array = json_array_create_empty();
@@ -315,17 +331,19 @@ static struct json *spans_json(const struct why *why, bool reverse)
 	for (size_t i = 0; i < spans->n; i++) {
 		const struct span *span = &spans->at[i];
 		struct zone_question questions[BOTH_ENDS_QUESTIONS_MAX];
-		struct both_ends_verdict simulated;
-		size_t n = ask_both(why, reverse, span->range.first, questions);
-		struct json *row =
-			verdict_json(why, questions, &span->verdict, span->range.first, false);
+		struct json *row;
+
+		ask_both(why, reverse, span->range.first, questions);
+		row = verdict_json(why, questions, &span->verdict, span->range.first, false);
 
 		json_object_put(row, "service", json_string_create_nocopy(span_text(&span->range)));
-		if (both_ends_decide_simulated(why->view.policy, questions, n, &simulated))
+		if (span->has_simulated)
 			json_object_put(row, "simulated",
-				verdict_json(why, questions, &simulated, span->range.first, true));
+				verdict_json(
+					why, questions, &span->simulated, span->range.first, true));
 		json_array_add(array, row);
 	}
+	*left_out = spans->n_left_out;
 	free(spans);
 	return array;
 }
@@ -405,6 +423,7 @@ static void put_in_force(struct json *answer, struct model *model, const struct 
 static struct json *make_answer(struct why *why, struct model *model, int64_t days)
 {
 	struct json *answer = json_object_create();
+	size_t left_out, reverse_left_out;
 
 	json_object_put(answer, "revision", json_integer_create(why->revision.number));
 	put_in_force(answer, model, why);
@@ -412,8 +431,10 @@ static struct json *make_answer(struct why *why, struct model *model, int64_t da
 	json_object_put(answer, "source", why_end_json(why->cli, &why->view, &why->source));
 	json_object_put(
 		answer, "destination", why_end_json(why->cli, &why->view, &why->destination));
-	json_object_put(answer, "verdicts", spans_json(why, false));
-	json_object_put(answer, "reverse", spans_json(why, true));
+	json_object_put(answer, "verdicts", spans_json(why, false, &left_out));
+	json_object_put(answer, "reverse", spans_json(why, true, &reverse_left_out));
+	json_object_put(answer, "left_out",
+		json_integer_create((long long int)MAX(left_out, reverse_left_out)));
 	json_object_put(answer, "connections", why_connections(why));
 	if (days)
 		json_object_put(answer, "records", why_records(why, days));

@@ -125,7 +125,8 @@ static void print_questions(
 	}
 	if (!questions->array.n) {
 		print_title(cli, title);
-		fputs("neither end is a vNIC: no zone is asked\n", cli->out);
+		fputs("neither end is a vNIC: what goes from uplink to uplink meets no rule\n",
+			cli->out);
 	}
 }
 
@@ -138,7 +139,9 @@ static void print_verdict(struct cli *cli, const struct json *verdict)
 
 	fprintf(cli->out, "%s%s%s", cli_colour_start(cli, cli_colour_of(word)), word,
 		cli_colour_of(word) == CLI_PLAIN ? "" : cli_colour_end(cli));
-	if (cli_json_true(verdict, "quarantine"))
+	if (!cli_json_member(verdict, "questions")->array.n)
+		fputs(" without being asked for", cli->out);
+	else if (cli_json_true(verdict, "quarantine"))
 		fputs(", since an end is in quarantine", cli->out);
 	else if (*rule)
 		fprintf(cli->out, " by %s", rule);
@@ -184,14 +187,20 @@ static void print_spans(struct cli *cli, const struct json *answer)
 {
 	const struct json *spans = cli_json_member(answer, "verdicts");
 	long long int number = cli_json_number(answer, "revision");
-	char *revision = number ? xasprintf(", revision %lld", number)
-				: xstrdup(", as there is no policy yet");
+	long long int left_out = cli_json_number(answer, "left_out");
+	char *revision =
+		number ? xasprintf(", revision %lld", number) : xstrdup("; there is no policy yet");
 
 	for (size_t i = 0; i < spans->array.n && i < SPANS_SHOWN; i++)
 		print_span(cli, answer, spans->array.elems[i], revision);
 	if (spans->array.n > SPANS_SHOWN)
 		fprintf(cli->out, "and %zu more spans of services; --json has them\n",
 			spans->array.n - SPANS_SHOWN);
+	if (left_out)
+		fprintf(cli->out,
+			"and %lld more services, of which there are too many: ask for fewer at "
+			"once\n",
+			left_out);
 	free(revision);
 }
 

@@ -7,8 +7,8 @@
 
     web -> app       tcp/80 allowed behind a `pass`; a simulated rule would refuse it; an expired one is not in force
     app -> db        tcp/5432 rejected
-    web -> db        no rule: the default of the pair, deny
-    web -> outside   allowed, zone by prefix; the other way round denied
+    web -> db        a hundred odd ports, and else no rule: the default of the pair, deny
+    web -> outside   allowed, zone by prefix; the other way round denied; a simulated rule would refuse tcp/23
     stray            its tag fits no zone: quarantine
     twins            two ports of one VM, "twin"
 """
@@ -21,32 +21,35 @@ import pytest
 
 from host import TcpServer
 
-POLICY = """\
+POLICY = f"""\
 zones:
-  web: {match: "zone=web"}
-  app: {match: "zone=app"}
-  db: {match: "zone=db"}
-  internet: {cidrs: [0.0.0.0/0, "::/0"]}
+  web: {{match: "zone=web"}}
+  app: {{match: "zone=app"}}
+  db: {{match: "zone=db"}}
+  internet: {{cidrs: [0.0.0.0/0, "::/0"]}}
 services:
   http: tcp/80
   postgres: tcp/5432
+  odd: [{", ".join(f"tcp/{port}" for port in range(1001, 1201, 2))}]
 policies:
   - id: guard
     tier: environment
     rules:
-      - {id: to-app, from: web, to: app, action: pass}
-      - {id: freeze, from: web, to: app, action: deny, expires: 2026-01-01}
+      - {{id: to-app, from: web, to: app, action: pass}}
+      - {{id: freeze, from: web, to: app, action: deny, expires: 2026-01-01}}
   - id: trial
     tier: emergency
     mode: simulate
     rules:
-      - {id: no-http, from: web, to: app, service: http, action: deny}
+      - {{id: no-http, from: web, to: app, service: http, action: deny}}
+      - {{id: no-telnet, from: web, to: internet, service: tcp/23, action: deny}}
   - id: shop
     rules:
-      - {id: web-to-app, from: web, to: app, service: http, action: allow, log: session, label: CHG-1}
-      - {id: app-to-db, from: app, to: db, service: postgres, action: reject}
-      - {id: web-out, from: web, to: internet, action: allow, log: session}
-baseline: {between_zones: deny, within_zone: allow, log: denied}
+      - {{id: web-to-app, from: web, to: app, service: http, action: allow, log: session, label: CHG-1}}
+      - {{id: app-to-db, from: app, to: db, service: postgres, action: reject}}
+      - {{id: web-odd, from: web, to: db, service: odd, action: allow}}
+      - {{id: web-out, from: web, to: internet, action: allow, log: session}}
+baseline: {{between_zones: deny, within_zone: allow, log: denied}}
 """
 
 
@@ -155,7 +158,24 @@ def test_the_other_direction_is_told(site):
 def test_many_ports_are_told_by_what_is_decided_alike(site):
     spans = [(row["service"], row["verdict"]) for row in why(site, "web", "app", "tcp")["verdicts"]]
     assert spans == [("tcp/0-79", "denied"), ("tcp/80", "allowed"), ("tcp/81-65535", "denied")]
-    assert [row["service"] for row in why(site, "web", site.outside.ipv4, "any")["verdicts"]] == ["any"]
+    assert [row["service"] for row in why(site, "app", site.outside.ipv4, "any")["verdicts"]] == ["any"]
+
+
+def test_what_is_simulated_of_some_ports_only(site):
+    """All of them are decided by one rule, but not with what is simulated."""
+    answer = why(site, "web", site.outside.ipv4, "tcp")
+    assert [(row["service"], row["rule"], row["simulated"]["rule"]) for row in answer["verdicts"]] == [
+        ("tcp/0-22", "shop/web-out", "shop/web-out"), ("tcp/23", "shop/web-out", "trial/no-telnet"),
+        ("tcp/24-65535", "shop/web-out", "shop/web-out")]
+
+
+def test_more_than_can_be_told_is_said(site):
+    answer = why(site, "web", "db", "tcp")
+    assert len(answer["verdicts"]) == 64 and answer["left_out"] > 60000
+    text = site.switch.cordon("why", "web", "db", "tcp")
+    assert "and 56 more spans of services; --json has them" in text
+    assert f"and {answer['left_out']} more services, of which there are too many" in text
+    assert why(site, "web", "db", "http")["left_out"] == 0
 
 
 # --- What is and was -----------------------------------------------------------------------------------------------
@@ -193,6 +213,9 @@ def test_before_the_first_policy_everything_is_in_quarantine(new_switch):
     empty = new_switch("empty")
     answer = json.loads(empty.cordon("why", "10.0.0.1", "10.0.0.2", "tcp/80", "--json"))
     assert answer["revision"] == 0 and answer["source"]["zone"] == "quarantine"
+    text = empty.cordon("why", "10.0.0.1", "10.0.0.2", "tcp/80")
+    assert "allowed without being asked for; there is no policy yet" in text
+    assert "neither end is a vNIC" in text
 
 
 def test_an_address_that_two_claim(new_switch):
