@@ -16,7 +16,8 @@
 /* --- Time zones ----------------------------------------------------------------------------- */
 
 /* A name that leads nowhere but below the directory of time zones.  Those below right/ count leap
- * seconds, which nobody's clock does. */
+ * seconds, which nobody's clock does; `localtime` and `posixrules` are what a host was set to, and
+ * so another zone on each. */
 static bool is_plain_name(const char *name)
 {
 	static const char allowed[] = "abcdefghijklmnopqrstuvwxyz"
@@ -25,7 +26,8 @@ static bool is_plain_name(const char *name)
 	size_t length = strlen(name);
 
 	return length && length <= SCHEDULE_ZONE_NAME_MAX && strspn(name, allowed) == length &&
-	       name[0] != '/' && strncmp(name, "right/", 6) != 0;
+	       name[0] != '/' && strncmp(name, "right/", 6) != 0 &&
+	       strcmp(name, "localtime") != 0 && strcmp(name, "posixrules") != 0;
 }
 
 /* GLib would also take POSIX's own descriptions of a zone, which nobody can check by reading. */

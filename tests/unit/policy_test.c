@@ -330,6 +330,8 @@ static const struct mistake mistaken_terms[] = {
 		"no time zone is named 'Europe'"},
 	{SCHEDULE "{from: 09:00, to: 10:00, time_zone: right/Europe/Berlin}}" END, 3, 86,
 		"no time zone is named 'right/Europe/Berlin'"},
+	{SCHEDULE "{from: 09:00, to: 10:00, time_zone: localtime}}" END, 3, 86,
+		"no time zone is named 'localtime'"},
 	{SCHEDULE "{from: 09:00, to: 10:00, time_zone: '+01:00'}}" END, 3, 86,
 		"no time zone is named '+01:00'"},
 	{SCHEDULE "{from: 09:00, to: 10:00, time_zone: CET-1CEST}}" END, 3, 86,
