@@ -2,7 +2,8 @@
 /*
  * `cordon --complete WORD...`: what may stand in place of the last word, one a line.  Called by the
  * shell's completion (cordon.bash-completion); made from the table of commands, and for names of
- * ports, networks and zones from what is there, if it answers quickly.
+ * ports, networks, zones and rules and numbers of revisions from what is there, if it answers
+ * quickly.
  */
 #include "cli/cordon.h"
 
@@ -88,6 +89,36 @@ static void offer_port(
 		offer(cli, port->macs[i], start);
 }
 
+/* "shop/web-to-app": each rule that is counted. */
+static void offer_rules(struct cli *cli, const char *start)
+{
+	enum cli_status status;
+	struct json *rows = cli_ask_switch(cli, true, &status, "cordon/rule-hits", 0, NULL);
+
+	for (size_t i = 0; rows && rows->type == JSON_ARRAY && i < rows->array.n; i++) {
+		const struct json *row = rows->array.elems[i];
+		const char *policy = cli_json_text(row, "policy");
+		char *name =
+			xasprintf("%s%s%s", policy, *policy ? "/" : "", cli_json_text(row, "rule"));
+
+		offer(cli, name, start);
+		free(name);
+	}
+	json_destroy(rows);
+}
+
+static void offer_revisions(const struct cli *cli, struct model *model, const char *start)
+{
+	const struct cordonrec_policy_revision *revision;
+
+	CORDONREC_POLICY_REVISION_FOR_EACH (revision, model_idl(model)) {
+		char *number = xasprintf("%lld", (long long int)revision->number);
+
+		offer(cli, number, start);
+		free(number);
+	}
+}
+
 static void offer_from_database(struct cli *cli, const char *kind, const char *start)
 {
 	struct model_error error;
@@ -100,6 +131,8 @@ static void offer_from_database(struct cli *cli, const char *kind, const char *s
 	if (!strcmp(kind, "NETWORK")) {
 		CORDONREC_NETWORK_FOR_EACH (network, model_idl(model))
 			offer(cli, network->name, start);
+	} else if (!strcmp(kind, "REVISION")) {
+		offer_revisions(cli, model, start);
 	} else {
 		CORDONREC_PORT_FOR_EACH (port, model_idl(model))
 			offer_port(cli, port, kind, start);
@@ -115,8 +148,10 @@ static void offer_names(struct cli *cli, const char *kind, const char *start)
 	if (!strcmp(kind, "ZONE"))
 		offer_members(cli, cli_ask_switch(cli, true, &status, "zone/list", 0, NULL), "zone",
 			start);
+	else if (!strcmp(kind, "POLICY/RULE"))
+		offer_rules(cli, start);
 	else if (!strcmp(kind, "PORT") || !strcmp(kind, "NETWORK") || !strcmp(kind, "ADDRESS") ||
-		 !strcmp(kind, "MAC"))
+		 !strcmp(kind, "MAC") || !strcmp(kind, "REVISION"))
 		offer_from_database(cli, kind, start);
 	else if (!strcmp(kind, "FILE") || !strcmp(kind, "DIR"))
 		fprintf(cli->out, "<%s>\n", kind); /* The shell knows better. */
@@ -176,6 +211,8 @@ static void offer_argument(struct cli *cli, const struct place *place, const cha
 		kind = "PORT";
 	if (!strcmp(kind, "NAME") && (!command->verb || strcmp(command->verb, "add")))
 		kind = !strcmp(command->noun, "port") ? "PORT" : "NETWORK";
+	if (!strcmp(command->noun, "policy") && strspn(kind, "[NM]"))
+		kind = "REVISION";
 	name = xmemdup0(kind + (*kind == '['), strcspn(kind + (*kind == '['), " ]."));
 	offer_names(cli, name, start);
 	if (!strcmp(name, "COMMAND"))

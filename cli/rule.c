@@ -74,11 +74,12 @@ static char *last_text(const struct json *row)
 
 /* --- list ----------------------------------------------------------------------------------- */
 
-/* A rule that could have been hit. */
+/* A rule that could have been hit: one that passes leaves that to others. */
 static bool decides(const struct json *row)
 {
 	return !strcmp(cli_json_text(row, "kind"), "rule") && cli_json_true(row, "in_force") &&
-	       strcmp(cli_json_text(row, "mode"), "simulate") != 0;
+	       strcmp(cli_json_text(row, "mode"), "simulate") != 0 &&
+	       strcmp(cli_json_text(row, "action"), "pass") != 0;
 }
 
 static bool is_unused_since(const struct json *row, uint64_t time_ns)

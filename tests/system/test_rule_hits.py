@@ -30,6 +30,7 @@ policies:
       - {id: web-to-app, from: web, to: app, service: tcp/80, action: allow, log: session}
       - {id: silent, from: web, to: db, service: udp/7, action: deny}
       - {id: loud, from: web, to: db, service: udp/9, action: reject}
+      - {id: leave, from: db, to: web, service: tcp/1, action: pass}
       - {id: never, from: db, to: web, action: allow}
   - id: idle
     mode: "off"
@@ -142,7 +143,7 @@ def test_unused_rules_and_the_table(site):
     ask_many(web, app.ipv4, 2)
     wait_hits(switch, "shop/echo", connections=2)
     unused = {row["rule"] for row in switch.json("rule", "list", "--unused")}
-    assert unused == {"web-to-app", "silent", "loud", "never"}, "neither what was hit nor what is off"
+    assert unused == {"web-to-app", "silent", "loud", "never"}, "neither what was hit, nor what is off or passes"
     assert switch.json("rule", "list", "--unused-for", "1h") == [], "none is known for so long"
     assert {row["policy"] for row in switch.json("rule", "list", "--policy", "idle")} == {"idle"}
     first = switch.json("rule", "list", "--sort", "packets")[0]
@@ -153,6 +154,8 @@ def test_unused_rules_and_the_table(site):
     assert any("shop/never" in line and "never" in line.split()[-1] for line in table)
     assert "counted since" in switch.cordon("rule", "show", "shop/echo")
     assert switch.json("rule", "show", "echo")["connections"] == 2
+    assert set(switch.cordon("--complete", "rule", "show", "shop/e").split()) == {"shop/echo"}
+    assert "1" in switch.cordon("--complete", "policy", "rollback", "").split()
     with pytest.raises(CommandFailed) as failure:
         switch.cordon("rule", "show", "shop/ecko")
     assert failure.value.status == 3 and "shop/echo" in failure.value.message
