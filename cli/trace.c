@@ -20,7 +20,7 @@ const struct cli_option cli_trace_options[] = {
 	{"tcp", 0, "N", "TCP to this port"},
 	{"udp", 0, "N", "UDP to this port"},
 	{"sctp", 0, "N", "SCTP to this port"},
-	{"icmp", 0, "TYPE", "ICMP or ICMPv6: echo, reply, or TYPE/CODE (echo, if nothing is said)"},
+	{"icmp", 0, "TYPE", "ICMP or ICMPv6: echo, reply, or TYPE/CODE (echo)"},
 	{"protocol", 0, "N", "another IP protocol"},
 	{"arp", 0, NULL, "an ARP request for the address"},
 	{"nd", 0, NULL, "a neighbour solicitation for the address"},

@@ -202,10 +202,10 @@ static void tell_port_counts(const struct trace *trace, struct json *step, uint1
 	const struct port_quota *quota = &trace->sw->quotas[outside ? out : context->in->number];
 	uint64_t word = atomic_load(outside ? &quota->inbound : &quota->opened);
 
-	trace_detail(step, "%s %s %u connections%s, of which %u are half-open",
+	trace_detail(step, "%s %s %u connection%s%s, of which %u half-open",
 		control_port_name(trace->sw, outside ? out : context->in->number),
-		outside ? "has got" : "has opened", (uint32_t)word, outside ? " from outside" : "",
-		(uint32_t)(word / QUOTA_HALF_OPEN));
+		outside ? "has got" : "has opened", (uint32_t)word, (uint32_t)word == 1 ? "" : "s",
+		outside ? " from outside" : "", (uint32_t)(word / QUOTA_HALF_OPEN));
 }
 
 static void tell_use(
@@ -213,8 +213,9 @@ static void tell_use(
 {
 	struct limit_use use = limits_use(trace->sw->limits, kind, name);
 
-	trace_detail(step, "%s %s has %u connections, of which %u are half-open",
-		kind == LIMIT_ZONE ? "zone" : "rule", name, use.connections, use.half_open);
+	trace_detail(step, "%s %s has %u connection%s, of which %u half-open",
+		kind == LIMIT_ZONE ? "zone" : "rule", name, use.connections,
+		use.connections == 1 ? "" : "s", use.half_open);
 }
 
 /* What the rule and the source's zone have, where they have limits. */

@@ -444,7 +444,7 @@ def limit_of_a_rule_reached(site, version):
     dport = 99 if version == 4 else 100
     if not [row for row in site.switch.connections(in_port="web") if row["destination_port"] == dport]:
         site.pass_on("web", "db", site.udp(version, dport=dport))
-    return Case(site.udp(version, dport=dport), "rule-quota", says=("limits", "has 1 connections"))
+    return Case(site.udp(version, dport=dport), "rule-quota", says=("limits", "has 1 connection"))
 
 
 @case(4, 6)
