@@ -58,9 +58,10 @@ const struct cli_command cli_commands[] = {
 	{"port", "list", NULL, cli_port_list, cli_port_list_options, "all ports of the host", NULL},
 	{"port", "show", "NAME", cli_port_show, NULL, "everything about one port", NULL},
 
-	{"network", "add", "NAME", cli_network_add, cli_network_add_options, "name a VLAN or a VNI",
-		"  cordon network add lan --vlan 10\n"
-		"  cordon network add overlay --vni 5000 --comment \"tenant 7\""},
+	{"network", "add", "NAME", cli_network_add, cli_network_add_options, "name a VLAN",
+		"A network with a VNI is kept for overlays, which are no part of this version:\n"
+		"ports on it are refused.\n\n"
+		"  cordon network add lan --vlan 10 --comment \"tenant 7\""},
 	{"network", "del", "NAME", cli_network_delete, NULL, "remove a network",
 		"Refused while ports use it."},
 	{"network", "list", NULL, cli_network_list, NULL, "all networks", NULL},

@@ -8,7 +8,7 @@
 
 const struct cli_option cli_network_add_options[] = {
 	{"vlan", 0, "N", "VLAN id, 0 (untagged) to 4094"},
-	{"vni", 0, "N", "VXLAN network id, 1 to 16777215"},
+	{"vni", 0, "N", "VXLAN network id, 1 to 16777215 (no port can be on it)"},
 	{"comment", 0, "TEXT", "what it is for"},
 	{0},
 };
