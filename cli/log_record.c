@@ -97,10 +97,9 @@ static void put_numbers(struct json *object, const struct log_record *record)
 struct json *cli_log_record_json(const struct log_record *record)
 {
 	struct json *object = json_object_create();
-	char protocol[LOG_PROTOCOL_MAX] = "";
+	char number[LOG_PROTOCOL_MAX];
+	const char *protocol = record->protocol ? log_protocol_name(record->protocol, number) : "";
 
-	if (record->protocol)
-		log_protocol_name(record->protocol, protocol);
 	put_numbers(object, record);
 	put_time(object, "time", record->time_ns);
 	put_time(object, "start", record->start_ns);
@@ -124,10 +123,9 @@ struct json *cli_log_record_json(const struct log_record *record)
 struct json *cli_log_summary_json(const struct log_summary_row *row)
 {
 	struct json *object = json_object_create();
-	char protocol[LOG_PROTOCOL_MAX] = "";
+	char number[LOG_PROTOCOL_MAX];
+	const char *protocol = row->protocol ? log_protocol_name(row->protocol, number) : "";
 
-	if (row->protocol)
-		log_protocol_name(row->protocol, protocol);
 	json_object_put_string(object, "source_zone", row->source_zone);
 	json_object_put_string(object, "destination_zone", row->destination_zone);
 	json_object_put_string(object, "protocol", protocol);
