@@ -19,17 +19,19 @@ from cordon import holds_for, wait_for
 from dhcp import DhcpClient, DhcpServer, LEASE_SECONDS, addresses, forget_addresses, routers, start_ipv6
 from host import TcpServer
 
-DENYING = """\
+ALLOWED = "      - {id: http, from: guest, to: server, service: tcp/80, action: allow}\n"
+
+DENYING = f"""\
 zones:
-  guest:    {match: "zone=guest"}
-  rogue:    {match: "zone=rogue"}
-  server:   {match: "zone=server"}
-  internet: {cidrs: [0.0.0.0/0, "::/0"]}
+  guest:    {{match: "zone=guest"}}
+  rogue:    {{match: "zone=rogue"}}
+  server:   {{match: "zone=server"}}
+  internet: {{cidrs: [0.0.0.0/0, "::/0"]}}
 policies:
   - id: site
     rules:
-      - {id: http, from: guest, to: server, service: tcp/80, action: allow}
-baseline: {between_zones: deny, within_zone: deny, log: denied}
+{ALLOWED}\
+baseline: {{between_zones: deny, within_zone: deny, log: denied}}
 """
 
 ALLOWING = DENYING.replace("deny,", "allow,")
@@ -147,6 +149,19 @@ def test_a_server_beyond_an_uplink(site, version):
         assert client.address() == site.guest.address(version)
     with site.serving(outside="none", server="none"), site.dhcp(site.outside, version), site.client(version) as client:
         assert not client.ask(seconds=5)
+
+
+def test_a_renewal_beyond_an_uplink_is_for_the_rules(site):
+    """It goes to the server's single address; refused, the client asks all servers a little later (RFC 2131, 4.4.5)."""
+    often = "supersede dhcp-renewal-time 2; supersede dhcp-rebinding-time 4;"
+    rule = ALLOWED + "      - {id: renewals, from: guest, to: internet, service: udp/67, action: allow}\n"
+    with site.dhcp(site.outside, 4) as server:
+        for document, is_refused in ((DENYING, True), (DENYING.replace(ALLOWED, rule), False)):
+            with site.policy(document), site.client(4, often) as client:
+                before = site.switch.drops()["policy"]
+                assert client.ask(), server.text()
+                wait_for(lambda: client.told("RENEW"), 15, "the renewal")  # By either way.
+                assert (site.switch.drops()["policy"] > before) == is_refused
 
 
 def test_a_rogue_server_is_not_even_asked(site, version):

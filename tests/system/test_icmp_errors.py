@@ -10,6 +10,7 @@ Connections are played frame by frame, between addresses that the hosts' own sta
 """
 
 import itertools
+import socket
 
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
@@ -176,3 +177,14 @@ def test_about_what_was_denied(site):
     site.hosts["client"].packets.send(
         Ether(src=site.hosts["client"].mac, dst=site.hosts["server"].mac) / datagram)
     assert not site.passes("server", "client", site.error(datagram, "server", site.server))
+
+
+def test_a_real_hosts_refusal_reaches_who_asked(site):
+    """Nobody listens there; the host says so, and the asker's kernel tells its program."""
+    client, server = site.hosts["client"], site.hosts["server"]
+    with client.socket(socket.AF_INET if site.version == 4 else socket.AF_INET6, socket.SOCK_DGRAM) as asker:
+        asker.settimeout(3)
+        asker.connect((server.address(site.version), site.port))
+        asker.send(b"is anybody there?")
+        with pytest.raises(ConnectionRefusedError):
+            asker.recv(100)

@@ -175,6 +175,16 @@ def test_a_renewal_goes_to_the_server_itself(site):
         assert site.heard_by(site.client, frame) == (set(), {"policy"}), (address, mac)
 
 
+def test_what_a_relay_sends_is_for_the_rules(site):
+    """From a server's port to a server's, whomever it is sent to."""
+    question = discover(site.client, src=site.client.ipv4, dst=site.server.ipv4, mac=site.server.mac)
+    question[UDP].sport = 67
+    assert site.heard_by(site.client, question) == (set(), {"policy"})
+    question = discover(site.client, src=site.client.ipv4)
+    question[UDP].sport = 67
+    assert site.heard_by(site.client, question) == (set(), {"policy"})
+
+
 def test_without_a_server_the_rules_decide(site):
     with site.serving("server", "none"), site.serving("outside", "none"):
         assert site.heard_by(site.client, discover(site.client)) == (set(), {"policy"})

@@ -7,7 +7,9 @@ the switch's business, not the user's.
     --+---------------+--  network lan, VLAN 10
 """
 
+import contextlib
 import hashlib
+import socket
 import threading
 
 import pytest
@@ -29,6 +31,7 @@ baseline: {between_zones: deny, within_zone: allow, log: denied}
 """
 
 BULK_BYTES = 24 << 20
+TCP_REPAIR = 19  # linux/tcp.h: a socket that is closed with it says nothing to the other side.
 
 
 class Site:
@@ -139,6 +142,65 @@ def test_reopened_ports_make_a_new_connection(site, version):
             # A reset instead of a FIN, so that the port is free at once.
             connection.setsockopt(1, 13, (1).to_bytes(4, "little") + (0).to_bytes(4, "little"))
             connection.close()
+
+
+def forget(connection):
+    """As if the host had crashed: the socket is gone, and the other side is not told."""
+    connection.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+    connection.close()
+
+
+def test_a_half_closed_connection_goes_on_one_way(site, version):
+    with listening(site.server, 5010, version) as listener:
+        client = site.client.connect(site.server.address(version), 5010)
+        server, _ = listener.accept()
+        client.shutdown(socket.SHUT_WR)
+        assert server.recv(10) == b""
+        port = client.getsockname()[1]
+        wait_for(lambda: site.switch.connections(source_port=port)[0]["state"] == "FIN-WAIT", 5, "the half close")
+        for _ in range(20):
+            server.sendall(b"d" * 10000)
+        server.close()
+        assert receive_all(client, 200000)[0] == 0
+        client.close()
+        wait_for(lambda: site.switch.connections(source_port=port)[0]["state"] == "TIME-WAIT", 5, "its end")
+
+
+@contextlib.contextmanager
+def listening(host, port, version):
+    with host.socket(socket.AF_INET if version == 4 else socket.AF_INET6, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host.address(version), port))
+        listener.listen(8)
+        listener.settimeout(5)
+        yield listener
+
+
+def test_a_client_that_has_forgotten_connects_again_from_the_same_port(site, version):
+    """Its SYN is answered by a challenge ACK, that by a RST, and the next SYN opens (RFC 9293, 3.5.1; RFC 5961, 4)."""
+    with TcpServer(site.server, 5011):
+        first = site.client.connect(site.server.address(version), 5011, source_port=40010)
+        first.sendall(b"one")
+        assert first.recv(10) == b"one"
+        forget(first)
+        again = site.client.connect(site.server.address(version), 5011, 10, source_port=40010)
+        again.sendall(b"two")
+        assert again.recv(10) == b"two"
+        again.close()
+
+
+def test_both_have_forgotten(site, version):
+    """The SYN-ACK of a server that knows nothing either; it is the SYN's next copy that opens."""
+    with listening(site.server, 5012, version) as listener:
+        first = site.client.connect(site.server.address(version), 5012, source_port=40011)
+        forget(listener.accept()[0])
+        forget(first)
+        again = site.client.connect(site.server.address(version), 5012, 10, source_port=40011)
+        server, _ = listener.accept()
+        again.sendall(b"hello")
+        assert server.recv(10) == b"hello"
+        again.close()
+        server.close()
 
 
 def test_unreachable_port_answers_through_the_switch(site, version):
