@@ -58,7 +58,7 @@ ZONES := $(addprefix zones/,$(addsuffix .c, \
 # A record is made, stored, and found again.
 LOG := $(addprefix log/,$(addsuffix .c, \
 	cap record batch match sink_options names schema bucket bucket_choose bucket_file writer store \
-	filter reader query summary replay))
+	filter reader query flow_rows flow_table flows timeline gaps summary replay))
 
 # Sinks: where records go, each in a thread of its own.
 SINKS := $(addprefix sinks/,$(addsuffix .c, \

@@ -24,6 +24,7 @@ struct log_store_options {
 	unsigned int bucket_seconds; /* 0: 3600. */
 	unsigned int retention_days; /* 0: 30. */
 	uint64_t retention_bytes;    /* 0: 10 GiB. */
+	bool filtered; /* Not all records come here: a hole in the numbers is no loss. */
 };
 
 /* Opens the store for writing.  Returns 0, or a negative errno with the reason, naming the path, in
@@ -100,9 +101,9 @@ struct log_summary_row {
 	const char *source_zone, *destination_zone, *policy, *rule;
 	uint8_t protocol, verdict;
 	uint8_t simulated;	   /* With filter->simulation: 1 + enum zone_action; else 0. */
-	uint16_t destination_port; /* 0: none, or (past 32,768 rows) any. */
-	/* Connections that began within the span or were open at its start, and attempts that were
-	 * refused, those that the cap held back included. */
+	uint16_t destination_port; /* 0: none, or (past LOG_FLOW_ROWS_MAX rows) any. */
+	/* Connections as log_flow_connections() counts them, and attempts that were refused, those
+	 * that the cap held back included. */
 	uint64_t connections;
 	uint64_t packets, bytes; /* Both ways, of connections that ended within the span. */
 	uint64_t last_ns;	 /* Time of the newest record. */
@@ -110,7 +111,8 @@ struct log_summary_row {
 
 /* Groups the matching records by zone pair, service, verdict and rule, most connections first; with
  * filter->simulation, what simulated policies would change, by their verdict and rule.
- * `limit` counts rows here, and a gap record is never part of one.  Errors as log_query()'s. */
+ * `limit` counts rows here, transport_port is the service's only, and a gap record is never part of
+ * a row.  Stands on log_flows() (log/flows.h), whose errors it has. */
 int log_summarize(const char *directory, const struct log_filter *filter,
 	bool (*each)(const struct log_summary_row *row, void *context), void *context, char *error,
 	size_t error_size);
