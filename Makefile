@@ -48,7 +48,7 @@ endif
 # A policy is read, checked, compiled and asked; then what the packet path knows of endpoints and TCP; then what a
 # change of policy comes to.
 ZONES := $(addprefix zones/,$(addsuffix .c, \
-	address arena dictionary name_table \
+	address utf8 arena dictionary name_table \
 	policy_error policy_lift policy_event policy_yaml policy_time schedule service tag_expression \
 	policy_read policy_read_rules policy_read_terms policy_check policy_moment \
 	policy_compile rule_index prefix_table policy_reach zone decide \
@@ -57,12 +57,12 @@ ZONES := $(addprefix zones/,$(addsuffix .c, \
 
 # A record is made, stored, and found again.
 LOG := $(addprefix log/,$(addsuffix .c, \
-	cap record batch match sink_options names schema bucket bucket_choose bucket_file writer store \
+	cap record record_json batch match sink_options names schema bucket bucket_choose bucket_file writer store \
 	filter reader query flow_rows flow_table flows timeline gaps summary replay))
 
 # Sinks: where records go, each in a thread of its own.
 SINKS := $(addprefix sinks/,$(addsuffix .c, \
-	))
+	json json_file))
 
 # Every packet: from the port through the parser and the table of connections to a port.
 # First packets: what the table does not know.  Then what follows packets, and what commands the switch.

@@ -55,8 +55,33 @@ static const struct sink_option sqlite_options[] = {
 		.meaning = "all files together; the oldest are deleted"},
 };
 
+static const struct sink_option json_options[] = {
+	{.name = "path",
+		.kind = SINK_OPTION_PATH,
+		.required = true,
+		.meaning = "the file, which this sink alone writes"},
+	{.name = "rotate-bytes",
+		.kind = SINK_OPTION_NUMBER,
+		.least = 64 << 10,
+		.most = UINT64_C(1) << 50,
+		.otherwise = "104857600",
+		.meaning = "a file of that size is renamed FILE.1, and a new one begun"},
+	{.name = "rotate-seconds",
+		.kind = SINK_OPTION_NUMBER,
+		.least = 60,
+		.most = 86400 * 366,
+		.meaning = "so is one of an earlier span of that many seconds"},
+	{.name = "rotate-keep",
+		.kind = SINK_OPTION_NUMBER,
+		.least = 0,
+		.most = 10000,
+		.otherwise = "10",
+		.meaning = "how many files stay beside the one under way"},
+};
+
 const struct sink_kind sink_kinds[] = {
-	{"sqlite", "files that `cordon log` asks", ARRAY(sqlite_options)},
+	[SINK_KIND_SQLITE] = {"sqlite", "files that `cordon log` asks", ARRAY(sqlite_options)},
+	[SINK_KIND_JSON] = {"json", "a file of JSON lines", ARRAY(json_options)},
 };
 const size_t n_sink_kinds = sizeof(sink_kinds) / sizeof(sink_kinds[0]);
 

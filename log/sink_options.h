@@ -40,6 +40,12 @@ struct sink_kind {
 	size_t n_options;
 };
 
+/* Where each stands among them, in the order of docs/log.md. */
+enum {
+	SINK_KIND_SQLITE,
+	SINK_KIND_JSON,
+};
+
 extern const struct sink_kind sink_kinds[];
 extern const size_t n_sink_kinds;
 

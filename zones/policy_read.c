@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "zones/tag_expression.h"
+#include "zones/utf8.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -288,40 +289,6 @@ static void read_baseline(struct policy_reader *reader, void *unused)
 
 /* --- The document --------------------------------------------------------------------------- */
 
-/* The bytes of a character of UTF-8, by its first one; 0: none begins so. */
-static size_t utf8_length(unsigned char first)
-{
-	if (first < 0x80)
-		return 1;
-	if (first < 0xc0)
-		return 0;
-	if (first < 0xe0)
-		return 2;
-	if (first < 0xf0)
-		return 3;
-	return first < 0xf8 ? 4 : 0;
-}
-
-/* Decodes one character of UTF-8 (RFC 3629), and says how many bytes it has; 0: it is none. */
-static size_t utf8_decode(const unsigned char *text, size_t length, uint32_t *character)
-{
-	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-	size_t n = utf8_length(text[0]);
-
-	if (!n || n > length)
-		return 0;
-	*character = n == 1 ? text[0] : text[0] & (0x7fU >> n);
-	for (size_t i = 1; i < n; i++) {
-		if ((text[i] & 0xc0) != 0x80)
-			return 0;
-		*character = *character << 6 | (text[i] & 0x3f);
-	}
-	if (*character < least[n] || *character > 0x10ffff ||
-		(*character >= 0xd800 && *character < 0xe000))
-		return 0;
-	return n;
-}
-
 /* True for the characters that YAML allows in its text (YAML 1.1, 5.1). */
 static bool is_printable(uint32_t c)
 {
@@ -364,7 +331,7 @@ static bool text_is_clean(const char *text, size_t length, struct policy_errors 
 		n = 8;
 		if (length - i >= 8 && are_plain(text + i))
 			continue;
-		n = utf8_decode((const unsigned char *)text + i, length - i, &character);
+		n = utf8_decode(text + i, length - i, &character);
 		if (!n) {
 			policy_error_add(errors, mark_of_byte(text, i),
 				"the byte 0x%02x is not UTF-8 text", (unsigned char)text[i]);
