@@ -11,22 +11,9 @@
 #include <time.h>
 
 #include "openvswitch/dynamic-string.h"
+#include "log/record_json.h"
 #include "openvswitch/json.h"
 #include "util.h"
-#include "zones/zone.h"
-
-/* --- Protocols ------------------------------------------------------------------------------ */
-
-static const char *verdict_name(unsigned int kind, unsigned int verdict)
-{
-	return kind == LOG_GAP ? "" : log_verdict_name(verdict);
-}
-
-/* What simulated policies would say; "" where nothing was simulated. */
-static const char *simulated_name(unsigned int simulated)
-{
-	return simulated ? verdict_name(LOG_END, simulated - 1) : "";
-}
 
 /* --- Objects -------------------------------------------------------------------------------- */
 
@@ -51,72 +38,14 @@ static void put_time(struct json *object, const char *name, uint64_t time_ns)
 	json_object_put_string(object, name, text);
 }
 
-static void put_party(struct json *object, const char *end, const struct log_party *party)
-{
-	static const uint8_t no_mac[6];
-	char address[IP_TEXT_MAX] = "", mac[MAC_TEXT_MAX] = "";
-	const struct {
-		const char *name, *value;
-	} members[] = {{"address", address}, {"mac", mac}, {"port", party->port},
-		{"vm_id", party->vm_id}, {"vm_name", party->vm_name}, {"zone", party->zone},
-		{"tags", party->tags}};
-	char name[48];
-
-	if (!IN6_IS_ADDR_UNSPECIFIED(&party->address))
-		ip_format(&party->address, address);
-	if (memcmp(party->mac, no_mac, sizeof(no_mac)))
-		mac_format(party->mac, mac);
-	for (size_t i = 0; i < ARRAY_SIZE(members); i++) {
-		snprintf(name, sizeof(name), "%s_%s", end, members[i].name);
-		json_object_put_string(object, name, members[i].value);
-	}
-	snprintf(name, sizeof(name), "%s_transport_port", end);
-	put_number(object, name, party->transport_port);
-}
-
-static void put_numbers(struct json *object, const struct log_record *record)
-{
-	put_number(object, "sequence", record->sequence);
-	put_number(object, "time_ns", record->time_ns);
-	put_number(object, "start_ns", record->start_ns);
-	put_number(object, "protocol_number", record->protocol);
-	put_number(object, "icmp_type", record->icmp_type);
-	put_number(object, "icmp_code", record->icmp_code);
-	put_number(object, "tcp_flags", record->tcp_flags);
-	put_number(object, "ethertype", record->ethertype);
-	put_number(object, "vlan", record->vlan);
-	put_number(object, "vni", record->vni);
-	put_number(object, "policy_revision", record->policy_revision);
-	put_number(object, "suppressed", record->suppressed);
-	put_number(object, "packets_forward", record->packets_forward);
-	put_number(object, "bytes_forward", record->bytes_forward);
-	put_number(object, "packets_reverse", record->packets_reverse);
-	put_number(object, "bytes_reverse", record->bytes_reverse);
-}
-
 struct json *cli_log_record_json(const struct log_record *record)
 {
-	struct json *object = json_object_create();
-	char number[LOG_PROTOCOL_MAX];
-	const char *protocol = record->protocol ? log_protocol_name(record->protocol, number) : "";
+	char *text = xmalloc(log_record_json_size(record) + 1);
+	struct json *object;
 
-	put_numbers(object, record);
-	put_time(object, "time", record->time_ns);
-	put_time(object, "start", record->start_ns);
-	json_object_put_string(object, "host", record->host);
-	json_object_put_string(object, "kind", log_kind_name(record->kind));
-	json_object_put_string(object, "verdict", verdict_name(record->kind, record->verdict));
-	json_object_put_string(object, "protocol", protocol);
-	json_object_put_string(object, "reason", record->reason);
-	json_object_put_string(object, "tier", record->tier);
-	json_object_put_string(object, "policy", record->policy);
-	json_object_put_string(object, "rule", record->rule);
-	json_object_put_string(object, "label", record->label);
-	json_object_put_string(object, "simulated_verdict", simulated_name(record->simulated));
-	json_object_put_string(object, "simulated_policy", record->simulated_policy);
-	json_object_put_string(object, "simulated_rule", record->simulated_rule);
-	put_party(object, "source", &record->source);
-	put_party(object, "destination", &record->destination);
+	text[log_record_json(record, text)] = '\0';
+	object = json_from_string(text);
+	free(text);
 	return object;
 }
 
@@ -131,11 +60,12 @@ struct json *cli_log_summary_json(const struct log_summary_row *row)
 	json_object_put_string(object, "protocol", protocol);
 	put_number(object, "protocol_number", row->protocol);
 	put_number(object, "destination_transport_port", row->destination_port);
-	json_object_put_string(object, "verdict", verdict_name(LOG_END, row->verdict));
+	json_object_put_string(object, "verdict", log_verdict_name(row->verdict));
 	json_object_put_string(object, "policy", row->policy);
 	json_object_put_string(object, "rule", row->rule);
 	if (row->simulated)
-		json_object_put_string(object, "simulated_verdict", simulated_name(row->simulated));
+		json_object_put_string(
+			object, "simulated_verdict", log_verdict_name(row->simulated - 1U));
 	put_number(object, "connections", row->connections);
 	put_number(object, "packets", row->packets);
 	put_number(object, "bytes", row->bytes);
