@@ -132,6 +132,13 @@ static inline bool is_echo_reply(const struct packet *packet)
 	       (packet->protocol == IPPROTO_ICMP ? ICMP_ECHOREPLY : ICMP6_ECHO_REPLY);
 }
 
+/* ICMP counts only in its own family: in the other one it is a protocol without types. */
+static inline bool is_own_icmp(const struct packet *packet)
+{
+	return packet->protocol ==
+	       (packet->key.kind == CONN_KEY_IPV4 ? IPPROTO_ICMP : IPPROTO_ICMPV6);
+}
+
 /* An echo whose identifier is the very number that tells requests from replies in the key. */
 static inline bool is_echo(const struct packet *packet)
 {
@@ -147,7 +154,8 @@ enum drop_reason connection_step(const struct packet_context *context, struct co
 
 	if (flags & CONN_TCP)
 		return step_tcp(context, conn, direction, reopen);
-	if (unlikely(is_echo(packet) && is_echo_reply(packet) != (direction == 1)))
+	if (unlikely(is_echo(packet) && is_echo_reply(packet) != (direction == 1) &&
+		     is_own_icmp(packet)))
 		return DROP_ICMP_UNRELATED;
 	if (unlikely(direction == 1 && !(flags & CONN_CONFIRMED)))
 		confirm(context->worker->sw, conn);
@@ -182,11 +190,7 @@ enum drop_reason connection_may_open(const struct packet *packet)
 		return DROP_TCP_FLAGS;
 	if (packet->protocol == IPPROTO_TCP && (packet->tcp_flags & handshake) != TCP_FLAG_SYN)
 		return DROP_TCP_OUT_OF_STATE;
-	if (packet->protocol == IPPROTO_ICMP && packet->icmp_type == ICMP_ECHOREPLY)
-		return DROP_ICMP_UNRELATED;
-	if (packet->protocol == IPPROTO_ICMPV6 && packet->icmp_type == ICMP6_ECHO_REPLY)
-		return DROP_ICMP_UNRELATED;
-	return DROP_NONE;
+	return is_own_icmp(packet) && is_echo_reply(packet) ? DROP_ICMP_UNRELATED : DROP_NONE;
 }
 
 bool connection_may_pick_up(const struct packet *packet)
