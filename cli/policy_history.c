@@ -15,6 +15,14 @@
 
 /* --- What waits ----------------------------------------------------------------------------- */
 
+/* Whole ones: nobody is promised more time than there is. */
+static int64_t seconds_left(const struct model_policy_pending *pending)
+{
+	int64_t left = (pending->confirm_by * 1000 - time_wall_msec()) / 1000;
+
+	return left > 0 ? left : 0;
+}
+
 char *cli_policy_pending_text(struct model *model)
 {
 	struct model_policy_pending pending;
@@ -25,7 +33,7 @@ char *cli_policy_pending_text(struct model *model)
 	return xasprintf("revision %lld waits for confirmation: `cordon policy confirm` within %s "
 			 "keeps it, else every host goes back to revision %lld",
 		(long long int)pending.revision,
-		cli_format_age((uint64_t)(pending.confirm_by - time_wall()), left),
+		cli_format_age((uint64_t)seconds_left(&pending), left),
 		(long long int)pending.returns_to);
 }
 
@@ -41,8 +49,7 @@ void cli_policy_put_pending(struct json *object, struct model *model)
 	json_object_put(member, "returns_to", json_integer_create(pending.returns_to));
 	json_object_put(
 		member, "confirm_by_ns", json_integer_create(pending.confirm_by * SECOND_NS));
-	json_object_put(
-		member, "seconds_left", json_integer_create(pending.confirm_by - time_wall()));
+	json_object_put(member, "seconds_left", json_integer_create(seconds_left(&pending)));
 	json_object_put(object, "pending", member);
 }
 

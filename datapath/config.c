@@ -122,6 +122,7 @@ static void reconfigure(struct config *config)
 			config->sw->options->host);
 		return;
 	}
+	config_port_identities(config, host);
 	config_timeouts(config, host);
 	config_log(config);
 	config_zones(config, host); /* Before the first port is polled: nothing passes unjudged. */

@@ -38,11 +38,12 @@ struct config_port {
 struct config {
 	struct cordon_switch *sw;
 	struct ovsdb_idl *idl;
-	unsigned int seen;			    /* IDL sequence number of what is in force. */
-	struct shash ports;			    /* Of struct config_port, by name. */
-	struct known_endpoints *endpoints;	    /* As the database had them last. */
-	char *endpoints_text;			    /* The endpoint map's entries. */
-	uint64_t n_kept, kept_since[POLICIES_KEPT]; /* In which order sw->policies came. */
+	unsigned int seen;			     /* IDL sequence number of what is in force. */
+	struct shash ports;			     /* Of struct config_port, by name. */
+	struct known_endpoints *endpoints;	     /* As the database had them last. */
+	char *endpoints_text;			     /* The endpoint map's entries. */
+	uint64_t n_kept, kept_since[POLICIES_KEPT];  /* In which order sw->policies came... */
+	long long int unneeded_since[POLICIES_KEPT]; /* ...and time_msec() when, or 0. */
 	struct config_policy *policy;
 	uint32_t revision;	   /* Of the policy in force. */
 	char *policy_error;	   /* What is wrong with the revision wanted, or NULL. */
@@ -65,11 +66,13 @@ const struct cordonrec_host *config_host(const struct config *config);
 
 /* --- config_port.c: ports opened, changed and closed ---------------------------------------- */
 
+/* Says who the ports of this host are, before any is opened: what the last process has left ends
+ * under their names. */
+void config_port_identities(struct config *config, const struct cordonrec_host *host);
+
 /* Makes the ports of this host match their rows.  Returns true if any came, went or changed. */
 bool config_ports(struct config *config, const struct cordonrec_host *host);
 void config_ports_close(struct config *config);
-
-void port_identity_free(struct port_identity *identity); /* Accepts NULL. */
 
 /* Gives the queues of all ports to the workers' poll lists, after ports have come or gone. */
 void config_assign_queues(struct cordon_switch *sw);

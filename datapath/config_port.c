@@ -198,30 +198,6 @@ static char *describe(const struct cordonrec_port *row)
 /* --- in the switch -----------------------------------------------------------------------------
  */
 
-void port_identity_free(struct port_identity *identity)
-{
-	if (identity == NULL)
-		return;
-	free(identity->vm_id);
-	free(identity->vm_name);
-	free(identity->tags);
-	free(identity);
-}
-
-static void set_identity(
-	struct cordon_switch *sw, const struct port *port, const struct port_settings *settings)
-{
-	struct port_identity *identity = xzalloc(sizeof(*identity)), *old;
-
-	ovs_strlcpy(identity->name, port->name, sizeof(identity->name));
-	identity->vm_id = xstrdup(settings->vm_id);
-	identity->vm_name = xstrdup(settings->vm_name);
-	identity->tags = xstrdup(settings->tags);
-	old = atomic_exchange(&sw->identities[port->number], identity);
-	if (old != NULL)
-		ovsrcu_postpone(port_identity_free, old);
-}
-
 /* A vNIC's configured MACs are where it is, whatever frames say.  Returns false if another port has
  * one of them, or the table is full. */
 static bool enter_static_macs(
@@ -415,7 +391,7 @@ static void open_port(
 	}
 	set_error(config_port, NULL);
 	VLOG_INFO("port %s opened: number %u, %s", row->name, config_port->number, row->type);
-	set_identity(sw, config_port->port, settings);
+	port_identity_set(sw, config_port->number, row->name, settings);
 	enter_static_macs(sw, config_port->number, settings);
 	atomic_store_explicit(
 		&sw->ports[config_port->number], config_port->port, memory_order_release);
@@ -441,7 +417,7 @@ static void change_settings(
 		return;
 	}
 	set_error(config_port, NULL);
-	set_identity(sw, config_port->port, settings);
+	port_identity_set(sw, config_port->number, row->name, settings);
 	enter_static_macs(sw, config_port->number, settings);
 	old = atomic_exchange(&config_port->port->settings, settings);
 	remove_static_macs(sw, config_port->number, old, settings);
@@ -498,6 +474,26 @@ static bool match_port(struct config *config, const struct cordonrec_port *row)
 	free(config_port->endpoint);
 	config_port->endpoint = endpoint;
 	return changed;
+}
+
+void config_port_identities(struct config *config, const struct cordonrec_host *host)
+{
+	const struct cordonrec_port *row;
+
+	CORDONREC_PORT_FOR_EACH (row, config->idl) {
+		uint16_t number = row->host == host && row->n_number ? (uint16_t)row->number[0] : 0;
+		char *error = NULL;
+
+		if (number == 0 || number >= PORTS_MAX ||
+			atomic_load(&config->sw->identities[number]) != NULL)
+			continue;
+		struct port_settings *settings =
+			config_port_settings(row, conn_capacity(config->sw->connections), &error);
+		if (settings != NULL)
+			port_identity_set(config->sw, number, row->name, settings);
+		port_settings_free(settings);
+		free(error);
+	}
 }
 
 bool config_ports(struct config *config, const struct cordonrec_host *host)

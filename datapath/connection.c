@@ -223,7 +223,9 @@ bool connection_set_verdict(struct cordon_switch *sw, uint32_t number,
 		.allowed = verdict->action == ZONE_ALLOW};
 
 	conn_lock(conn);
-	bool is_first = atomic_load(&conn->policy_revision) != verdict->policy_revision;
+	bool is_first = atomic_load(&conn->policy_revision) != verdict->policy_revision ||
+			atomic_load(&conn->source_zone) != verdict->source_zone ||
+			atomic_load(&conn->destination_zone) != verdict->destination_zone;
 	rule_hits_move(sw->hits, sw->connections, number, by, now);
 	write_verdict(conn, verdict);
 	conn_unlock(conn);

@@ -204,12 +204,14 @@ static void push_held_back(const struct event_source *from, const struct log_cap
 	if (kind == LOG_SPOOFED) {
 		event->key.in_port = (uint16_t)overdue->source.s6_addr32[3];
 		event->reason = (uint8_t)rule;
+		event->source_zone = event->destination_zone = ZONE_UNKNOWN;
 	} else if (kind == LOG_LIMIT) {
 		event->rule = rule;
 		read_refusal(event, &overdue->source);
 	} else {
 		event->key.source = overdue->source;
 		event->rule = rule;
+		event->source_zone = event->destination_zone = ZONE_UNKNOWN;
 	}
 	event->policy_revision = *from->cap_revision;
 	event->suppressed =
@@ -258,49 +260,79 @@ void event_would_deny(const struct event_source *from, struct cordon_switch *sw,
 			from->ring, sw, number, LOG_WOULD_DENY, reason, from->now_ns, suppressed);
 }
 
-void event_packet(struct packet_context *context, enum log_kind kind, unsigned int reason,
-	const struct verdict *verdict, uint16_t out_port)
+/* What no rule has decided: the sender's zone is known if it is an endpoint. */
+static void without_verdict(const struct packet_context *context, struct log_event *event)
 {
-	struct worker *worker = context->worker;
+	const struct endpoint_map *endpoints =
+		atomic_load_explicit(&context->worker->sw->endpoints, memory_order_acquire);
+
+	event->policy_revision = zone_policy_revision(endpoint_map_policy(endpoints));
+	event->destination_zone = ZONE_UNKNOWN;
+	event->source_zone = context->settings->role == PORT_UPLINK
+				     ? ZONE_UNKNOWN
+				     : endpoint_map_port_zone(endpoints, context->in->number);
+}
+
+static void push_packet(struct packet_context *context, enum log_kind kind, unsigned int reason,
+	const struct verdict *verdict, uint16_t out_port, uint32_t suppressed)
+{
 	const struct packet *packet = context->packet;
-	uint32_t rule = verdict != NULL ? verdict->rule : RULE_NONE, suppressed = 0;
+	struct log_event *event = reserve(&context->worker->events);
 
-	const struct event_source from = worker_events(worker);
-
-	if (verdict != NULL)
-		note_revision(&from, verdict->policy_revision);
-	const struct in6_addr source = cap_source(context, kind, reason, verdict, out_port);
-	uint32_t key = cap_key(kind, kind == LOG_SPOOFED ? reason : rule);
-	if (kind != LOG_START &&
-		!log_cap_admit(worker->log_cap, key, &source, worker->clock_ns, &suppressed))
-		return;
-	struct log_event *event = reserve(&worker->events);
 	if (event == NULL)
 		return;
-	event->time_ns = worker->now_ns;
-	event->start_ns = worker->now_ns;
+	event->time_ns = event->start_ns = context->worker->now_ns;
 	event->key = packet->key;
-	event->rule = rule;
 	event->suppressed = suppressed;
 	event->out_port = out_port;
 	event->ethertype = packet->protocol == 0 ? packet->ethertype : 0;
 	event->kind = kind;
-	event->verdict = kind == LOG_START ? ZONE_ALLOW : ZONE_DENY;
+	event->verdict = ZONE_DENY;
 	event->reason = (uint8_t)reason;
 	event->icmp_type = packet->icmp_type;
 	event->icmp_code = packet->icmp_code;
 	event->tcp_flags = packet->tcp_flags;
 	event->packets[0] = context_frames(context);
 	event->bytes[0] = context_bytes(context);
-
 	if (verdict != NULL) {
+		event->rule = verdict->rule;
 		event->policy_revision = verdict->policy_revision;
 		event->source_zone = verdict->source_zone;
 		event->destination_zone = verdict->destination_zone;
 		event->verdict = verdict->action;
 		event->is_related = verdict->is_related;
+	} else {
+		without_verdict(context, event);
 	}
 	memcpy(event->destination_mac, context->data, 6);
 	memcpy(event->source_mac, context->data + 6, 6);
-	push(&worker->events);
+	push(&context->worker->events);
+}
+
+void event_packet(struct packet_context *context, enum log_kind kind, unsigned int reason,
+	const struct verdict *verdict, uint16_t out_port)
+{
+	struct worker *worker = context->worker;
+	uint32_t rule = verdict != NULL ? verdict->rule : RULE_NONE, suppressed = 0;
+	const struct event_source from = worker_events(worker);
+
+	if (verdict != NULL)
+		note_revision(&from, verdict->policy_revision);
+	const struct in6_addr source = cap_source(context, kind, reason, verdict, out_port);
+	uint32_t key = cap_key(kind, kind == LOG_SPOOFED ? reason : rule);
+	if (kind == LOG_START ||
+		log_cap_admit(worker->log_cap, key, &source, worker->clock_ns, &suppressed))
+		push_packet(context, kind, reason, verdict, out_port, suppressed);
+}
+
+void event_packet_would_deny(struct packet_context *context, uint32_t rule, enum drop_reason reason,
+	const struct verdict *verdict, uint16_t out_port)
+{
+	const struct event_source from = worker_events(context->worker);
+	uint32_t suppressed;
+
+	note_revision(&from, verdict->policy_revision);
+	if (log_cap_admit(from.cap, cap_key(LOG_WOULD_DENY, rule), &context->packet->key.source,
+		    from.clock_ns, &suppressed))
+		push_packet(context, LOG_WOULD_DENY, reason, verdict, out_port, suppressed);
 }

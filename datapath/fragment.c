@@ -346,7 +346,7 @@ static bool make_room(struct fragment_table *table, struct share *share,
 		share->buffers + 2 * buffers > table->buffers_free) {
 		uint32_t oldest = share->queue.oldest;
 
-		if (oldest != NONE && &table->datagrams[oldest] == keep)
+		if (keep != NULL && oldest != NONE && &table->datagrams[oldest] == keep)
 			oldest = keep->queue[QUEUE_PORT].newer;
 		if (oldest == NONE)
 			return false;

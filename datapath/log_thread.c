@@ -3,9 +3,9 @@
  * The log thread: takes the events of all workers and of the sweep from their rings, gives them
  * names, and writes them to the store.
  *
- * Names are those of the moment at which the event is read, which is at most BATCH_MS later than it
- * happened.  Rules are named by the policy of the event's revision: the one in force or one of the
- * few before it, which the main thread keeps for this purpose.
+ * Names (event_names.c) are those of the moment of the event, however long the disk keeps this
+ * thread: the main thread lets go of old names and policies only when this thread has read what may
+ * need them, which log_thread_read_until() tells.
  *
  * The disk may be slow, or hang.  So that nobody else waits for it, the thread is quiescent (RCU)
  * but for the moment in which it gives a burst its names, which it copies, and holds no mutex while
@@ -20,7 +20,6 @@
 
 #include "datapath/switch.h"
 
-#include <arpa/inet.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +29,7 @@
 #include "openvswitch/vlog.h"
 #include "ovs-rcu.h"
 #include "ovs-thread.h"
+#include "timeval.h"
 #include "util.h"
 #include "log/store.h"
 
@@ -71,8 +71,9 @@ struct log_thread {
 	uint64_t ring_lost;    /* Of those, lost by the rings. */
 	uint64_t stored, pending, pending_gaps;
 	int hits_error;
-	uint64_t saved_ns;     /* When the rule hits were written. */
-	uint32_t saved_passes; /* What they were. */
+	_Atomic long long int read_until; /* time_msec(): the rings were read as of then. */
+	uint64_t saved_ns;		  /* When the rule hits were written. */
+	uint32_t saved_passes;		  /* What they were. */
 };
 
 static uint64_t wall_clock_ns(void)
@@ -83,183 +84,7 @@ static uint64_t wall_clock_ns(void)
 	return (uint64_t)wall.tv_sec * 1000000000u + (uint64_t)wall.tv_nsec;
 }
 
-/* --- names ---------------------------------------------------------------------------------- */
-
-static void name_party(struct log_thread *log, struct log_party *party, uint16_t number,
-	const char *zone, const struct in6_addr *address, uint16_t transport_port,
-	const uint8_t mac[6])
-{
-	const struct port_identity *identity =
-		number < PORTS_MAX
-			? atomic_load_explicit(&log->sw->identities[number], memory_order_acquire)
-			: NULL;
-
-	*party = (struct log_party){
-		.address = *address,
-		.transport_port = transport_port,
-		.port = identity != NULL ? identity->name : "",
-		.vm_id = identity != NULL ? identity->vm_id : "",
-		.vm_name = identity != NULL ? identity->vm_name : "",
-		.tags = identity != NULL ? identity->tags : "",
-		.zone = zone,
-	};
-	memcpy(party->mac, mac, 6);
-}
-
-static const char *zone_name(const struct zone_policy *policy, uint16_t zone)
-{
-	return policy != NULL && zone < zone_count(policy) ? zone_info(policy, zone).name : "";
-}
-
-/* The text parts of a record that are made, not found. */
-struct record_text {
-	char rule[160], simulated_rule[160], recalled[160];
-	char unknown[40];
-};
-
-/* A rule whose policy is gone, by the name that it is counted under; else by its number. */
-static void recall_rule(struct log_thread *log, const struct log_event *event,
-	struct log_record *record, struct record_text *text)
-{
-	char *slash;
-
-	if (!rule_hits_name(log->sw->hits, event->policy_revision, event->rule, text->recalled) ||
-		(slash = strchr(text->recalled, '/')) == NULL) {
-		snprintf(text->unknown, sizeof(text->unknown), "#%u", event->rule);
-		record->rule = text->unknown;
-		return;
-	}
-	*slash = '\0';
-	record->policy = text->recalled;
-	record->rule = slash + 1;
-}
-
-static void name_rule(struct log_thread *log, const struct zone_policy *policy,
-	const struct log_event *event, struct log_record *record, struct record_text *text)
-{
-	struct zone_rule_info info;
-
-	record->tier = record->policy = record->rule = record->label = "";
-	if (event->rule == RULE_NONE)
-		return;
-	if (policy == NULL || !zone_rule_info(policy, event->rule, &info, text->rule)) {
-		recall_rule(log, event, record, text);
-		return;
-	}
-	record->tier = info.tier != NULL ? info.tier : "";
-	record->policy = info.policy;
-	record->rule = info.rule;
-	record->label = info.label != NULL ? info.label : "";
-}
-
-/* --- simulation ----------------------------------------------------------------------------- */
-
-/* What the event's revision would have said with its simulated policies.  Asked as it was on the
- * packet path, unless the ports are gone or another policy is in force by now: then by the event's
- * own zones. */
-static bool simulate(const struct log_thread *log, const struct zone_policy *policy,
-	const struct log_event *event, struct zone_verdict *simulated)
-{
-	const struct endpoint_map *endpoints =
-		atomic_load_explicit(&log->sw->endpoints, memory_order_acquire);
-	const struct port *in = switch_port(log->sw, event->key.in_port);
-	const struct port *out = switch_port(log->sw, event->out_port);
-
-	if (in != NULL && out != NULL && endpoint_map_policy(endpoints) == policy)
-		return verdict_simulate(endpoints, in, out, &event->key, event->icmp_type,
-			event->icmp_code, simulated);
-	return verdict_simulate_zones(policy, &event->key, event->icmp_type, event->icmp_code,
-		event->source_zone, event->destination_zone, simulated);
-}
-
-static void name_simulated(const struct zone_policy *policy, uint32_t rule, uint8_t action,
-	struct log_record *record, struct record_text *text)
-{
-	struct zone_rule_info info;
-
-	record->simulated = 1 + action;
-	if (zone_rule_info(policy, rule, &info, text->simulated_rule)) {
-		record->simulated_policy = info.policy;
-		record->simulated_rule = info.rule;
-	}
-}
-
-/* What was held back is without a service to ask about: there the event's rule is the simulated
- * one, if it is of the simulation. */
-static void add_simulation(struct log_thread *log, const struct zone_policy *policy,
-	const struct log_event *event, struct log_record *record, struct record_text *text)
-{
-	bool held_back = event->packets[0] == 0;
-	struct zone_verdict simulated;
-
-	record->simulated_policy = record->simulated_rule = "";
-	if (policy == NULL || !zone_policy_has_simulated(policy) || event->is_related ||
-		event->kind == LOG_SPOOFED)
-		return;
-	if (held_back && event->kind == LOG_WOULD_DENY) {
-		name_simulated(policy, event->rule, ZONE_DENY, record, text);
-		record->tier = record->policy = record->rule = record->label = "";
-	} else if (!held_back && simulate(log, policy, event, &simulated)) {
-		name_simulated(policy, simulated.rule, simulated.action, record, text);
-	}
-}
-
 /* --- records -------------------------------------------------------------------------------- */
-
-static const char *const end_reason_names[] = {
-#define X(enumerator, name) name,
-	END_REASONS(X)
-#undef X
-};
-
-static const char *reason_of(const struct log_event *event)
-{
-	if (event->reason_is_end)
-		return end_reason_names[event->reason < END_N_REASONS ? event->reason : 0];
-	if (event->kind == LOG_START)
-		return event->reason == START_PICKUP ? "pickup" : "";
-	return event->reason != DROP_NONE ? drop_name(event->reason) : "";
-}
-
-static void make_record(struct log_thread *log, const struct log_event *event,
-	struct log_record *record, struct record_text *text)
-{
-	static const struct in6_addr no_address;
-	const struct conn_key *key = &event->key;
-	const struct zone_policy *policy = policy_of_revision(log->sw, event->policy_revision);
-	bool ip = key->kind != CONN_KEY_ETHERNET,
-	     has_ports = ip && key->protocol != IPPROTO_ICMP && key->protocol != IPPROTO_ICMPV6;
-
-	*record = (struct log_record){
-		.time_ns = event->time_ns,
-		.start_ns = event->start_ns,
-		.sequence = ++log->sequence,
-		.host = log->sw->options->host,
-		.kind = event->kind,
-		.protocol = key->protocol,
-		.icmp_type = event->icmp_type,
-		.icmp_code = event->icmp_code,
-		.tcp_flags = event->tcp_flags,
-		.verdict = event->verdict,
-		.ethertype = event->ethertype,
-		.vlan = key->net & 0xfff,
-		.reason = reason_of(event),
-		.policy_revision = event->policy_revision,
-		.suppressed = event->suppressed,
-		.packets_forward = event->packets[0],
-		.bytes_forward = event->bytes[0],
-		.packets_reverse = event->packets[1],
-		.bytes_reverse = event->bytes[1],
-	};
-	name_party(log, &record->source, key->in_port, zone_name(policy, event->source_zone),
-		ip ? &key->source : &no_address, has_ports ? ntohs(key->source_port) : 0,
-		event->source_mac);
-	name_party(log, &record->destination, event->out_port,
-		zone_name(policy, event->destination_zone), ip ? &key->destination : &no_address,
-		has_ports ? ntohs(key->destination_port) : 0, event->destination_mac);
-	name_rule(log, policy, event, record, text);
-	add_simulation(log, policy, event, record, text);
-}
 
 /* Makes the strings that belong to identities and policies the record's own. */
 static void copy_strings(struct named_record *named)
@@ -285,11 +110,12 @@ static void copy_strings(struct named_record *named)
 static void name_events(struct log_thread *log, const struct log_event *events, unsigned int n,
 	struct named_record *named)
 {
-	struct record_text text;
+	struct event_text text;
 
 	ovsrcu_quiesce_end();
 	for (unsigned int i = 0; i < n; i++) {
-		make_record(log, &events[i], &named[i].record, &text);
+		event_name(log->sw, &events[i], &named[i].record, &text);
+		named[i].record.sequence = ++log->sequence;
 		copy_strings(&named[i]);
 	}
 	ovsrcu_quiesce_start();
@@ -470,6 +296,7 @@ static bool run_once(struct log_thread *log)
 {
 	struct cordon_switch *sw = log->sw;
 	uint64_t now_ns = wall_clock_ns(), ring_lost = count_ring_losses(log);
+	long long int began = time_msec();
 	unsigned int taken = 0;
 	bool more = true;
 
@@ -488,6 +315,8 @@ static bool run_once(struct log_thread *log)
 			taken += n;
 		}
 	}
+	if (!more)
+		atomic_store(&log->read_until, began);
 	commit(log, now_ns);
 	if (exchange_news(log)) {
 		log_store_close(log->store);
@@ -598,6 +427,11 @@ void log_thread_join(struct log_thread *log)
 	free(log->settings.directory);
 	ovs_mutex_destroy(&log->mutex);
 	free(log);
+}
+
+long long int log_thread_read_until(const struct log_thread *log)
+{
+	return atomic_load(&log->read_until);
 }
 
 void log_thread_stats(struct log_thread *log, struct log_thread_stats *stats)

@@ -79,6 +79,28 @@ size_t miss_allowed_actions(const struct miss *miss, struct action actions[2 * P
 	return n;
 }
 
+/* A frame to a group makes no connection, so the log is told of it by itself: of the first port
+ * that simulated policies would keep it from. */
+static void note_simulation(const struct miss *miss)
+{
+	struct packet_context *context = miss->context;
+	struct verdict verdict;
+
+	if (likely(!zone_policy_has_simulated(endpoint_map_policy(miss->endpoints))))
+		return;
+	for (uint16_t i = 0; i < miss->forwarding.n_outputs; i++) {
+		const struct port *out =
+			switch_port(context->worker->sw, miss->forwarding.outputs[i]);
+
+		if (out == NULL)
+			continue;
+		miss_decide_output(miss, out, &verdict);
+		if (verdict.action == ZONE_ALLOW &&
+			simulation_note_frame(context, miss->endpoints, &verdict, out))
+			return;
+	}
+}
+
 void miss_send_to_allowed(const struct miss *miss)
 {
 	struct packet_context *context = miss->context;
@@ -89,8 +111,10 @@ void miss_send_to_allowed(const struct miss *miss)
 
 	/* Others are packets of a connection, which counts them. */
 	if (context->packet->flags & PACKET_GROUP && (n != 0 || denied_at != 0) &&
-		miss->signalling == SIGNALLING_NONE)
+		miss->signalling == SIGNALLING_NONE) {
 		hits_to_group(context, &decisive);
+		note_simulation(miss);
+	}
 	if (n != 0) {
 		actions_run(context->worker, actions, n, context->frame);
 		return;

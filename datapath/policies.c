@@ -5,7 +5,8 @@
  *
  * The last few are kept in any case.  An older one is kept for as long as the sweep finds
  * connections that name it: within a pass or two of a commit most are judged anew, but when
- * revisions follow each other quickly, or an end of a connection is not known, that takes longer.
+ * revisions follow each other quickly, or an end of a connection is not known, that takes longer;
+ * and longer still if the disk keeps the log thread from reading what has happened.
  */
 #include <config.h>
 
@@ -15,9 +16,13 @@
 #include "ovs-rcu.h"
 #include "timeval.h"
 
-enum { POLICIES_SURE = 4 };
+enum {
+	POLICIES_SURE = 4,
+	LATE_MS = 1000, /* An event comes so much later than what it was decided by, at most. */
+};
 
-_Static_assert((int)POLICIES_KEPT <= (int)RULE_HITS_REVISIONS, "each policy kept has its map");
+_Static_assert((int)POLICIES_KEPT < (int)RULE_HITS_REVISIONS,
+	"each policy kept has its map, and so has the last one of the former process");
 
 const struct zone_policy *policy_of_revision(const struct cordon_switch *sw, uint32_t revision)
 {
@@ -97,15 +102,28 @@ void policies_keep(struct config *config, struct zone_policy *policy)
 		ovsrcu_postpone(destroy_policy, (void *)old);
 }
 
+static bool is_needed(const struct config *config, unsigned int slot, uint32_t revision)
+{
+	return config->kept_since[slot] + POLICIES_SURE > config->n_kept ||
+	       rule_hits_in_use(config->sw->hits, revision);
+}
+
+/* Events that name a revision are read after its connections have gone over to another. */
 void policies_forget(struct config *config)
 {
 	struct cordon_switch *sw = config->sw;
+	long long int read_until = log_thread_read_until(sw->log);
 
+	port_identities_forget(sw, read_until);
 	for (unsigned int slot = 0; slot < POLICIES_KEPT; slot++) {
 		const struct zone_policy *policy = atomic_load(&sw->policies[slot]);
+		long long int *unneeded = &config->unneeded_since[slot];
 
-		if (policy != NULL && config->kept_since[slot] + POLICIES_SURE <= config->n_kept &&
-			!rule_hits_in_use(sw->hits, zone_policy_revision(policy)))
+		if (policy == NULL || is_needed(config, slot, zone_policy_revision(policy)))
+			*unneeded = 0;
+		else if (*unneeded == 0)
+			*unneeded = time_msec();
+		else if (*unneeded + LATE_MS < read_until)
 			drop(sw, slot);
 	}
 }

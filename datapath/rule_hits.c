@@ -156,6 +156,15 @@ bool rule_hits_name(struct rule_hits *hits, uint32_t revision, uint32_t rule, ch
 	return true;
 }
 
+const char *rule_hits_zone_name(const struct rule_hits *hits, uint32_t revision, uint16_t zone)
+{
+	const struct rule_hits_map *map = rule_hits_find_map(hits, revision);
+
+	if (map == NULL || zone >= map->n_zones || map->zones[zone] == RULE_HITS_NO_ZONE)
+		return "";
+	return hits->zones[map->zones[zone]].name;
+}
+
 /* --- revisions ------------------------------------------------------------------------------ */
 
 static struct rule_hits_map *make_map(uint32_t revision, uint32_t n_rules, uint16_t n_zones)

@@ -81,7 +81,7 @@ void rule_hits_attach(
 
 /* --- Revisions: the main thread ------------------------------------------------------------- */
 
-enum { RULE_HITS_REVISIONS = 64 };
+enum { RULE_HITS_REVISIONS = 66 };
 
 /* Gives each rule of the policy, and each zone, its slot.  Call it before the policy is in force.
  * Nothing happens if the revision is known.  `now_ns` is the wall clock. */
@@ -118,6 +118,9 @@ uint32_t rule_hits_slot(struct rule_hits *hits, struct rule_hits_by by);
 
 /* "POLICY/RULE" of a rule number, as far as the map of its revision is known; else false. */
 bool rule_hits_name(struct rule_hits *hits, uint32_t revision, uint32_t rule, char name[160]);
+
+/* The name of a zone of a revision, likewise; else "". */
+const char *rule_hits_zone_name(const struct rule_hits *hits, uint32_t revision, uint16_t zone);
 
 /* --- Counting ------------------------------------------------------------------------------- */
 

@@ -42,6 +42,9 @@
 
 enum { WORKERS_MAX = 64, POLICIES_KEPT = 64 };
 
+/* Of an event: which zone it was is not known.  Of a connection or a packet it always is. */
+enum { ZONE_UNKNOWN = UINT16_MAX };
+
 /* What happened, as a worker or the sweep tells it to the log thread: numbers only, no names.  One
  * ring element. */
 struct log_event {
@@ -110,11 +113,14 @@ struct poll_list {
 	struct poll_entry at[];
 };
 
-/* What the log says of a port: immutable, and kept when the port goes, until its number is used
- * again, so that late records still name it. */
+/* What the log says of a port, from `since` on: immutable but for `former`, which the main thread
+ * cuts off when no event of that time is left. */
 struct port_identity {
 	char name[PORT_NAME_MAX];
 	char *vm_id, *vm_name, *tags;
+	uint64_t since_ns;	/* Wall clock. */
+	long long int since_ms; /* time_msec(). */
+	_Atomic(struct port_identity *) former;
 };
 
 /* The connections of one port number, how many there are and, QUOTA_HALF_OPEN each, how many are
@@ -413,7 +419,8 @@ void connection_reopen(
 	struct packet_context *context, uint32_t flow, uint16_t out, const struct verdict *verdict);
 
 /* Writes what the policy in force says of connection `number`, whole; what it has so far stays
- * counted for its former rule.  True for whoever is the first to judge it under a revision. */
+ * counted for its former rule.  True for whoever is the first to judge it under a revision, or
+ * between other zones. */
 bool connection_set_verdict(struct cordon_switch *sw, uint32_t number,
 	const struct verdict *verdict, struct rule_hits_time now);
 
@@ -584,9 +591,15 @@ bool verdict_simulate_zones(const struct zone_policy *policy, const struct conn_
 /* --- simulation.c: what simulated policies would refuse ------------------------------------- */
 
 /* Notes in the log if simulated policies would refuse connection `number`, which is allowed and has
- * just been judged under a revision for the first time.  Under RCU; workers and the sweep. */
+ * just been judged under a revision, or between its zones, for the first time.  Under RCU; workers
+ * and the sweep. */
 void simulation_note(struct cordon_switch *sw, const struct endpoint_map *endpoints,
 	const struct event_source *from, uint32_t number);
+
+/* The same for a frame to a group, which `verdict` lets go out by `out`.  True if there was
+ * something to note.  Workers. */
+bool simulation_note_frame(struct packet_context *context, const struct endpoint_map *endpoints,
+	const struct verdict *verdict, const struct port *out);
 
 /* --- related.c: connections that others announce -------------------------------------------- */
 
@@ -655,6 +668,10 @@ void event_packet(struct packet_context *context, enum log_kind kind, unsigned i
 void event_would_deny(const struct event_source *from, struct cordon_switch *sw, uint32_t conn,
 	uint32_t rule, enum drop_reason reason);
 
+/* The same of a frame that is of no connection. */
+void event_packet_would_deny(struct packet_context *context, uint32_t rule, enum drop_reason reason,
+	const struct verdict *verdict, uint16_t out_port);
+
 /* Writes records for denials that were held back and followed by no more. */
 void event_overdue(const struct event_source *from);
 
@@ -663,6 +680,35 @@ void event_held_back(const struct event_source *from);
 
 int log_ring_open(struct log_ring *ring, const char *name, unsigned int size);
 void log_ring_close(struct log_ring *ring);
+
+/* --- event_names.c: an event becomes a record ------------------------------------------------- */
+
+/* The text parts of a record that are made, not found. */
+struct event_text {
+	char rule[160], simulated_rule[160];
+};
+
+/* Makes the event's record, all but its sequence number.  Its strings are in *text and in what RCU
+ * protects.  The log thread. */
+void event_name(const struct cordon_switch *sw, const struct log_event *event,
+	struct log_record *record, struct event_text *text);
+
+/* --- port_identity.c: who a port is ------------------------------------------------------------
+ */
+
+/* From now on the port of that number is what its settings say.  Main thread, as is
+ * port_identities_forget(). */
+void port_identity_set(struct cordon_switch *sw, uint16_t number, const char *name,
+	const struct port_settings *settings);
+
+/* Who had the number at that time; NULL if nobody ever had it.  Any thread, under RCU. */
+const struct port_identity *port_identity_at(
+	const struct cordon_switch *sw, uint16_t number, uint64_t time_ns);
+
+/* Lets go of what ports were before; see log_thread_read_until(). */
+void port_identities_forget(struct cordon_switch *sw, long long int read_until);
+
+void port_identity_free(struct port_identity *identity); /* And all former.  Accepts NULL. */
 
 /* --- sweep.c: time-outs and ageing ---------------------------------------------------------- */
 
@@ -688,6 +734,9 @@ struct log_settings {
 struct log_thread *log_thread_start(struct cordon_switch *sw, const struct log_settings *settings);
 void log_thread_join(struct log_thread *log); /* Writes what is in the rings, then ends. */
 void log_thread_stats(struct log_thread *log, struct log_thread_stats *stats);
+
+/* A moment on time_msec(): all events from before it have their names.  Any thread. */
+long long int log_thread_read_until(const struct log_thread *log);
 
 /* Takes effect with the next batch.  Main thread. */
 void log_thread_configure(struct log_thread *log, const struct log_settings *settings);

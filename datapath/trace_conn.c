@@ -194,28 +194,59 @@ static void send_on(struct trace *trace)
 	trace_actions(trace, program.actions, program.n_actions);
 }
 
+/* "no connection", "1 connection, which is half-open", "7 connections, 2 of them half-open". */
+static char *words_for_use(uint32_t connections, uint32_t half_open)
+{
+	if (connections == 0)
+		return xstrdup("no connection");
+	if (connections == 1)
+		return xasprintf("1 connection%s", half_open != 0 ? ", which is half-open" : "");
+	if (half_open == 0)
+		return xasprintf("%u connections, none of them half-open", connections);
+	return xasprintf("%u connections, %u of them half-open", connections, half_open);
+}
+
+/* " (at most 100, and 50 of them half-open)", as far as there are limits. */
+static char *words_for_limits(uint32_t connections, uint32_t half_open)
+{
+	if (connections != 0 && half_open != 0)
+		return xasprintf(" (at most %u, and %u of them half-open)", connections, half_open);
+	if (connections != 0)
+		return xasprintf(" (at most %u)", connections);
+	return half_open != 0 ? xasprintf(" (at most %u half-open)", half_open) : xstrdup("");
+}
+
 /* What the port has opened; for what comes from outside, what the port that it goes to has got. */
 static void tell_port_counts(const struct trace *trace, struct json *step, uint16_t out)
 {
 	const struct packet_context *context = &trace->context;
-	bool outside = context->settings->role == PORT_UPLINK && out != 0;
-	const struct port_quota *quota = &trace->sw->quotas[outside ? out : context->in->number];
+	const struct port *to = switch_port(trace->sw, out);
+	bool outside = context->settings->role == PORT_UPLINK && to != NULL;
+	uint16_t number = outside ? out : context->in->number;
+	const struct port_quota *quota = &trace->sw->quotas[number];
+	const struct port_settings *settings =
+		outside ? atomic_load(&to->settings) : context->settings;
 	uint64_t word = atomic_load(outside ? &quota->inbound : &quota->opened);
+	char *use = words_for_use((uint32_t)word, (uint32_t)(word / QUOTA_HALF_OPEN));
+	char *limits = words_for_limits(settings->connection_limit,
+		settings->half_open_is_default ? 0 : settings->half_open_limit);
 
-	trace_detail(step, "%s %s %u connection%s%s, of which %u half-open",
-		control_port_name(trace->sw, outside ? out : context->in->number),
-		outside ? "has got" : "has opened", (uint32_t)word, (uint32_t)word == 1 ? "" : "s",
-		outside ? " from outside" : "", (uint32_t)(word / QUOTA_HALF_OPEN));
+	trace_detail(step, "%s has %s %s%s%s", control_port_name(trace->sw, number),
+		outside ? "got" : "opened", use, outside ? " from outside" : "", limits);
+	free(limits);
+	free(use);
 }
 
-static void tell_use(
-	const struct trace *trace, struct json *step, enum limit_kind kind, const char *name)
+static void tell_use(const struct trace *trace, struct json *step, enum limit_kind kind,
+	const char *name, const struct zone_limits *limits)
 {
 	struct limit_use use = limits_use(trace->sw->limits, kind, name);
+	char *has = words_for_use(use.connections, use.half_open);
+	char *most = words_for_limits(limits->connections, limits->half_open);
 
-	trace_detail(step, "%s %s has %u connection%s, of which %u half-open",
-		kind == LIMIT_ZONE ? "zone" : "rule", name, use.connections,
-		use.connections == 1 ? "" : "s", use.half_open);
+	trace_detail(step, "%s %s has %s%s", kind == LIMIT_ZONE ? "zone" : "rule", name, has, most);
+	free(most);
+	free(has);
 }
 
 /* What the rule and the source's zone have, where they have limits. */
@@ -230,12 +261,12 @@ static void tell_policy_counts(const struct trace *trace, struct json *step)
 		struct zone_info zone = zone_info(policy, verdict->source_zone);
 
 		if (limits_any(&zone.limits))
-			tell_use(trace, step, LIMIT_ZONE, zone.name);
+			tell_use(trace, step, LIMIT_ZONE, zone.name, &zone.limits);
 	}
 	if (zone_rule_info(policy, verdict->rule, &info, name) && limits_any(&info.limits)) {
 		char *full = xasprintf("%s/%s", info.policy, info.rule);
 
-		tell_use(trace, step, LIMIT_RULE, full);
+		tell_use(trace, step, LIMIT_RULE, full, &info.limits);
 		free(full);
 	}
 }

@@ -33,7 +33,7 @@ static int collect(sqlite3 *db, const char *table, const char *select, const cha
 {
 	const char *slash = text ? strchr(text, '/') : NULL;
 	sqlite3_stmt *statement = NULL;
-	char sql[400];
+	char sql[800];
 	int rc;
 
 	snprintf(sql, sizeof(sql), "CREATE TEMP TABLE %s (id INTEGER PRIMARY KEY)", table);
@@ -142,15 +142,20 @@ static int filter_prefix(sqlite3 *db, struct clause *clause, const struct log_fi
 /* --- Contexts ------------------------------------------------------------------------------------
  */
 
+#define BY_RULE(policy, rule)                                                                      \
+	rule " IN " TEXT("1") " OR (" policy " IN " TEXT("2") " AND " rule " IN " TEXT("3") ")"
+
 static int filter_rule(sqlite3 *db, struct clause *clause, const char *rule)
 {
+	static const char old[] = "SELECT id FROM contexts WHERE " BY_RULE("policy", "rule");
+	static const char select[] = "SELECT id FROM contexts WHERE " BY_RULE(
+		"policy", "rule") " OR " BY_RULE("simulated_policy", "simulated_rule");
+
 	if (!rule)
 		return SQLITE_OK;
 	add(clause, " AND context IN wanted_rule");
 	return collect(db, "wanted_rule",
-		"SELECT id FROM contexts WHERE rule IN " TEXT("1") " OR (policy IN " TEXT(
-			"2") " AND rule IN " TEXT("3") ")",
-		rule);
+		log_bucket_format(db) < LOG_BUCKET_FORMAT_SIMULATED ? old : select, rule);
 }
 
 static int filter_simulated(sqlite3 *db, struct clause *clause, const struct log_filter *filter)

@@ -66,7 +66,7 @@ struct log_filter {
 	int simulated;		     /* enum zone_action or -1: with simulated policies. */
 	bool simulation; /* Only what simulated policies would change: connections that they would
 			  * refuse, and refusals of what they would allow. */
-	const char *zone, *vm, *port, *rule; /* Either end's; rule is "policy/rule" or "rule". */
+	const char *zone, *vm, *port, *rule; /* Either end's; "policy/rule" or "rule". */
 	const struct ip_prefix *prefix;	     /* Either end within it... */
 	const struct ip_prefix *peer; /* ...and, with a prefix only, the other within this. */
 	int protocol;		      /* IANA number or -1. */

@@ -14,7 +14,8 @@
 #include "zones/address.h"
 #include "zones/announcement.h"
 
-enum { CLIENT_ISN = 1000, SERVER_ISN = 0xfffffff0 }; /* The server's wraps around. */
+#define CLIENT_ISN 1000u
+#define SERVER_ISN 0xfffffff0u /* The server's wraps around. */
 
 /* A conversation: each text is one segment, in order. */
 struct talk {

@@ -156,6 +156,9 @@ static void test_filters_by_what_is_simulated(void **state)
 	FINDS(.simulated = ZONE_ALLOW, 1, 3, 3);
 	FINDS(.simulated = ZONE_REJECT, 0, 0, 0);
 	FINDS(.simulation = true, 2, 2, 3);
+	FINDS(.rule = "audit/no-db", 2, 1, 2); /* It would have decided. */
+	FINDS(.rule = "no-db", 2, 1, 2);
+	FINDS(.rule = "db-access/open", 0, 0, 0);
 }
 
 static void test_filters_by_prefix(void **state)

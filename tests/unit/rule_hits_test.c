@@ -101,8 +101,10 @@ static int make_world(void **state)
 	if (world == NULL)
 		return -1;
 	snprintf(world->directory, sizeof(world->directory), "/dev/shm/rule-hits-XXXXXX");
-	if (mkdtemp(world->directory) == NULL)
+	if (mkdtemp(world->directory) == NULL) {
+		free(world);
 		return -1;
+	}
 	snprintf(world->table_path, sizeof(world->table_path), "%s/connections", world->directory);
 	snprintf(world->ledger, sizeof(world->ledger), "%s/rule-hits", world->directory);
 	snprintf(world->snapshot, sizeof(world->snapshot), "%s/state/rule-hits", world->directory);
@@ -378,7 +380,7 @@ static const char *full_name(uint32_t slot, const struct rule_hits_total *total,
 		"quarantine", "unjudged", "rules not known", "pairs not known"};
 
 	snprintf(text, 330, "%s%s", total->is_pair ? "baseline/" : "",
-		slot < RULE_HITS_FIRST_PAIR ? others[slot] : total->name);
+		slot <= RULE_HITS_OTHER_PAIRS ? others[slot] : total->name);
 	return text;
 }
 
