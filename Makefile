@@ -71,7 +71,7 @@ DATAPATH := $(addprefix datapath/,$(addsuffix .c, \
 	worker packet packet_extension packet_quoted fragment reassembly storm conn connection program actions \
 	offload offload_shape offload_cut drop \
 	miss guard spoof service_guard checksum signalling forward mac_table icmp_error icmp_quote verdict miss_output miss_program hits simulation quota limits connection_limits expectation related reject \
-	event event_names port_identity log_account log_thread sweep rule_hits rule_hits_count rule_hits_file rule_hits_save conn_file conn_adopt \
+	event event_record port_identity log_account log_thread sweep rule_hits rule_hits_count rule_hits_file rule_hits_save conn_file conn_adopt \
 	config config_policy policy_intent policy_compiler wall_clock config_zones policies policy_return config_port status control control_conn control_hits control_limits control_plan \
 	trace trace_conn trace_zones trace_output trace_words control_trace inject telemetry \
 	dpdk buffers options))

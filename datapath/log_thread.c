@@ -3,7 +3,7 @@
  * The log thread: takes the events of all workers and of the sweep from their rings, gives them
  * names, and writes them to the store.
  *
- * Names (event_names.c) are those of the moment of the event, however long the disk keeps this
+ * Names (event_record.c) are those of the moment of the event, however long the disk keeps this
  * thread: the main thread lets go of old names and policies only when this thread has read what may
  * need them, which log_thread_read_until() tells.
  *
@@ -25,6 +25,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "datapath/event_record.h"
 #include "datapath/log_account.h"
 #include "openvswitch/vlog.h"
 #include "ovs-rcu.h"
@@ -114,8 +115,7 @@ static void name_events(struct log_thread *log, const struct log_event *events, 
 
 	ovsrcu_quiesce_end();
 	for (unsigned int i = 0; i < n; i++) {
-		event_name(log->sw, &events[i], &named[i].record, &text);
-		named[i].record.sequence = ++log->sequence;
+		event_record(log->sw, &events[i], ++log->sequence, &text, &named[i].record);
 		copy_strings(&named[i]);
 	}
 	ovsrcu_quiesce_start();

@@ -681,18 +681,6 @@ void event_held_back(const struct event_source *from);
 int log_ring_open(struct log_ring *ring, const char *name, unsigned int size);
 void log_ring_close(struct log_ring *ring);
 
-/* --- event_names.c: an event becomes a record ------------------------------------------------- */
-
-/* The text parts of a record that are made, not found. */
-struct event_text {
-	char rule[160], simulated_rule[160];
-};
-
-/* Makes the event's record, all but its sequence number.  Its strings are in *text and in what RCU
- * protects.  The log thread. */
-void event_name(const struct cordon_switch *sw, const struct log_event *event,
-	struct log_record *record, struct event_text *text);
-
 /* --- port_identity.c: who a port is ------------------------------------------------------------
  */
 

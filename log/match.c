@@ -143,14 +143,20 @@ static bool has_label(const struct value *value, const struct log_record *record
 	return strcmp(value->text, record->label) == 0;
 }
 
-/* "RULE" or "POLICY/RULE". */
+static bool is_rule(const char *text, const char *policy, const char *rule)
+{
+	size_t length = strlen(policy);
+
+	return strcmp(text, rule) == 0 ||
+	       (strncmp(text, policy, length) == 0 && text[length] == '/' &&
+		       strcmp(text + length + 1, rule) == 0);
+}
+
+/* "RULE" or "POLICY/RULE", which decided or, simulated, would have. */
 static bool has_rule(const struct value *value, const struct log_record *record)
 {
-	size_t length = strlen(record->policy);
-
-	return strcmp(value->text, record->rule) == 0 ||
-	       (strncmp(value->text, record->policy, length) == 0 && value->text[length] == '/' &&
-		       strcmp(value->text + length + 1, record->rule) == 0);
+	return is_rule(value->text, record->policy, record->rule) ||
+	       is_rule(value->text, record->simulated_policy, record->simulated_rule);
 }
 
 static const struct field fields[] = {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Names for events: what is numbers on the packet path becomes a record of the log.  Called by the
- * log thread, under RCU.
+ * An event becomes a record: what is numbers on the packet path gets its names.  Called by the log
+ * thread, under RCU.
  *
  * Everything is named as it was when the event happened.  Rules and zones are named by the policy
  * of the event's revision: the one in force, or one of those before it that the main thread keeps.
@@ -10,10 +10,12 @@
  */
 #include <config.h>
 
-#include "datapath/switch.h"
+#include "datapath/event_record.h"
 
 #include <arpa/inet.h>
 #include <string.h>
+
+#include "datapath/switch.h"
 
 /* --- ports and zones ------------------------------------------------------------------------ */
 
@@ -209,14 +211,15 @@ static void name_parties(const struct cordon_switch *sw, const struct zone_polic
 		event->destination_mac);
 }
 
-void event_name(const struct cordon_switch *sw, const struct log_event *event,
-	struct log_record *record, struct event_text *text)
+void event_record(const struct cordon_switch *sw, const struct log_event *event, uint64_t sequence,
+	struct event_text *text, struct log_record *record)
 {
 	const struct zone_policy *policy = policy_of_revision(sw, event->policy_revision);
 
 	*record = (struct log_record){
 		.time_ns = event->time_ns,
 		.start_ns = event->start_ns,
+		.sequence = sequence,
 		.host = sw->options->host,
 		.kind = event->kind,
 		.protocol = event->key.protocol,
