@@ -159,9 +159,12 @@ const struct cli_command cli_commands[] = {
 		"at\n"
 		"either end.  Times are as 10m, 2h, 1d (ago), \"2026-01-31 14:00\" or RFC 3339.\n"
 		"With --json one object a line.  A loss of records is shown whatever the "
-		"filters.\n\n"
+		"filters.\n"
+		"--simulated asks what would be decided if the policies of `mode: simulate` were\n"
+		"enforced; --rule finds their rules, too.\n\n"
 		"  cordon log list --since 1h --verdict denied --zone db\n"
-		"  cordon log list --vm web-1 --transport-port 5432 -n 0"},
+		"  cordon log list --vm web-1 --transport-port 5432 -n 0\n"
+		"  cordon log list --verdict allowed --simulated denied"},
 	{"log", "follow", NULL, cli_log_follow, cli_log_follow_options,
 		"records as they are written, until Ctrl-C",
 		"Begins with the last ten.  Filters as for `cordon log list`.\n\n"

@@ -378,6 +378,11 @@ static void test_completion(void **state)
 	check_completion(
 		"trace web1 --s", "--statedir\n--sctp\n--source-port\n--sequence\n--send\n");
 	check_completion("trace web1 --pcap ''", "<FILE>\n");
+	check_completion("rule ''", "list\nshow\n");
+	check_completion("rule list --unu", "--unused\n--unused-for\n");
+	check_completion("log list --sim", "--simulated\n");
+	check_completion("log list --simulated ''", "allowed\ndenied\nrejected\n");
+	check_completion("log summary --simula", "--simulated\n--simulation\n");
 	check_completion("zebra ''", "");
 	clear_environment();
 }
