@@ -19,7 +19,7 @@
 		{"zone", 'z', "ZONE", "of this zone, either end"},                                 \
 		{"vm", 0, "VM", "of the VM with this name or id, either end"},                     \
 		{"port", 'p', "PORT", "of this port of the switch, either end"},                   \
-		{"rule", 'r', "RULE", "decided by it, or would be: RULE or POLICY/RULE"},                \
+		{"rule", 'r', "RULE", "decided by it, or would be: RULE or POLICY/RULE"},          \
 		{"address", 'a', "ADDRESS", "of this address or prefix, either end"},              \
 		{"protocol", 0, "NAME", "tcp, udp, icmp, icmpv6, sctp or a number"},               \
 		{"transport-port", 't', "N", "of this TCP, UDP or SCTP port, either end"},         \
