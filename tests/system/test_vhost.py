@@ -75,6 +75,18 @@ def send_in_fragments(site, one, other):
     assert site.switch.status()["frames"]["held"] == 0
 
 
+def test_frames_that_are_sent_in_a_guests_name(site, version):
+    """They are switched between what the guest itself sends, and their answers come back to it."""
+    talk(site.g1, site.g2, version)
+    with TcpServer(site.web, 80):
+        for target in (site.g2, site.web):
+            for _ in range(20):
+                sent = site.switch.json("trace", "g1", "--to", target.address(version), "--send")["sent"]
+                assert sent["as_foretold"] and sent["answer"]["came"], sent
+                assert site.g1.ping(target.address(version)) == 1
+    assert site.switch.port("g1")["link"] == "up"
+
+
 def test_datagrams_in_fragments_between_guests(site):
     send_in_fragments(site, site.g1, site.g2)
 
