@@ -67,7 +67,6 @@ static inline bool admit(enum earnest earnest, _Atomic uint64_t *bucket, uint64_
 	const struct packet_context *context)
 {
 	uint64_t now_ns = context->worker->clock_ns;
-
 	uint32_t frames = context_frames(context);
 
 	return earnest == FOR_REAL

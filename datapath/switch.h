@@ -296,6 +296,9 @@ static inline struct rule_hits_time worker_time(const struct worker *worker)
 /* Makes worker `id`, pinned to `cpu` (-1: not), and starts its thread.  NULL without memory. */
 struct worker *worker_start(struct cordon_switch *sw, unsigned int id, int cpu);
 
+/* Sets the worker's clocks to this moment. */
+void worker_read_clocks(struct worker *worker);
+
 /* What the packet path makes of a frame that came in by `in`, but for what only another fragment
  * says: *packet, or why it is dropped.  May take a tag out of the frame.  Any thread, under RCU. */
 enum drop_reason worker_parse(const struct port *in, const struct port_settings *settings,

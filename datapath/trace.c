@@ -10,7 +10,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "openvswitch/json.h"
 #include "util.h"
@@ -333,18 +332,6 @@ void trace_run(struct trace *trace)
 		follow_miss(trace);
 }
 
-/* The clocks as a worker reads them. */
-static void read_clocks(struct worker *worker)
-{
-	struct timespec wall, boot;
-
-	clock_gettime(CLOCK_REALTIME, &wall);
-	clock_gettime(CLOCK_BOOTTIME, &boot);
-	worker->now_ns = (uint64_t)wall.tv_sec * 1000000000u + (uint64_t)wall.tv_nsec;
-	worker->clock_ns = (uint64_t)boot.tv_sec * 1000000000u + (uint64_t)boot.tv_nsec;
-	worker->now = (uint32_t)boot.tv_sec;
-}
-
 struct trace *trace_create(struct cordon_switch *sw, struct port *in, struct rte_mbuf *frame)
 {
 	struct trace *trace = xzalloc(sizeof(*trace));
@@ -355,7 +342,7 @@ struct trace *trace_create(struct cordon_switch *sw, struct port *in, struct rte
 	trace->worker->limit_cache = limit_cache_create();
 	if (trace->worker->limit_cache == NULL)
 		out_of_memory();
-	read_clocks(trace->worker);
+	worker_read_clocks(trace->worker);
 	trace->revisions.forwarding = atomic_load(&sw->forwarding_revision);
 	trace->revisions.policy = atomic_load(&sw->policy_epoch);
 	trace->context = (struct packet_context){

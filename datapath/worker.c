@@ -376,7 +376,7 @@ static void switch_burst(
 
 /* --- the thread ----------------------------------------------------------------------------- */
 
-static void read_clocks(struct worker *worker)
+void worker_read_clocks(struct worker *worker)
 {
 	struct timespec wall, boot;
 
@@ -422,7 +422,7 @@ static unsigned int poll_queue(struct worker *worker, struct poll_entry *entry, 
 		return 0;
 	uint64_t begin = rte_rdtsc();
 	if (is_first)
-		read_clocks(worker);
+		worker_read_clocks(worker);
 	worker->drops = entry->port->drops[entry->queue];
 	switch_burst(worker, entry->port, frames, n);
 	port_rx_done(entry->port, entry->queue);
@@ -477,7 +477,7 @@ static unsigned int switch_injected(struct worker *worker)
 		return 0;
 	if (polls_queue(worker, injection->port, injection->queue)) {
 		injection->switched = true;
-		read_clocks(worker);
+		worker_read_clocks(worker);
 		worker->drops = injection->port->drops[injection->queue];
 		note_counts(worker, injection, -UINT64_C(1));
 		port_count_injected(injection->port, injection->queue, injection->frame);
@@ -538,7 +538,7 @@ static void idle(struct worker *worker, uint64_t idle_cycles)
 	}
 	uint64_t sleep_us =
 		idle_us / SLEEP_SHARE < SLEEP_MAX_US ? idle_us / SLEEP_SHARE : SLEEP_MAX_US;
-	read_clocks(worker);
+	worker_read_clocks(worker);
 	tell_overdue(worker);
 	reassembly_expire(worker);
 	atomic_store_explicit(&worker->stats.asleep, true, memory_order_relaxed);
@@ -594,7 +594,7 @@ static void *worker_main(void *worker_)
 		VLOG_WARN("worker %u has no place in DPDK's thread table: its buffers are "
 			  "allocated without a cache, and slower",
 			worker->id);
-	read_clocks(worker);
+	worker_read_clocks(worker);
 	poll_forever(worker);
 	const struct event_source from = worker_events(worker);
 	event_held_back(&from);
