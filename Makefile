@@ -57,12 +57,12 @@ ZONES := $(addprefix zones/,$(addsuffix .c, \
 
 # A record is made, stored, and found again.
 LOG := $(addprefix log/,$(addsuffix .c, \
-	cap record record_json batch match sink_options names schema bucket bucket_choose bucket_file writer store \
+	cap record record_json batch match account sink_options names schema bucket bucket_choose bucket_file writer store \
 	filter reader query flow_rows flow_table flows timeline gaps summary replay))
 
 # Sinks: where records go, each in a thread of its own.
 SINKS := $(addprefix sinks/,$(addsuffix .c, \
-	json json_file))
+	sinks sink sqlite json json_file))
 
 # Every packet: from the port through the parser and the table of connections to a port.
 # First packets: what the table does not know.  Then what follows packets, and what commands the switch.
@@ -71,27 +71,27 @@ DATAPATH := $(addprefix datapath/,$(addsuffix .c, \
 	worker packet packet_extension packet_quoted fragment reassembly storm conn connection program actions \
 	offload offload_shape offload_cut drop \
 	miss guard spoof service_guard checksum signalling forward mac_table icmp_error icmp_quote verdict miss_output miss_program hits simulation quota limits connection_limits expectation related reject \
-	event event_record port_identity log_account log_thread sweep rule_hits rule_hits_count rule_hits_file rule_hits_save conn_file conn_adopt \
-	config config_policy policy_intent policy_compiler wall_clock config_zones policies policy_return config_port status control control_conn control_hits control_limits control_plan \
+	event event_record port_identity log_thread hits_keeper sweep rule_hits rule_hits_count rule_hits_file rule_hits_save conn_file conn_adopt \
+	config config_policy policy_intent policy_compiler wall_clock config_zones policies policy_return config_port config_log status control control_conn control_hits control_limits control_log control_plan \
 	trace trace_conn trace_zones trace_output trace_words control_trace inject telemetry \
 	dpdk buffers options))
 DATAPATH_MAIN := datapath/main.c
 
 # Those of them that need neither DPDK nor Open vSwitch: tested and fuzzed without.
 CORE := $(addprefix datapath/,$(addsuffix .c, \
-	vhost_message guest_memory_fault vhost_ring packet packet_extension packet_quoted icmp_quote storm limits conn program drop spoof service_guard fragment mac_table expectation conn_file conn_adopt policy_intent log_account rule_hits rule_hits_count rule_hits_file rule_hits_save))
+	vhost_message guest_memory_fault vhost_ring packet packet_extension packet_quoted icmp_quote storm limits conn program drop spoof service_guard fragment mac_table expectation conn_file conn_adopt policy_intent rule_hits rule_hits_count rule_hits_file rule_hits_save))
 
 # The rest of them.
 DRIVEN := $(filter-out $(CORE),$(DATAPATH)) $(DATAPATH_MAIN)
 
 # Desired state: a database's replica, what may be changed in it, and how a change is made.
 MODEL := $(addprefix controller/,$(addsuffix .c, \
-	model model_text model_port model_network model_policy model_document model_transaction model_wait))
+	model model_text model_port model_network model_sink model_policy model_document model_transaction model_wait))
 
 # A line becomes a command; the nouns; an answer becomes a table or JSON.
 CLI := $(addprefix cli/,$(addsuffix .c, \
 	parse commands help complete \
-	up down process status port port_list network zone limit policy policy_document policy_apply policy_history policy_plan policy_impact policy_diff revision endpoints why why_end why_traffic why_print rule conn log log_options log_record mac drops worker \
+	up down process status port port_list network zone limit policy policy_document policy_apply policy_history policy_plan policy_impact policy_diff revision endpoints why why_end why_traffic why_print rule conn log log_options log_record sink mac drops worker \
 	trace trace_options trace_packet trace_pcap trace_story \
 	ask table text json))
 CLI_MAIN := cli/main.c

@@ -179,6 +179,24 @@ const struct cli_command cli_commands[] = {
 		"  cordon log summary --since 1d\n"
 		"  cordon log summary --simulation"},
 
+	{"sink", "add", "NAME TYPE [KEY=VALUE...]", cli_sink_add, NULL,
+		"have the traffic log written somewhere else as well",
+		"Types and their options: `cordon sink types`.  Each sink has a queue and a filter "
+		"of its\n"
+		"own; one that is slow or gone holds up no other, nor any packet.\n\n"
+		"  cordon sink add collector ipfix collector=10.0.0.9:4739\n"
+		"  cordon sink add alarms syslog server=10.0.0.9 'filter=kind=denied,spoofed'"},
+	{"sink", "set", "NAME KEY=VALUE...", cli_sink_set, NULL, "change the options of a log sink",
+		"\"KEY=\" goes back to the default.\n\n"
+		"  cordon sink set default retention-days=90"},
+	{"sink", "del", "NAME", cli_sink_delete, NULL, "have the traffic log written there no more",
+		"What was written stays where it is."},
+	{"sink", "list", NULL, cli_sink_list, NULL,
+		"where the traffic log is written, and how it goes", NULL},
+	{"sink", "show", "NAME", cli_sink_show, NULL, "everything about one log sink", NULL},
+	{"sink", "types", "[TYPE]", cli_sink_types, NULL,
+		"the types of log sinks, or the options of one", NULL},
+
 	{"mac", "list", NULL, cli_mac_list, NULL, "which MAC is behind which port", NULL},
 	{"drops", NULL, "[PORT]", cli_drops, cli_drops_options, "why packets were dropped",
 		"Every reason for which the switch drops packets has a name; those that have not\n"

@@ -153,14 +153,15 @@ static enum model_result build_initial_rows(struct model *model, struct ovsdb_id
 	const char *name = context;
 
 	(void)error;
-	if (!model_root(model))
+	bool is_new = !model_root(model);
+	if (is_new)
 		cordonrec_cordon_insert(transaction);
 	if (!model_host(model, name)) {
 		struct cordonrec_host *host = cordonrec_host_insert(transaction);
 
 		cordonrec_host_set_name(host, name);
 	}
-	if (!cordonrec_log_sink_first(model->idl)) {
+	if (is_new && !cordonrec_log_sink_first(model->idl)) {
 		struct cordonrec_log_sink *sink = cordonrec_log_sink_insert(transaction);
 
 		cordonrec_log_sink_set_name(sink, "default");

@@ -45,6 +45,7 @@ const struct cordonrec_cordon *model_root(struct model *model);
 const struct cordonrec_host *model_host(struct model *model, const char *name);
 const struct cordonrec_port *model_port(struct model *model, const char *host, const char *name);
 const struct cordonrec_network *model_network(struct model *model, const char *name);
+const struct cordonrec_log_sink *model_sink(struct model *model, const char *name);
 /* Without its document: see model_policy_document(). */
 const struct cordonrec_policy_revision *model_revision(struct model *model, int64_t number);
 
@@ -85,6 +86,15 @@ enum model_result model_port_delete(
 enum model_result model_network_add(struct model *model, const char *name, int64_t vlan,
 	int64_t vni, const char *comment, struct model_error *error);
 enum model_result model_network_delete(
+	struct model *model, const char *name, struct model_error *error);
+
+/* Sinks of the traffic log.  Each of the words is "key=value", an option of log/sink_options.h, or
+ * "key=", the default again; all are checked before anything is written. */
+enum model_result model_sink_add(struct model *model, const char *name, const char *type,
+	const char *const *words, size_t n_words, struct model_error *error);
+enum model_result model_sink_set(struct model *model, const char *name, const char *const *words,
+	size_t n_words, struct model_error *error);
+enum model_result model_sink_delete(
 	struct model *model, const char *name, struct model_error *error);
 
 /* A revision that is wanted but not confirmed. */

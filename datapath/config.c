@@ -26,7 +26,7 @@
 
 VLOG_DEFINE_THIS_MODULE(config);
 
-enum { RETRY_MS = 1000, MAC_AGE_DEFAULT = 300 };
+enum { RETRY_MS = 1000, MAC_AGE_DEFAULT = 300, LOG_UPDATE_DEFAULT = 300 };
 
 const struct cordonrec_host *config_host(const struct config *config)
 {
@@ -90,25 +90,8 @@ static void config_timeouts(struct config *config, const struct cordonrec_host *
 	ovsrcu_postpone(free, old);
 	atomic_store(
 		&config->sw->mac_age_seconds, setting(config, host, "mac-age", MAC_AGE_DEFAULT));
-}
-
-static void config_log(struct config *config)
-{
-	const struct cordonrec_log_sink *row;
-	char *standard = xasprintf("%s/log", config->sw->options->state_directory);
-	struct log_settings settings = {.directory = standard};
-
-	CORDONREC_LOG_SINK_FOR_EACH (row, config->idl) {
-		if (strcmp(row->type, "sqlite"))
-			continue;
-		settings.directory =
-			CONST_CAST(char *, smap_get_def(&row->options, "directory", standard));
-		settings.bucket_seconds = smap_get_uint(&row->options, "bucket-seconds", 0);
-		settings.retention_days = smap_get_uint(&row->options, "retention-days", 0);
-		settings.retention_bytes = smap_get_ullong(&row->options, "retention-bytes", 0);
-	}
-	log_thread_configure(config->sw->log, &settings);
-	free(standard);
+	atomic_store(&config->sw->log_update_seconds,
+		setting(config, host, "log-update", LOG_UPDATE_DEFAULT));
 }
 
 /* --- the loop ------------------------------------------------------------------------------- */
@@ -190,12 +173,12 @@ struct config *config_create(struct cordon_switch *sw, const char *remote)
 	ovsdb_idl_omit_alert(idl, &cordonrec_port_col_link_state);
 	ovsdb_idl_omit_alert(idl, &cordonrec_port_col_status);
 	ovsdb_idl_omit_alert(idl, &cordonrec_port_col_statistics);
-	ovsdb_idl_omit_alert(idl, &cordonrec_log_sink_col_status);
-	ovsdb_idl_omit_alert(idl, &cordonrec_log_sink_col_statistics);
 	config->sw = sw;
 	config->idl = idl;
 	config->next_retry = LLONG_MAX;
 	shash_init(&config->ports);
+	shash_init(&config->sink_errors);
+	shash_init(&config->sinks_seen);
 	config_policy_start(config);
 	return config;
 }
@@ -211,6 +194,7 @@ void config_destroy(struct config *config)
 		ovsdb_idl_txn_destroy(config->txn);
 	ovsdb_idl_destroy(config->idl);
 	config_zones_destroy(config);
+	config_log_destroy(config);
 	free(config->policy_error);
 	free(config);
 }

@@ -53,6 +53,8 @@ struct config {
 	long long int next_status, next_poll, next_statistics, next_retry;
 	bool status_changed;
 	struct policy_evaluation *evaluation; /* In progress and waiting; control_plan.c. */
+	struct shash sink_errors;	      /* What is wrong with a row of Log_Sink, by name. */
+	struct shash sinks_seen;	      /* What was last said of a sink that fails. */
 	uint64_t news;			      /* Of the ports, as far as status.c has seen them. */
 };
 
@@ -135,6 +137,15 @@ void policies_keep(struct config *config, struct zone_policy *policy);
 
 /* Lets go of those that no connection names any more.  Now and then. */
 void policies_forget(struct config *config);
+
+/* --- config_log.c: where the log's records go ------------------------------------------------- */
+
+/* Gives the log's sinks what the database says of them. */
+void config_log(struct config *config);
+
+/* Says in the switch's own log what has changed. */
+void config_log_watch(struct config *config, const struct sinks_row *rows, size_t n);
+void config_log_destroy(struct config *config);
 
 /* --- status.c: what was observed, written back ---------------------------------------------- */
 

@@ -99,10 +99,26 @@ static void add_policy_warnings(const struct config *config, struct json *warnin
 				(long long int)pending.returns_to));
 }
 
+static void add_sink_warnings(const struct config *config, struct json *warnings)
+{
+	struct json *sinks = control_log_sinks(config);
+
+	for (size_t i = 0; i < sinks->array.n; i++) {
+		const struct shash *sink = json_object(sinks->array.elems[i]);
+		const char *error = json_string(shash_find_data(sink, "error"));
+
+		if (error[0] != '\0')
+			add_warning(warnings,
+				xasprintf("traffic log, sink %s: %s",
+					json_string(shash_find_data(sink, "name")), error));
+	}
+	json_destroy(sinks);
+}
+
 static struct json *list_warnings(const struct config *config)
 {
 	struct json *warnings = json_array_create_empty();
-	struct log_thread_stats log;
+	int hits_error = hits_keeper_error(config->sw->hits_keeper);
 
 	add_port_warnings(config, warnings);
 	add_policy_warnings(config, warnings);
@@ -110,13 +126,11 @@ static struct json *list_warnings(const struct config *config)
 		add_warning(warnings,
 			xstrdup("the database does not answer; traffic and policy go on as they "
 				"are"));
-	log_thread_stats(config->sw->log, &log);
-	if (log.error[0] != '\0')
-		add_warning(warnings, xasprintf("traffic log: %s", log.error));
-	if (log.hits_error != 0)
-		add_warning(warnings, xasprintf("rule hits are not saved: %s/rule-hits: %s",
-					      config->sw->options->state_directory,
-					      ovs_strerror(-log.hits_error)));
+	add_sink_warnings(config, warnings);
+	if (hits_error != 0)
+		add_warning(warnings,
+			xasprintf("rule hits are not saved: %s/rule-hits: %s",
+				config->sw->options->state_directory, ovs_strerror(-hits_error)));
 	if (config->sw->hits_opened.why[0] != '\0')
 		add_warning(warnings, xasprintf("rule hits: %s", config->sw->hits_opened.why));
 	if (config->sw->connections_opened.result == CONN_OPEN_REFUSED)
@@ -151,18 +165,6 @@ static struct json *status_ports(const struct config *config)
 	}
 	put_integer(object, "total", shash_count(&config->ports));
 	put_integer(object, "up", up);
-	return object;
-}
-
-static struct json *status_log(const struct cordon_switch *sw)
-{
-	struct json *object = json_object_create();
-	struct log_thread_stats stats;
-
-	log_thread_stats(sw->log, &stats);
-	put_integer(object, "stored", stats.stored);
-	put_integer(object, "lost", stats.lost);
-	json_object_put_string(object, "error", stats.error);
 	return object;
 }
 
@@ -236,7 +238,7 @@ static void show_status(struct unixctl_conn *conn, int argc OVS_UNUSED,
 	json_object_put(object, "huge_pages", json_boolean_create(sw->environment.huge_pages));
 	json_object_put(object, "connections", status_connections(sw));
 	json_object_put(object, "ports", status_ports(config));
-	json_object_put(object, "log", status_log(sw));
+	json_object_put(object, "log", control_log_status(config));
 	json_object_put(object, "frames", status_frames(config->sw));
 	json_object_put(object, "buffers", status_buffers(sw));
 	json_object_put(object, "warnings", list_warnings(config));
@@ -475,6 +477,7 @@ void control_register(struct config *config)
 	unixctl_command_register("exit", "", 0, 0, quit, config);
 	control_conn_register(config);
 	control_hits_register(config);
+	control_log_register(config);
 	control_plan_register(config);
 	control_trace_register(config);
 	control_limits_register(config);

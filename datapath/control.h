@@ -30,6 +30,11 @@ void control_conn_register(struct config *config);
 void control_limits_register(struct config *config);
 void control_trace_register(struct config *config);
 void control_hits_register(struct config *config);
+void control_log_register(struct config *config);
+
+/* How the sinks do, one by one; and the log as a whole. */
+struct json *control_log_sinks(const struct config *config);
+struct json *control_log_status(const struct config *config);
 
 /* --- control_plan.c: live connections under another policy ---------------------------------- */
 

@@ -301,9 +301,6 @@ static void start_policy(struct cordon_switch *sw)
 
 static void start_threads(struct cordon_switch *sw, const struct switch_options *options)
 {
-	char *directory = xasprintf("%s/log", options->state_directory);
-	struct log_settings log = {.directory = directory};
-
 	if (log_ring_open(&sw->sweep_events, "sweep_events", SWEEP_EVENTS) != 0)
 		ovs_fatal(0, "no memory for the sweep's log ring");
 	/* Packets and commands go before the log and the sweep, which give way: this thread and the
@@ -316,12 +313,11 @@ static void start_threads(struct cordon_switch *sw, const struct switch_options 
 			ovs_fatal(0, "worker %u could not be started for want of memory", i);
 		sw->n_workers = i + 1;
 	}
-	sw->log = log_thread_start(sw, &log);
-	struct sweep *sweep = sweep_start(sw);
-	if (sw->log == NULL || sweep == NULL)
+	sw->log = log_thread_start(sw);
+	sw->hits_keeper = hits_keeper_start(sw);
+	sw->sweep = sweep_start(sw);
+	if (sw->log == NULL || sw->hits_keeper == NULL || sw->sweep == NULL)
 		out_of_memory();
-	sw->sweep = sweep;
-	free(directory);
 }
 
 static void start(struct cordon_switch *sw, const struct switch_options *options)
@@ -371,6 +367,7 @@ static void stop(struct cordon_switch *sw, struct config *config)
 	for (unsigned int i = 0; i < sw->n_workers; i++)
 		worker_join(sw->workers[i]);
 	sweep_join(sw->sweep);
+	hits_keeper_join(sw->hits_keeper);
 	log_thread_join(sw->log);
 	control_plan_destroy(config);
 	ovsrcu_quiesce_end();

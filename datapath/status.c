@@ -121,18 +121,56 @@ static void write_root(struct config *config)
 		cordonrec_cordon_set_policy_reached(root, reached);
 }
 
-static void write_log_sinks(struct config *config)
+/* "sink NAME" -> what is wrong with it. */
+static void write_sink_errors(const struct cordonrec_host *host, const struct smap *errors)
 {
-	const struct cordonrec_log_sink *row;
-	struct log_thread_stats stats;
+	if (!smap_equal(&host->status, errors))
+		cordonrec_host_set_status(host, errors);
+}
 
-	log_thread_stats(config->sw->log, &stats);
-	CORDONREC_LOG_SINK_FOR_EACH (row, config->idl) {
-		const struct smap status = SMAP_CONST1(&status, "error", stats.error);
+/* "sink NAME delivered" and so on, in records. */
+static void write_sink_counts(
+	const struct cordonrec_host *host, const struct sinks_row *rows, size_t n)
+{
+	char names[2 * LOG_ACCOUNT_SINKS][SINK_NAME_MAX + 24];
+	const char *keys[2 * LOG_ACCOUNT_SINKS];
+	int64_t values[2 * LOG_ACCOUNT_SINKS];
 
-		if (!same_text(smap_get(&row->status, "error"), stats.error))
-			cordonrec_log_sink_set_status(row, &status);
+	for (size_t i = 0; i < n; i++) {
+		snprintf(names[2 * i], sizeof(names[0]), "sink %.*s delivered", SINK_NAME_MAX,
+			rows[i].name);
+		snprintf(names[2 * i + 1], sizeof(names[0]), "sink %.*s lost", SINK_NAME_MAX,
+			rows[i].name);
+		values[2 * i] = (int64_t)rows[i].statistics.delivered;
+		values[2 * i + 1] = (int64_t)rows[i].statistics.lost;
 	}
+	for (size_t i = 0; i < 2 * n; i++)
+		keys[i] = names[i];
+	cordonrec_host_set_statistics(host, keys, values, 2 * n);
+}
+
+static void write_sinks(struct config *config, const struct cordonrec_host *host, bool statistics)
+{
+	struct sinks_row rows[LOG_ACCOUNT_SINKS];
+	struct smap errors = SMAP_INITIALIZER(&errors);
+	const struct shash_node *node;
+	size_t n = sinks_read_statistics(log_thread_sinks(config->sw->log), rows, ARRAY_SIZE(rows));
+
+	for (size_t i = 0; i < n; i++)
+		if (rows[i].statistics.error[0] != '\0')
+			smap_add_nocopy(&errors, xasprintf("sink %s", rows[i].name),
+				xstrdup(rows[i].statistics.error));
+	SHASH_FOR_EACH (node, &config->sink_errors) {
+		char *key = xasprintf("sink %s", node->name);
+
+		smap_replace(&errors, key, node->data);
+		free(key);
+	}
+	config_log_watch(config, rows, n);
+	write_sink_errors(host, &errors);
+	if (statistics)
+		write_sink_counts(host, rows, n);
+	smap_destroy(&errors);
 }
 
 /* --- the transaction ------------------------------------------------------------------------ */
@@ -147,7 +185,7 @@ static void begin(struct config *config, const struct cordonrec_host *host, bool
 	write_host(config, host);
 	write_ports(config, host, statistics);
 	write_root(config);
-	write_log_sinks(config);
+	write_sinks(config, host, statistics);
 }
 
 /* True once no transaction is in progress. */

@@ -25,6 +25,8 @@
 
 VLOG_DEFINE_THIS_MODULE(sweep);
 
+#define SECOND_NS UINT64_C(1000000000)
+
 enum {
 	STEP_MS = 200,
 	STEP_CONNECTIONS = 1 << 17, /* Looked at in one step at most, unless the table fills up. */
@@ -49,12 +51,14 @@ struct sweep {
 	uint64_t now_ns;
 	uint64_t clock_ns; /* Since boot. */
 	struct log_cap *log_cap;
-	uint32_t cap_revision;	/* See struct worker. */
-	uint32_t policy_epoch;	/* Of this step. */
-	uint32_t last_pass;	/* When the pass before this one began, on conn_clock(). */
-	uint32_t this_pass;	/* When this one did. */
-	uint32_t pass_epoch;	/* When this pass began. */
-	uint32_t settled_epoch; /* All idle connections were judged under it. */
+	uint32_t cap_revision; /* See struct worker. */
+	uint32_t policy_epoch; /* Of this step. */
+	uint32_t last_pass;    /* When the pass before this one began, on conn_clock(). */
+	uint32_t this_pass;    /* When this one did. */
+	uint32_t pass_epoch;   /* When this pass began. */
+	uint64_t last_pass_ns, this_pass_ns; /* The same by the wall clock. */
+	uint32_t update_seconds;	     /* Between two update records; 0: none. */
+	uint32_t settled_epoch;		     /* All idle connections were judged under it. */
 	const struct timeouts *timeouts;
 	uint32_t n_ended;
 	uint32_t ended[BATCH];			 /* Unlinked, waiting for a grace period. */
@@ -231,6 +235,28 @@ static void refresh(
 		atomic_store_explicit(&flow->forwarding_revision, 0, memory_order_release);
 }
 
+/* How many update records were due when the connection was so old. */
+static uint64_t updates_due(const struct sweep *sweep, const struct conn *conn, uint64_t time_ns)
+{
+	return time_ns > conn->start_ns
+		       ? (time_ns - conn->start_ns) / (sweep->update_seconds * SECOND_NS)
+		       : 0;
+}
+
+/* Says now and then that a long connection is still there, if it had traffic meanwhile.  Each is
+ * due at its own time, so they do not come all at once; and the time of the pass stands for that of
+ * the look, so none is missed and none comes twice. */
+static void tell_update(
+	struct sweep *sweep, const struct conn *conn, uint32_t number, uint32_t idle)
+{
+	if (sweep->update_seconds == 0 || idle >= sweep->update_seconds ||
+		!(atomic_load(&conn->flags) & CONN_LOGGED) ||
+		updates_due(sweep, conn, sweep->this_pass_ns) <=
+			updates_due(sweep, conn, sweep->last_pass_ns))
+		return;
+	event_connection(&sweep->sw->sweep_events, sweep->sw, number, LOG_UPDATE, 0, sweep->now_ns);
+}
+
 static uint32_t idle_seconds(const struct sweep *sweep, const struct flow *a, const struct flow *b)
 {
 	uint32_t seen_a = atomic_load_explicit(&a->last_seen, memory_order_relaxed);
@@ -246,6 +272,7 @@ static void look_at(struct conn_table *table, uint32_t number, void *sweep_)
 	struct conn *conn = conn_of_flow(table, 2 * number);
 	struct flow *forward = conn_flow(table, 2 * number);
 	struct flow *reverse = conn_flow(table, 2 * number + 1);
+	uint32_t idle = idle_seconds(sweep, forward, reverse);
 
 	if (atomic_load(&conn->flags) & CONN_CLOSE_NOW) {
 		uint16_t out = atomic_load(&conn->out_port);
@@ -253,8 +280,7 @@ static void look_at(struct conn_table *table, uint32_t number, void *sweep_)
 			    (out != 0 && switch_port(sweep->sw, out) == NULL);
 
 		end(sweep, conn, number, gone ? END_PORT_REMOVED : END_FLUSHED);
-	} else if (sweep->timeouts != NULL && idle_seconds(sweep, forward, reverse) >=
-						      connection_timeout(sweep->timeouts, table,
+	} else if (sweep->timeouts != NULL && idle >= connection_timeout(sweep->timeouts, table,
 							      conn, forward->key.protocol)) {
 		end(sweep, conn, number, timeout_reason(conn));
 	} else if (sweep->policy_epoch != sweep->settled_epoch &&
@@ -265,6 +291,7 @@ static void look_at(struct conn_table *table, uint32_t number, void *sweep_)
 		refresh(sweep, conn, forward, 0);
 		refresh(sweep, conn, reverse, 1);
 		rule_hits_visit(sweep->sw->hits, table, number, sweep_time(sweep));
+		tell_update(sweep, conn, number, idle);
 	}
 }
 
@@ -276,14 +303,18 @@ static void visit(struct conn_table *table, uint32_t number, void *sweep_)
 	rule_hits_visit(sweep->sw->hits, table, number, sweep_time(sweep));
 }
 
+static uint64_t read_clock(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return (uint64_t)now.tv_sec * SECOND_NS + (uint64_t)now.tv_nsec;
+}
+
 static void read_clocks(struct sweep *sweep)
 {
-	struct timespec wall;
-
-	clock_gettime(CLOCK_REALTIME, &wall);
-	sweep->now_ns = (uint64_t)wall.tv_sec * 1000000000u + (uint64_t)wall.tv_nsec;
-	clock_gettime(CLOCK_BOOTTIME, &wall);
-	sweep->clock_ns = (uint64_t)wall.tv_sec * 1000000000u + (uint64_t)wall.tv_nsec;
+	sweep->now_ns = read_clock(CLOCK_REALTIME);
+	sweep->clock_ns = read_clock(CLOCK_BOOTTIME);
 	sweep->now = conn_clock();
 }
 
@@ -358,6 +389,9 @@ static void *sweep_main(void *sweep_)
 			sweep->pass_epoch = atomic_load(&sweep->sw->policy_epoch);
 			sweep->last_pass = sweep->this_pass;
 			sweep->this_pass = conn_clock();
+			sweep->last_pass_ns = sweep->this_pass_ns;
+			sweep->this_pass_ns = read_clock(CLOCK_REALTIME);
+			sweep->update_seconds = atomic_load(&sweep->sw->log_update_seconds);
 		}
 		at = step(sweep, at);
 		if (at >= conn_high_water(sweep->sw->connections) &&

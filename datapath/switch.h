@@ -14,7 +14,8 @@
  *      workers    poll ports; read the configuration under RCU (ovs-rcu), write only their own
  *                 struct and what the headers of conn, mac_table and port let them
  *      sweep      ends connections, ages MACs
- *      log        takes events from all rings and writes them to the sinks
+ *      log        takes events from all rings, makes records of them for the sinks
+ *      sinks      bring records to their place, one each
  */
 #ifndef DATAPATH_SWITCH_H
 #define DATAPATH_SWITCH_H
@@ -38,6 +39,7 @@
 #include "datapath/rule_hits.h"
 #include "zones/endpoint_map.h"
 #include "log/record.h"
+#include "sinks/sinks.h"
 #include "zones/zone.h"
 
 enum { WORKERS_MAX = 64, POLICIES_KEPT = 64 };
@@ -153,6 +155,7 @@ struct cordon_switch {
 	unsigned int n_workers;
 	struct log_ring sweep_events;
 	struct log_thread *log;
+	struct hits_keeper *hits_keeper;
 	struct sweep *sweep;
 	uint64_t started_ns; /* Wall clock. */
 
@@ -169,8 +172,9 @@ struct cordon_switch {
 	_Atomic uint32_t forwarding_revision, policy_epoch;
 
 	struct port_quota quotas[PORTS_MAX];
-	_Atomic uint16_t ports_end;	  /* One past the highest port number in use. */
-	_Atomic uint32_t mac_age_seconds; /* Main thread. */
+	_Atomic uint16_t ports_end;	     /* One past the highest port number in use. */
+	_Atomic uint32_t mac_age_seconds;    /* Main thread. */
+	_Atomic uint32_t log_update_seconds; /* Likewise; 0: no update records. */
 	_Atomic uint64_t closed_drops[DROP_N_REASONS]; /* Of ports that are gone; main thread. */
 	struct port_queue_stats closed_stats;	       /* Likewise, and read by it only. */
 	_Atomic bool quit;			       /* The main loop ends... */
@@ -707,30 +711,23 @@ struct sweep;
 struct sweep *sweep_start(struct cordon_switch *sw);
 void sweep_join(struct sweep *sweep); /* Accepts NULL. */
 
-/* --- log_thread.c --------------------------------------------------------------------------- */
+/* --- log_thread.c: events become records ----------------------------------------------------- */
 
-struct log_thread_stats {
-	uint64_t stored, lost;
-	int hits_error;	 /* Why the rule hits' snapshot was not written: a negative errno; or 0. */
-	char error[256]; /* "" if all is well. */
-};
-
-/* Where and how long to keep the log.  Strings are copied. */
-struct log_settings {
-	char *directory;
-	unsigned int bucket_seconds, retention_days;
-	uint64_t retention_bytes;
-};
-
-struct log_thread *log_thread_start(struct cordon_switch *sw, const struct log_settings *settings);
-void log_thread_join(struct log_thread *log); /* Writes what is in the rings, then ends. */
-void log_thread_stats(struct log_thread *log, struct log_thread_stats *stats);
+/* Records wait until log_thread_sinks() were configured. */
+struct log_thread *log_thread_start(struct cordon_switch *sw);
+struct sinks *log_thread_sinks(struct log_thread *log);
 
 /* A moment on time_msec(): all events from before it have their names.  Any thread. */
 long long int log_thread_read_until(const struct log_thread *log);
+void log_thread_join(struct log_thread *log); /* Records what is in the rings, then ends. */
 
-/* Takes effect with the next batch.  Main thread. */
-void log_thread_configure(struct log_thread *log, const struct log_settings *settings);
+/* --- hits_keeper.c: the rule hits on the disk ------------------------------------------------ */
+
+struct hits_keeper *hits_keeper_start(struct cordon_switch *sw);
+
+/* Why they could not be written the last time: a negative errno; or 0.  Any thread. */
+int hits_keeper_error(const struct hits_keeper *keeper);
+void hits_keeper_join(struct hits_keeper *keeper); /* Writes them once more.  Accepts NULL. */
 
 /* --- policies.c: policies of past revisions ------------------------------------------------- */
 

@@ -76,12 +76,11 @@ static void add_workers(struct cordon_switch *sw, struct rte_tel_data *data)
 
 static void add_connections(struct cordon_switch *sw, struct rte_tel_data *data)
 {
-	struct log_thread_stats log;
+	const struct sinks_total log = sinks_total(log_thread_sinks(sw->log));
 
-	log_thread_stats(sw->log, &log);
 	rte_tel_data_add_dict_u64(data, "count", conn_count(sw->connections));
 	rte_tel_data_add_dict_u64(data, "capacity", conn_capacity(sw->connections));
-	rte_tel_data_add_dict_u64(data, "log_stored", log.stored);
+	rte_tel_data_add_dict_u64(data, "log_stored", log.delivered);
 	rte_tel_data_add_dict_u64(data, "log_lost", log.lost);
 }
 

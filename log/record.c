@@ -70,3 +70,24 @@ int log_verdict_parse(const char *name)
 			return verdict;
 	return -1;
 }
+
+void log_record_gap(struct log_record *record, const char *host, const char *reason, uint64_t lost)
+{
+	static const struct log_party nobody = {
+		.port = "", .vm_id = "", .vm_name = "", .zone = "", .tags = ""};
+
+	*record = (struct log_record){
+		.kind = LOG_GAP,
+		.host = host,
+		.reason = reason,
+		.packets_forward = lost,
+		.source = nobody,
+		.destination = nobody,
+		.tier = "",
+		.policy = "",
+		.rule = "",
+		.label = "",
+		.simulated_policy = "",
+		.simulated_rule = "",
+	};
+}

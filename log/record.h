@@ -91,4 +91,8 @@ struct log_record {
 	uint64_t packets_forward, bytes_forward, packets_reverse, bytes_reverse;
 };
 
+/* A record that says that `lost` others are missing, and why: of no connection, with the time and
+ * sequence number still to be set. */
+void log_record_gap(struct log_record *record, const char *host, const char *reason, uint64_t lost);
+
 #endif

@@ -36,11 +36,23 @@ struct sink_place {
 	const struct sink_settings *settings; /* Checked. */
 	unsigned int time_limit_ms;
 	const _Atomic bool *ending;
+	/* No record gets a sequence number that is not higher: a place that keeps records raises it
+	 * to the highest that it has.  See sink_place_knows(). */
+	_Atomic uint64_t *known_sequence;
 };
 
 static inline bool sink_place_is_ending(const struct sink_place *place)
 {
 	return atomic_load_explicit(place->ending, memory_order_relaxed);
+}
+
+static inline void sink_place_knows(const struct sink_place *place, uint64_t sequence)
+{
+	uint64_t known = atomic_load(place->known_sequence);
+
+	while (known < sequence &&
+		!atomic_compare_exchange_weak(place->known_sequence, &known, sequence))
+		continue;
 }
 
 struct sink_type {
