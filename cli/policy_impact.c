@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "fatal-signal.h"
 #include "timeval.h"
 #include "util.h"
 
@@ -25,11 +26,11 @@ enum {
 
 /* --- Stored traffic ------------------------------------------------------------------------- */
 
-/* On a terminal, a line that says how far it is. */
+/* How far it is: on a terminal, a line says so. */
 struct progress {
 	struct cli *cli;
-	long long int began, next;
-	bool shown;
+	long long int next;
+	bool wanted, shown;
 };
 
 static void show_progress(const struct log_replay *replay, uint64_t time_ns)
@@ -38,7 +39,8 @@ static void show_progress(const struct log_replay *replay, uint64_t time_ns)
 	long long int now = time_msec();
 	char count[CLI_TEXT_MAX], when[CLI_TEXT_MAX];
 
-	if (now < progress->next)
+	fatal_signal_run(); /* Nobody else looks whether it is to end. */
+	if (now < progress->next || !progress->wanted)
 		return;
 	progress->next = now + PROGRESS_EVERY_MS;
 	progress->shown = true;
@@ -82,14 +84,15 @@ struct json *cli_impact_stored(struct cli *cli, const char *directory, uint64_t 
 	const struct policy_view *before, const struct policy_view *after)
 {
 	long long int now = time_msec();
-	struct progress progress = {.cli = cli, .began = now, .next = now + PROGRESS_AFTER_MS};
+	struct progress progress = {
+		.cli = cli, .next = now + PROGRESS_AFTER_MS, .wanted = isatty(fileno(cli->err))};
 	struct policy_impact impact;
 	struct log_replay replay = {.directory = directory,
 		.since_ns = since_ns,
 		.before = before,
 		.after = after,
 		.impact = &impact,
-		.progress = isatty(fileno(cli->err)) ? show_progress : NULL,
+		.progress = show_progress,
 		.context = &progress};
 	char error[512] = "";
 	struct json *answer;
@@ -138,6 +141,7 @@ static char *write_document(const struct cli *cli, const char *document)
 		free(path);
 		return NULL;
 	}
+	fatal_signal_add_file_to_unlink(path);
 	for (size_t at = 0; at < length && !error;) {
 		ssize_t n = write(fd, document + at, length - at);
 
@@ -147,7 +151,7 @@ static char *write_document(const struct cli *cli, const char *document)
 			error = errno;
 	}
 	if (close(fd) || error) {
-		unlink(path);
+		fatal_signal_unlink_file_now(path);
 		free(path);
 		errno = error ? error : errno;
 		return NULL;
@@ -200,9 +204,9 @@ struct json *cli_impact_live(struct cli *cli, const char *before, const char *af
 		free(reason);
 	}
 	if (before_path)
-		unlink(before_path);
+		fatal_signal_unlink_file_now(before_path);
 	if (after_path)
-		unlink(after_path);
+		fatal_signal_unlink_file_now(after_path);
 	free(before_path);
 	free(after_path);
 	return answer;

@@ -163,12 +163,14 @@ static void add_unreachable(uint32_t rule, uint32_t by, void *context)
 	json_array_add(unreachable->rows, row);
 }
 
-static struct json *unreachable_json(const struct zone_policy *policy)
+static void put_unreachable(struct json *rules, const struct zone_policy *policy)
 {
 	struct unreachable unreachable = {policy, json_array_create_empty()};
+	bool all = zone_each_unreachable_rule(policy, add_unreachable, &unreachable);
 
-	zone_each_unreachable_rule(policy, add_unreachable, &unreachable);
-	return unreachable.rows;
+	json_object_put(rules, "unreachable", unreachable.rows);
+	json_object_put_string(rules, "unreachable_error",
+		all ? "" : "it would take too long to find out for all of them");
 }
 
 /* True if the planned policy has a rule of that name. */
@@ -241,7 +243,10 @@ static void print_rules(struct cli *cli, const struct json *rules)
 
 	cli_print_heading(cli, "Rules: %s",
 		cli_format_count((uint64_t)cli_json_number(rules, "count"), count));
-	if (!unreachable->array.n)
+	if (*cli_json_text(rules, "unreachable_error"))
+		fprintf(cli->out, "Which of them can never match is not known: %s.\n",
+			cli_json_text(rules, "unreachable_error"));
+	else if (!unreachable->array.n)
 		fputs("Each can match.\n", cli->out);
 	print_lines(cli, unreachable, LINES_SHOWN, print_unreachable);
 	print_lines(cli, cli_json_member(rules, "never_hit"), NEVER_HIT_SHOWN, print_never_hit_row);
@@ -314,7 +319,7 @@ static struct json *rules_json(const struct plan *plan)
 	struct json *rules = json_object_create();
 
 	json_object_put(rules, "count", json_integer_create(zone_rule_count(plan->policy)));
-	json_object_put(rules, "unreachable", unreachable_json(plan->policy));
+	put_unreachable(rules, plan->policy);
 	put_never_hit(rules, plan);
 	return rules;
 }

@@ -8,11 +8,15 @@
  * and are walked one by one.  `any` stands for every zone, but most zones are alike to a rule: what
  * is not reached between zones of which no rule speaks is not reached from or to any other zone
  * either, since more rules only take more away.  Only a `pass` of an earlier tier gives something
- * back; so the zones that such rules name are walked too.
+ * back; so the zones that such rules name are walked too.  Thousands of these beside thousands of
+ * rules for `any` would take hours: the search is given up before.
  */
 #include "zones/policy.h"
 
 #include <stdlib.h>
+
+/* What may be spent on a search: something like a second. */
+enum { WORK_MAX = 100000000, WORK_OF_POINT = 16, WORK_OF_PASS = 1 };
 
 struct reach {
 	const struct zone_policy *policy;
@@ -23,6 +27,7 @@ struct reach {
 	/* What rules of earlier tiers pass from or to some zone. */
 	const struct rule_cell **passes;
 	size_t n_passes, allocated_passes;
+	uint32_t work; /* Up to WORK_MAX, and a little more. */
 };
 
 static uint32_t rule_of(uint32_t verdict)
@@ -38,6 +43,11 @@ static uint32_t tier_of(uint32_t verdict)
 static bool is_pass(uint32_t verdict)
 {
 	return (verdict >> VERDICT_ACTION_SHIFT & VERDICT_FIELD_MASK) == ZONE_PASS;
+}
+
+static bool is_spent(const struct reach *reach)
+{
+	return reach->work >= WORK_MAX;
 }
 
 /* Follows a question, which the rule matches, until it is decided or comes to the rule.  *next
@@ -72,7 +82,8 @@ static bool pair_reached(
 	uint32_t next;
 
 	for (uint32_t point = cell->first; point <= cell->last; point = next) {
-		if (point_reached(reach, from, to, point, &next))
+		reach->work += WORK_OF_POINT;
+		if (point_reached(reach, from, to, point, &next) || is_spent(reach))
 			return true;
 	}
 	return false;
@@ -105,6 +116,7 @@ static bool row_reached(struct reach *reach, const struct rule_cell *cell, uint1
 	for (size_t i = 0; i < reach->n_passes; i++) {
 		const struct rule_cell *pass = reach->passes[i];
 
+		reach->work += WORK_OF_PASS;
 		if (pass->to != RULE_ZONE_ANY &&
 			(pass->from == RULE_ZONE_ANY || pass->from == from) &&
 			part_passed(cell, pass, &part) &&
@@ -129,6 +141,7 @@ static bool column_reached(struct reach *reach, const struct rule_cell *cell, ui
 	for (size_t i = 0; i < reach->n_passes; i++) {
 		const struct rule_cell *pass = reach->passes[i];
 
+		reach->work += WORK_OF_PASS;
 		if (pass->from != RULE_ZONE_ANY && (pass->to == RULE_ZONE_ANY || pass->to == to) &&
 			part_passed(cell, pass, &part) &&
 			pair_reached(reach, &part, pass->from, to))
@@ -152,6 +165,7 @@ static bool all_reached(struct reach *reach, const struct rule_cell *cell)
 	for (size_t i = 0; i < reach->n_passes; i++) {
 		const struct rule_cell *pass = reach->passes[i];
 
+		reach->work += WORK_OF_PASS;
 		if (!part_passed(cell, pass, &part))
 			continue;
 		if (pass->from == RULE_ZONE_ANY ? column_reached(reach, &part, pass->to)
@@ -188,7 +202,8 @@ static void enter_tier(struct reach *reach, size_t tier, size_t *seen, size_t en
 	}
 }
 
-/* Judges the rule of the cell at `i`, and returns where the next rule's cells begin. */
+/* Judges the rule of the cell at `i`, and returns where the next rule's cells begin.  Once the
+ * search is given up, each counts as reached: nothing is said of it. */
 static size_t judge_rule(struct reach *reach, size_t i, bool *reached)
 {
 	const struct zone_policy *policy = reach->policy;
@@ -200,12 +215,13 @@ static size_t judge_rule(struct reach *reach, size_t i, bool *reached)
 	*reached = false;
 	for (; i < policy->n_cells && rule_of(policy->cells[i].verdict) == reach->rule; i++) {
 		if (!*reached && policy->n_zones > 1)
-			*reached = cell_reached(reach, &policy->cells[i]);
+			*reached = is_spent(reach) || cell_reached(reach, &policy->cells[i]) ||
+				   is_spent(reach);
 	}
 	return i;
 }
 
-void zone_each_unreachable_rule(const struct zone_policy *policy,
+bool zone_each_unreachable_rule(const struct zone_policy *policy,
 	void (*each)(uint32_t rule, uint32_t by, void *context), void *context)
 {
 	struct reach reach = {.policy = policy, .nowhere = policy->n_zones};
@@ -222,4 +238,5 @@ void zone_each_unreachable_rule(const struct zone_policy *policy,
 			each(reach.rule, reach.by, context);
 	}
 	free(reach.passes);
+	return !is_spent(&reach);
 }

@@ -173,8 +173,9 @@ size_t zone_explain(const struct zone_policy *policy, const struct zone_question
  * because rules before it take all that it would match; `by` is the first of these, or RULE_NONE if
  * it matches nothing at all.  What is simulated is judged as if it were enforced, all else without
  * it.  Rules that are not in force now are passed over.  Exact.  Some milliseconds for 120,000
- * rules: for plans. */
-void zone_each_unreachable_rule(const struct zone_policy *policy,
+ * rules: for plans.  Returns false if the search was given up, as with thousands of rules that pass
+ * from and to one zone each before as many for `any`: there may be others then. */
+bool zone_each_unreachable_rule(const struct zone_policy *policy,
 	void (*each)(uint32_t rule, uint32_t by, void *context), void *context);
 
 struct zone_rule_info {

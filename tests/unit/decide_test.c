@@ -538,11 +538,52 @@ static void what_nothing_reaches_is_named(void **state)
 		struct zone_policy *policy = create(unreachable[i].text);
 		char text[256] = "";
 
-		zone_each_unreachable_rule(policy, write_unreachable, text);
+		assert_true(zone_each_unreachable_rule(policy, write_unreachable, text));
 		if (strcmp(text, unreachable[i].expected))
 			fail_msg("%s\nunreachable: %s", unreachable[i].text, text);
 		zone_policy_destroy(policy);
 	}
+}
+
+static void count_unreachable(uint32_t rule, uint32_t by, void *n)
+{
+	assert_true(by && by < rule);
+	++*(unsigned int *)n;
+}
+
+/* Each rule of the second tier would have to be tried at every crossing of a row with a column that
+ * the first one passes. */
+static void a_search_that_would_take_hours_is_given_up(void **state)
+{
+	enum { ZONES_PASSED = 1500, RULES = 3000 };
+	struct zone_policy *policy;
+	unsigned int n = 0;
+	char *text = NULL;
+	size_t size;
+	FILE *stream = open_memstream(&text, &size);
+
+	(void)state;
+	fputs("zones:\n", stream);
+	for (unsigned int i = 1; i <= ZONES_PASSED; i++)
+		fprintf(stream, "  z%u: {match: t%u}\n", i, i);
+	fputs("policies:\n  - id: first\n    tier: emergency\n    rules:\n", stream);
+	for (unsigned int i = 1; i <= ZONES_PASSED; i++)
+		fprintf(stream,
+			"      - {id: f%u, from: z%u, to: any, service: tcp/%u, action: pass}\n"
+			"      - {id: t%u, from: any, to: z%u, service: tcp/%u, action: pass}\n",
+			i, i, i, i, i, i);
+	fputs("      - {id: all, from: any, to: any, action: deny}\n"
+	      "  - id: second\n    rules:\n",
+		stream);
+	for (unsigned int i = 0; i < RULES; i++)
+		fprintf(stream,
+			"      - {id: r%u, from: any, to: any, service: tcp, action: allow}\n", i);
+	fclose(stream);
+	policy = create(text);
+	assert_false(zone_each_unreachable_rule(policy, count_unreachable, &n));
+	assert_in_range(n, 1, RULES - 1);
+	zone_policy_destroy(policy);
+	free(text);
 }
 
 int main(void)
@@ -557,6 +598,7 @@ int main(void)
 		cmocka_unit_test(simulated_policies_bite_in_simulation_only),
 		cmocka_unit_test(limits_and_helpers_come_with_the_verdict),
 		cmocka_unit_test(what_nothing_reaches_is_named),
+		cmocka_unit_test(a_search_that_would_take_hours_is_given_up),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
