@@ -5,6 +5,7 @@
 #include "cli/policy.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static void report_valid(struct cli *cli, const struct zone_policy *policy)
 {
@@ -22,8 +23,9 @@ static void report_valid(struct cli *cli, const struct zone_policy *policy)
 		cli_print_json(cli, answer);
 		return;
 	}
-	fprintf(cli->out, "%s is valid: %zu zone%s, %s rule%s, %s in memory.\n", cli->arguments[0],
-		n_zones, n_zones == 1 ? "" : "s", cli_format_count(zone_rule_count(policy), rules),
+	fprintf(cli->out, "%s is valid: %zu zone%s, %s rule%s, %s in memory.\n",
+		strcmp(cli->arguments[0], "-") ? cli->arguments[0] : "Standard input", n_zones,
+		n_zones == 1 ? "" : "s", cli_format_count(zone_rule_count(policy), rules),
 		zone_rule_count(policy) == 1 ? "" : "s",
 		cli_format_bytes(zone_policy_memory_bytes(policy), bytes));
 }

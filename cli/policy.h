@@ -24,10 +24,6 @@ bool cli_policy_check_text(
 /* Reads a revision's number, from 1.  False, after a message to the person, on anything else. */
 bool cli_policy_read_number(struct cli *cli, const char *text, int64_t *number);
 
-/* What is known of a revision, without its document, as an object of JSON. */
-struct json *cli_policy_revision_json(
-	struct model *model, const struct cordonrec_policy_revision *revision);
-
 /* What waits for confirmation, in words with the time left; the caller frees.  NULL: nothing. */
 char *cli_policy_pending_text(struct model *model);
 

@@ -76,7 +76,7 @@ static void put_outcome(
 	}
 }
 
-struct json *cli_policy_revision_json(
+static struct json *revision_json(
 	struct model *model, const struct cordonrec_policy_revision *revision)
 {
 	struct json *row = json_object_create();
@@ -105,8 +105,7 @@ static enum cli_status show_revision(struct cli *cli, struct model *model, int64
 	if (!document)
 		return cli_fail_model(cli, &error);
 	if (cli->json) {
-		struct json *answer =
-			cli_policy_revision_json(model, model_revision(model, number));
+		struct json *answer = revision_json(model, model_revision(model, number));
 
 		json_object_put(answer, "document", json_string_create_nocopy(document));
 		return cli_print_json(cli, answer);
@@ -144,6 +143,15 @@ static char *mark_text(const struct json *row)
 	return xstrdup(cli_json_true(row, "wanted") ? "*" : "");
 }
 
+/* Of a revision, the second is known. */
+static char *time_text(const struct json *row)
+{
+	char text[CLI_TEXT_MAX];
+
+	cli_format_time((uint64_t)cli_json_number(row, "time_ns"), text);
+	return xmemdup0(text, strlen("2026-01-31 14:00:00"));
+}
+
 static char *outcome_text(const struct json *row)
 {
 	const char *outcome = cli_json_text(row, "outcome");
@@ -168,7 +176,7 @@ enum cli_status cli_policy_history(struct cli *cli)
 	static const struct cli_column columns[] = {
 		{"", "wanted", CLI_AUTO, 0, 0, mark_text},
 		{"revision", "revision", CLI_AUTO, 0, 0, NULL},
-		{"time", "time_ns", CLI_TIME, 1, 16, NULL},
+		{"time", "time_ns", CLI_AUTO, 1, 16, time_text},
 		{"author", "author", CLI_AUTO, 2, 6, NULL},
 		{"outcome", "outcome", CLI_AUTO, 1, 12, outcome_text},
 		{"comment", "comment", CLI_AUTO, 1, 12, NULL},
@@ -182,7 +190,7 @@ enum cli_status cli_policy_history(struct cli *cli)
 		return status;
 	rows = json_array_create_empty();
 	CORDONREC_POLICY_REVISION_FOR_EACH (revision, model_idl(model))
-		json_array_add(rows, cli_policy_revision_json(model, revision));
+		json_array_add(rows, revision_json(model, revision));
 	model_close(model);
 	cli_json_sort(rows, "revision");
 	return cli_print_table(cli, columns, ARRAY_SIZE(columns), rows,

@@ -10,10 +10,6 @@
 /* A port's row as a JSON object, without its zone.  The caller frees. */
 struct json *cli_port_json(const struct cordonrec_port *port);
 
-/* Adds "zone" to each object of an array of ports, as the switch knows it; without a switch, none.
- */
-void cli_port_add_zones(struct cli *cli, struct json *ports);
-
 /* Where a vhost port's socket is: the option, or the switch's default.  The caller frees. */
 char *cli_port_socket(const struct cli *cli, const struct cordonrec_port *port);
 

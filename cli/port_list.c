@@ -123,7 +123,9 @@ static bool has_endpoint(const struct json *zone, const char *port)
 	return false;
 }
 
-void cli_port_add_zones(struct cli *cli, struct json *ports)
+/* Adds "zone" to each object of an array of ports, as the switch knows it; without a switch, none.
+ */
+static void add_zones(struct cli *cli, struct json *ports)
 {
 	enum cli_status status;
 	struct json *zones = cli_ask_switch(cli, true, &status, "zone/list", 0, NULL);
@@ -204,7 +206,7 @@ enum cli_status cli_port_list(struct cli *cli)
 	}
 	model_close(model);
 	cli_json_sort(rows, "number");
-	cli_port_add_zones(cli, rows);
+	add_zones(cli, rows);
 	return cli_print_table(cli, columns, ARRAY_SIZE(columns), rows,
 		"No ports; `cordon help port add` tells how to plug one in.");
 }
@@ -282,7 +284,7 @@ enum cli_status cli_port_show(struct cli *cli)
 			row, "socket", json_string_create_nocopy(cli_port_socket(cli, port)));
 	model_close(model);
 	rows = json_array_create_1(row);
-	cli_port_add_zones(cli, rows);
+	add_zones(cli, rows);
 	if (cli->json) {
 		cli_print_json(cli, json_clone(row));
 	} else {
