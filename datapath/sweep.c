@@ -295,7 +295,7 @@ static void look_at(struct conn_table *table, uint32_t number, void *sweep_)
 	}
 }
 
-/* The rest of the last pass. */
+/* Of a last pass. */
 static void visit(struct conn_table *table, uint32_t number, void *sweep_)
 {
 	const struct sweep *sweep = sweep_;
@@ -376,6 +376,18 @@ static void finish_pass(struct sweep *sweep)
 		VLOG_DBG("%zu MAC addresses aged out", aged);
 }
 
+/* The pass under way has been at some connections before their last packets, and others have begun
+ * behind its back: once more, now that nobody counts any more. */
+static void finish_hits(struct sweep *sweep, uint32_t at)
+{
+	struct conn_table *table = sweep->sw->connections;
+
+	conn_for_each(table, at, conn_high_water(table), visit, sweep);
+	rule_hits_end_pass(sweep->sw->hits);
+	conn_for_each(table, 0, conn_high_water(table), visit, sweep);
+	rule_hits_end_pass(sweep->sw->hits);
+}
+
 static void *sweep_main(void *sweep_)
 {
 	struct sweep *sweep = sweep_;
@@ -408,9 +420,7 @@ static void *sweep_main(void *sweep_)
 
 	event_held_back(&from);
 	free_ended(sweep);
-	conn_for_each(
-		sweep->sw->connections, at, conn_high_water(sweep->sw->connections), visit, sweep);
-	rule_hits_end_pass(sweep->sw->hits);
+	finish_hits(sweep, at);
 	return NULL;
 }
 

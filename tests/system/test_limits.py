@@ -11,6 +11,7 @@
 import contextlib
 import random
 import socket
+import time
 
 import pytest
 from scapy.layers.inet import IP, TCP, UDP
@@ -269,9 +270,9 @@ def test_counts_are_exact_over_policies_kills_and_many_connections(site):
 
         # Other numbers for the same names, and other limits: the counts stay.
         site.switch.policy(policy(before=BEFORE, **dict(limits, tcp="limits: {connections: 1}")))
-        make = [row for row in site.switch.connections(rule="tcp")]
         site.audit("the same counts under other numbers")
-        assert site.use("rule", "shop/tcp")[0] == len(make) > 1, "nobody is cut by a limit that shrank"
+        wait_for(lambda: site.use("rule", "shop/tcp")[0] == len(site.switch.connections(rule="tcp")) > 1, 5,
+                 "nobody is cut by a limit that shrank")
         assert not site.client2.can_connect(site.server.ipv4, 80, 0.3)
 
         # Without limits nothing counts; with them again, what exists does.
@@ -331,6 +332,7 @@ def test_flood_from_outside_hurts_its_target_only(site, version):
     with TcpServer(site.server, 80), TcpServer(site.other, 80), TcpServer(site.outside, 80):
         kept = site.outside.connect(site.server.address(version), 80)
         before = site.refused("inbound-half-open")
+        began = time.monotonic()
         site.outside.packets.send(*syns(site, site.server, version, 3000))
         wait_for(lambda: site.refused("inbound-half-open") >= before + 1000, 20, "refusals")
         connections, half_open = site.use("inbound", "server")
@@ -346,7 +348,8 @@ def test_flood_from_outside_hurts_its_target_only(site, version):
         kept.close()
         records = site.switch.wait_log(kind="limit", reason="inbound-half-open")
         assert {record["destination_port"] for record in records} == {"server"}
-        assert len(records) < 100, "the log is not flooded by addresses that anybody can make up"
+        seconds = time.monotonic() - began
+        assert len(records) < 20 + 12 * seconds, "the log is not flooded by addresses that anybody can make up"
 
 
 def test_flood_by_a_guest_hurts_that_guest_only(site, version):
