@@ -97,7 +97,7 @@ static bool take_extended(struct line *line, bool bare, struct in6_addr *address
 	*port = (uint16_t)number;
 	if (bare)
 		return true;
-	return ip_address_parse(text, address) && (family == 1) == ip_is_v4(address);
+	return family != 0 && ip_address_parse(text, address) && (family == 1) == ip_is_v4(address);
 }
 
 /* --- Lines ---------------------------------------------------------------------------------- */

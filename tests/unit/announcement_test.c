@@ -154,6 +154,7 @@ static void test_extended_replies(void **state)
 	(void)state;
 	assert_int_equal(client_says(&talk, "EPRT |2|2001:db8::1|5282|\r\n"), 5282);
 	assert_int_equal(client_says(&talk, "EPRT |2|2001:db8::9|5282|\r\n"), -1);
+	assert_int_equal(client_says(&talk, "EPRT |0|2001:db8::1|5282|\r\n"), 0);
 	assert_int_equal(client_says(&talk, "EPSV\r\n"), 0);
 	assert_int_equal(
 		server_says(&talk, "229 Entering Extended Passive Mode (|||6446|)\r\n"), 6446);
