@@ -126,10 +126,11 @@ static enum model_result refuse_unexpected(
 	if (n > 1)
 		snprintf(more, sizeof(more), " (and %zu more before it)", n - 1);
 	return model_fail(error, MODEL_CONFLICT,
-		"revision %lld came in between%s: applied by %s at %s, \"%.120s\"; nothing was "
+		"revision %lld came in between%s: applied by %s at %s, \"%.*s\"; nothing was "
 		"changed.  Look at it with `cordon policy diff %lld %lld`, and apply again",
-		(long long int)newest->number, more, newest->author, when, newest->comment,
-		(long long int)expected, (long long int)newest->number);
+		(long long int)newest->number, more, newest->author, when,
+		model_comment_excerpt(newest->comment), newest->comment, (long long int)expected,
+		(long long int)newest->number);
 }
 
 static enum model_result refuse_while_waiting(struct model *model, struct model_error *error)
@@ -137,16 +138,17 @@ static enum model_result refuse_while_waiting(struct model *model, struct model_
 	const struct cordonrec_cordon *root = model_root(model);
 	const struct cordonrec_policy_revision *revision =
 		model_revision(model, root->policy_wanted);
+	const char *comment = revision ? revision->comment : "?";
 	long long int returns_to = root->policy_confirmed;
 	char until[32];
 
 	format_time(root->policy_confirm_by, until);
 	return model_fail(error, MODEL_CONFLICT,
-		"revision %lld, applied by %s, \"%.120s\", waits for confirmation until %s (%lld s "
+		"revision %lld, applied by %s, \"%.*s\", waits for confirmation until %s (%lld s "
 		"left).  `cordon policy confirm` keeps it, `cordon policy rollback %lld` takes it "
 		"back; with --confirm, another one can take its place",
 		(long long int)root->policy_wanted, revision ? revision->author : "?",
-		revision ? revision->comment : "?", until,
+		model_comment_excerpt(comment), comment, until,
 		(long long int)(root->policy_confirm_by - time_wall()), returns_to);
 }
 
@@ -325,13 +327,14 @@ static enum model_result refuse_other_confirmation(
 	const struct cordonrec_cordon *root = model_root(model);
 	const struct cordonrec_policy_revision *revision =
 		model_revision(model, root->policy_wanted);
+	const char *comment = revision ? revision->comment : "?";
 
 	return model_fail(error, MODEL_CONFLICT,
-		"it is revision %lld that waits for confirmation, applied by %s, \"%.120s\", and "
+		"it is revision %lld that waits for confirmation, applied by %s, \"%.*s\", and "
 		"not %lld; nothing was changed.  Look at it with `cordon policy show %lld`, and "
 		"keep it with `cordon policy confirm %lld`",
 		(long long int)root->policy_wanted, revision ? revision->author : "?",
-		revision ? revision->comment : "?", (long long int)number,
+		model_comment_excerpt(comment), comment, (long long int)number,
 		(long long int)root->policy_wanted, (long long int)root->policy_wanted);
 }
 

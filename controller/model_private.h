@@ -56,4 +56,7 @@ bool model_read_tags(const char *text, struct svec *tags, struct model_error *er
 bool model_read_vlans(const char *text, bool vlans[4096], struct model_error *error);
 bool model_check_text(const char *what, const char *text, struct model_error *error);
 
+/* How many bytes of a comment a message has room for; whole characters. */
+int model_comment_excerpt(const char *comment);
+
 #endif

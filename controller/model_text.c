@@ -13,6 +13,8 @@
 #include "util.h"
 #include "zones/address.h"
 
+enum { COMMENT_EXCERPT_BYTES = 120 };
+
 enum { TEXT_MAX = 255 };
 
 void model_split(const char *text, struct svec *parts)
@@ -262,4 +264,16 @@ bool model_read_vlans(const char *text, bool vlans[4096], struct model_error *er
 	}
 	svec_destroy(&parts);
 	return good;
+}
+
+int model_comment_excerpt(const char *comment)
+{
+	size_t n = strlen(comment);
+
+	if (n > COMMENT_EXCERPT_BYTES) {
+		n = COMMENT_EXCERPT_BYTES;
+		while (n && ((unsigned char)comment[n] & 0xc0) == 0x80)
+			n--;
+	}
+	return (int)n;
 }

@@ -52,16 +52,17 @@ static enum model_result superseded(struct model *model, int64_t number, struct 
 {
 	int64_t wanted = model_policy_wanted(model);
 	const struct cordonrec_policy_revision *revision = model_revision(model, wanted);
+	const char *comment = revision ? revision->comment : "?";
 
 	if (wanted < number)
 		return model_fail(error, MODEL_CONFLICT,
 			"revision %lld was not confirmed in time, and hosts go back to %lld",
 			(long long int)number, (long long int)wanted);
 	return model_fail(error, MODEL_CONFLICT,
-		"revision %lld was replaced by %lld (by %s, \"%.120s\") before every host had it "
+		"revision %lld was replaced by %lld (by %s, \"%.*s\") before every host had it "
 		"in force",
 		(long long int)number, (long long int)wanted, revision ? revision->author : "?",
-		revision ? revision->comment : "?");
+		model_comment_excerpt(comment), comment);
 }
 
 /* MODEL_UNREACHABLE, and who is missing, as long as it is not decided. */
