@@ -178,34 +178,48 @@ static char *rule_text(const struct json *row)
 	return *rule ? ds_steal_cstr(&text) : NULL;
 }
 
-/* What simulated rules would change: "would be denied by audit/no-dns". */
-static void put_simulation(struct ds *text, const struct json *row)
+/* "audit/no-dns"; NULL where nothing is simulated, or no rule would decide. */
+static char *simulated_rule_text(const struct json *row)
+{
+	const char *rule = cli_json_text(row, "simulated_rule");
+
+	return *rule ? xasprintf("%s/%s", cli_json_text(row, "simulated_policy"), rule) : NULL;
+}
+
+/* What simulated rules would change: "would be denied by audit/no-dns"; or NULL. */
+static char *simulation_text(const struct json *row)
 {
 	const char *simulated = cli_json_text(row, "simulated_verdict");
 	const char *verdict = cli_json_text(row, "verdict");
+	char *rule, *text;
 
 	/* To be denied in silence or with an answer is much the same. */
 	if (!*simulated || !strcmp(simulated, "allowed") == !strcmp(verdict, "allowed"))
-		return;
-	ds_put_format(text, ", would be %s", simulated);
-	if (*cli_json_text(row, "simulated_rule"))
-		ds_put_format(text, " by %s/%s", cli_json_text(row, "simulated_policy"),
-			cli_json_text(row, "simulated_rule"));
+		return NULL;
+	rule = simulated_rule_text(row);
+	text = xasprintf("would be %s%s%s", simulated, rule ? " by " : "", rule ? rule : "");
+	free(rule);
+	return text;
 }
 
-/* "end fin", "denied policy +7 held back". */
+/* "end fin", "denied policy +7 held back", "start, would be denied by audit/no-dns".  What would be
+ * denied has no other reason than that. */
 static char *event_text(const struct json *row)
 {
-	const char *reason = cli_json_text(row, "reason");
+	const char *kind = cli_json_text(row, "kind"), *reason = cli_json_text(row, "reason");
 	int64_t suppressed = cli_json_number(row, "suppressed");
+	char *simulation = simulation_text(row);
+	bool instead = simulation && !strcmp(kind, "would-deny");
 	struct ds text = DS_EMPTY_INITIALIZER;
 
-	ds_put_cstr(&text, cli_json_text(row, "kind"));
-	if (*reason)
+	ds_put_cstr(&text, instead ? simulation : kind);
+	if (*reason && !instead)
 		ds_put_format(&text, " %s", reason);
 	if (suppressed)
 		ds_put_format(&text, " +%lld held back", (long long int)suppressed);
-	put_simulation(&text, row);
+	if (simulation && !instead)
+		ds_put_format(&text, ", %s", simulation);
+	free(simulation);
 	return ds_steal_cstr(&text);
 }
 
@@ -270,8 +284,32 @@ static const struct cli_column full_columns[] = {
 	{"bytes", "bytes_forward", CLI_BYTES, 0, 0, bytes_text},
 };
 
+/* For whoever asks about the simulation, on a line that has no room for all. */
+static const struct cli_column short_simulation_columns[] = {
+	{"time", "time_ns", CLI_AUTO, 0, 0, time_text},
+	{"now", "verdict", CLI_STATE, 0, 0, NULL},
+	{"would be", "simulated_verdict", CLI_STATE, 0, 0, NULL},
+	{"by", "simulated_rule", CLI_AUTO, 1, 12, simulated_rule_text},
+	{"source", "source_address", CLI_AUTO, 2, 12, source_text},
+	{"destination", "destination_address", CLI_AUTO, 2, 12, destination_text},
+	{"protocol", "protocol", CLI_AUTO, 4, 8, protocol_text},
+	{"zones", "source_zone", CLI_AUTO, 3, 10, zones_text},
+	{"rule", "rule", CLI_AUTO, 5, 16, rule_text},
+	{"event", "kind", CLI_AUTO, 6, UNCUT, event_text},
+};
+
+static bool asks_for_simulation(const struct cli *cli)
+{
+	const char *kind = cli_option(cli, "kind");
+
+	return cli_option(cli, "simulated") || (kind && !strcmp(kind, "would-deny"));
+}
+
 struct cli_table *cli_log_record_table(struct cli *cli)
 {
+	if (cli->width && asks_for_simulation(cli))
+		return cli_table_create(
+			cli, short_simulation_columns, ARRAY_SIZE(short_simulation_columns));
 	if (cli->width)
 		return cli_table_create(cli, short_columns, ARRAY_SIZE(short_columns));
 	return cli_table_create(cli, full_columns, ARRAY_SIZE(full_columns));
@@ -307,17 +345,32 @@ struct cli_table *cli_log_summary_table(struct cli *cli)
 	return cli_table_create(cli, full_summary_columns, ARRAY_SIZE(full_summary_columns));
 }
 
-static const struct cli_column simulation_columns[] = {
-	{"zones", "source_zone", CLI_AUTO, 0, 0, zones_text},
-	{"service", "protocol", CLI_AUTO, 0, 0, service_text},
-	{"now", "verdict", CLI_STATE, 0, 0, NULL},
-	{"would be", "simulated_verdict", CLI_STATE, 0, 0, NULL},
-	{"connections", "connections", CLI_COUNT, 0, 0, NULL},
-	{"by", "rule", CLI_AUTO, 1, 12, rule_text},
+/* All but the last column. */
+#define SIMULATION_COLUMNS                                                                         \
+	{"zones", "source_zone", CLI_AUTO, 0, 0, zones_text},                                      \
+		{"service", "protocol", CLI_AUTO, 0, 0, service_text},                             \
+		{"now", "verdict", CLI_STATE, 0, 0, NULL},                                         \
+		{"would be", "simulated_verdict", CLI_STATE, 0, 0, NULL},                          \
+		{"connections", "connections", CLI_COUNT, 0, 0, NULL},                             \
+	{                                                                                          \
+		"by", "rule", CLI_AUTO, 1, 12, rule_text                                           \
+	}
+
+static const struct cli_column short_simulation_summary_columns[] = {
+	SIMULATION_COLUMNS,
 	{"last", "last_ns", CLI_AUTO, 2, UNCUT, last_text},
+};
+
+static const struct cli_column full_simulation_summary_columns[] = {
+	SIMULATION_COLUMNS,
+	{"last", "last_ns", CLI_TIME, 0, 0, NULL},
 };
 
 struct cli_table *cli_log_simulation_table(struct cli *cli)
 {
-	return cli_table_create(cli, simulation_columns, ARRAY_SIZE(simulation_columns));
+	if (cli->width)
+		return cli_table_create(cli, short_simulation_summary_columns,
+			ARRAY_SIZE(short_simulation_summary_columns));
+	return cli_table_create(
+		cli, full_simulation_summary_columns, ARRAY_SIZE(full_simulation_summary_columns));
 }

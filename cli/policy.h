@@ -24,8 +24,9 @@ bool cli_policy_check_text(
 /* Reads a revision's number, from 1.  False, after a message to the person, on anything else. */
 bool cli_policy_read_number(struct cli *cli, const char *text, int64_t *number);
 
-/* What waits for confirmation, in words with the time left; the caller frees.  NULL: nothing. */
-char *cli_policy_pending_text(struct model *model);
+/* What waits for confirmation, in words with the time left, of which at most `asked_seconds` is
+ * told to whoever has just asked for so much (else 0); the caller frees.  NULL: nothing. */
+char *cli_policy_pending_text(struct model *model, unsigned int asked_seconds);
 
 /* Puts it into an object of JSON, as member "pending". */
 void cli_policy_put_pending(struct json *object, struct model *model);

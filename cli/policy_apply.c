@@ -94,11 +94,18 @@ static bool read_options(struct cli *cli, struct model *model, struct model_poli
 
 /* --- Reports ---------------------------------------------------------------------------------- */
 
+static char *pending_text(struct cli *cli, struct model *model)
+{
+	const char *confirm = cli_option(cli, "confirm");
+
+	return cli_policy_pending_text(model, confirm ? parse_duration(confirm) : 0);
+}
+
 /* A negative time: it was not waited for. */
 static enum cli_status report_applied(
 	struct cli *cli, struct model *model, int64_t number, long long int took_ms)
 {
-	char *pending = cli_policy_pending_text(model);
+	char *pending = pending_text(cli, model);
 
 	if (cli->json) {
 		struct json *answer = json_object_create();
@@ -134,7 +141,7 @@ static enum cli_status finish(
 	result = model_policy_wait(model, number, timeout_ms, &error);
 	if (result == MODEL_OK)
 		return report_applied(cli, model, number, time_msec() - start);
-	pending = cli_policy_pending_text(model);
+	pending = pending_text(cli, model);
 	if (pending)
 		fprintf(cli->err, "cordon: %s\n", pending);
 	free(pending);

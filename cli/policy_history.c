@@ -15,25 +15,33 @@
 
 /* --- What waits ----------------------------------------------------------------------------- */
 
-/* Whole ones: nobody is promised more time than there is. */
-static int64_t seconds_left(const struct model_policy_pending *pending)
+static int64_t milliseconds_left(const struct model_policy_pending *pending)
 {
-	int64_t left = (pending->confirm_by * 1000 - time_wall_msec()) / 1000;
+	int64_t left = pending->confirm_by * 1000 - time_wall_msec();
 
 	return left > 0 ? left : 0;
 }
 
-char *cli_policy_pending_text(struct model *model)
+/* Whole ones: nobody is promised more time than there is. */
+static int64_t seconds_left(const struct model_policy_pending *pending)
+{
+	return milliseconds_left(pending) / 1000;
+}
+
+char *cli_policy_pending_text(struct model *model, unsigned int asked_seconds)
 {
 	struct model_policy_pending pending;
 	char left[CLI_TEXT_MAX];
 
 	if (!model_policy_pending(model, &pending))
 		return NULL;
+	/* The time ends at a full second, so there is a little more than was asked for. */
+	int64_t seconds = asked_seconds
+				  ? MIN((milliseconds_left(&pending) + 500) / 1000, asked_seconds)
+				  : seconds_left(&pending);
 	return xasprintf("revision %lld waits for confirmation: `cordon policy confirm` within %s "
 			 "keeps it, else every host goes back to revision %lld",
-		(long long int)pending.revision,
-		cli_format_age((uint64_t)seconds_left(&pending), left),
+		(long long int)pending.revision, cli_format_age((uint64_t)seconds, left),
 		(long long int)pending.returns_to);
 }
 

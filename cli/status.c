@@ -52,7 +52,7 @@ static struct json *collect_warnings(
 {
 	const struct json *own = cli_json_member(live, "warnings");
 	const char *policy_error = cli_json_text(database, "policy_error");
-	char *pending = model ? cli_policy_pending_text(model) : NULL;
+	char *pending = model ? cli_policy_pending_text(model, 0) : NULL;
 	struct json *warnings = json_array_create_empty();
 	const struct cordonrec_port *port;
 

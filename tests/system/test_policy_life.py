@@ -588,3 +588,15 @@ def test_clock_set_ahead_goes_back_at_once(moved):
     wait_for(lambda: root(switch)["policy_wanted"] == 1, 3, "the return written down")
     time.sleep(1.5)
     assert in_force(switch) == 1, "it does not go forth again"
+
+
+def test_the_time_left_is_what_was_asked_for(site):
+    """The time ends at a full second, which is nothing that a person has to know."""
+    switch, _, _ = site
+    path = os.path.join(switch.directory, "new.yaml")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(OLD + "# again\n")
+    for seconds in (20, 30, 40):
+        answer = switch.cordon("policy", "apply", path, "-m", "test", "--confirm", f"{seconds}s")
+        assert f"`cordon policy confirm` within {seconds}s keeps it" in answer
+    switch.cordon("policy", "confirm")

@@ -7,13 +7,22 @@
 """
 
 import contextlib
+import fcntl
+import os
+import pty
 import socket
+import struct
+import subprocess
+import termios
 import time
 
 import pytest
+from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import Ether
 
-from cordon import wait_for
-from host import TcpServer, UdpServer
+from cordon import CORDON, wait_for
+from host import Packets, TcpServer, UdpServer
 
 POLICY = """\
 zones:
@@ -26,6 +35,7 @@ policies:
       - {id: echo, from: web, to: app, service: udp/7, action: allow, log: session}
       - {id: browse, from: web, to: app, service: tcp/80, action: allow, log: none}
       - {id: other, from: web, to: app, service: udp/9, action: allow, log: session}
+      - {id: news, from: web, to: app, service: udp/5000, action: allow}
       - {id: no-db, from: web, to: db, service: udp/7, action: deny}
 """
 
@@ -36,6 +46,7 @@ AUDIT = """\
     rules:
       - {id: no-echo, from: web, to: app, service: udp/7, action: deny}
       - {id: no-browsing, from: web, to: app, service: tcp/80, action: reject}
+      - {id: no-news, from: web, to: app, service: udp/5000, action: deny}
       - {id: open-db, from: web, to: db, service: udp/7, action: allow}
       - {id: unlogged, from: web, to: app, service: udp/11, action: deny, log: none}
 """
@@ -45,6 +56,20 @@ BASELINE = "baseline: {between_zones: deny, within_zone: allow, log: denied}\n"
 
 def simulated(row):
     return row["simulated_verdict"], row["simulated_policy"], row["simulated_rule"]
+
+
+def on_terminal(switch, columns, *words):
+    """What a command prints on a terminal of that width, line by line."""
+    primary, secondary = pty.openpty()
+    fcntl.ioctl(secondary, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    with os.fdopen(primary, "rb", 0) as terminal:
+        with subprocess.Popen([CORDON, *words, "--color", "never"], stdout=secondary, env=switch.environment()):
+            os.close(secondary)
+            text = b""
+            with contextlib.suppress(OSError):  # The end of a terminal.
+                while part := terminal.read(65536):
+                    text += part
+    return text.decode().replace("\r", "").rstrip("\n").split("\n")
 
 
 @pytest.fixture
@@ -190,3 +215,87 @@ def test_many_are_capped_and_counted(site):
     assert {row["simulated_rule"] for row in switch.log(kind="would-deny")} == {"no-echo"}
     rows = switch.json("log", "summary", "--simulation")
     assert {row["rule"] for row in rows} == {"no-echo"} and sum(row["connections"] for row in rows) == 60
+
+
+def test_frames_to_groups_are_noted(site, version):
+    """They make no connections; the record is of the first port that they would not reach."""
+    switch, web, app, _ = site
+    switch.policy(POLICY + AUDIT + BASELINE)
+    if version == 4:
+        group = Ether(src=web.mac, dst="01:00:5e:01:01:01") / IP(src=web.ipv4, dst="239.1.1.1")
+    else:
+        group = Ether(src=web.mac, dst="33:33:00:00:00:99") / IPv6(src=web.ipv6, dst="ff05::99")
+    frame = group / UDP(sport=5000, dport=5000) / b"news"
+    with contextlib.closing(Packets(app)) as heard, contextlib.closing(Packets(web)) as sender:
+        sender.send(frame)
+        heard.receive(lambda one: UDP in one and one[UDP].dport == 5000)
+    row = switch.wait_log(kind="would-deny")[0]
+    assert (row["verdict"], row["policy"], row["rule"]) == ("allowed", "shop", "news")
+    assert simulated(row) == ("denied", "audit", "no-news")
+    assert (row["source_vm_name"], row["destination_vm_name"]) == ("web", "app")
+    assert (row["source_zone"], row["destination_zone"]) == ("web", "app")
+
+
+def test_what_moves_into_a_zone_is_noted(site, version):
+    """Not the policy changes, but who is where."""
+    switch, web, app, db = site
+    document = (POLICY + AUDIT + BASELINE).replace('db: {match', 'dmz: {match: "zone=dmz"}\n  db: {match').replace(
+        "      - {id: other", "      - {id: from-dmz, from: dmz, to: app, service: udp/7, action: allow, log: session}\n"
+        "      - {id: other")
+    switch.cordon("port", "set", "web", "--tag", "zone=dmz")
+    switch.policy(document)
+    family = socket.AF_INET6 if version == 6 else socket.AF_INET
+    with web.socket(family, socket.SOCK_DGRAM) as client:
+        client.settimeout(2)
+        client.sendto(b"x", (app.address(version), 7))
+        assert client.recv(10) == b"x"
+        assert simulated(switch.wait_log(kind="start", rule="from-dmz")[0]) == ("allowed", "shop", "from-dmz")
+        assert not switch.log(kind="would-deny")
+        switch.cordon("port", "set", "web", "--tag", "zone=web")
+        row = switch.wait_log(kind="would-deny", seconds=6)[0]
+        assert (row["source_zone"], *simulated(row)) == ("web", "denied", "audit", "no-echo")
+        client.sendto(b"y", (app.address(version), 7))
+        assert client.recv(10) == b"y"
+        time.sleep(1)
+        assert len(switch.log(kind="would-deny")) == 1
+
+
+def test_what_is_held_back_would_be_rejected_if_that_is_the_rule(site):
+    switch, web, app, _ = site
+    switch.policy(POLICY + AUDIT + BASELINE)
+
+    def counts():
+        for _ in range(30):
+            assert web.can_connect(app.ipv4, 80)
+        time.sleep(4)
+        return [row for row in switch.log(kind="would-deny") if not row["packets_forward"]]
+    row = wait_for(counts, 30, "a record of what was held back")[0]
+    assert simulated(row) == ("rejected", "audit", "no-browsing") and row["suppressed"]
+    assert (row["verdict"], row["policy"], row["rule"], row["source_zone"]) == ("allowed", "", "", "")
+    assert {one["simulated_verdict"] for one in switch.json("log", "summary", "--simulation")} == {"rejected"}
+    found = switch.json_lines("log", "list", "--rule", "audit/no-browsing", "--limit", "0")
+    assert {one["kind"] for one in found} == {"would-deny"} and row["sequence"] in {one["sequence"] for one in found}
+
+
+def test_dhcp_is_not_for_simulated_rules_to_say(site):
+    """What no rule decides, no rule under simulation is asked about."""
+    switch, web, _, _ = site
+    switch.cordon("port", "set", "app", "--serves", "dhcp")
+    switch.policy(POLICY + AUDIT.replace("from: web, to: app, service: udp/11", "from: web, to: any, service: udp/67")
+                  .replace(", log: none", "") + BASELINE)
+    with contextlib.closing(Packets(web)) as sender:
+        sender.send(Ether(src=web.mac, dst="ff:ff:ff:ff:ff:ff") / IP(src="0.0.0.0", dst="255.255.255.255")
+                    / UDP(sport=68, dport=67) / (b"\x01\x01\x06" + b"\0" * 297))
+    assert web.can_ask(site[2].ipv4, 7)
+    assert [row["simulated_rule"] for row in switch.wait_log(kind="would-deny")] == ["no-echo"]
+
+
+def test_the_table_fits_a_terminal(site):
+    switch, web, app, _ = site
+    switch.policy(POLICY + AUDIT + BASELINE)
+    assert web.can_ask(app.ipv4, 7) and web.can_connect(app.ipv4, 80)
+    switch.wait_log(count=2, kind="would-deny")
+    for words in (("log", "summary", "--simulation"), ("log", "list"), ("log", "list", "--kind", "would-deny")):
+        lines = on_terminal(switch, 80, *words)
+        assert len(lines) >= 3 and max(map(len, lines)) <= 80, lines
+        assert words == ("log", "list") or any("denied" in line and "audit/no-echo" in line for line in lines), lines
