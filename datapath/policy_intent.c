@@ -4,6 +4,15 @@
  */
 #include "datapath/policy_intent.h"
 
+/* Milliseconds from `now` to `second`: none if it is past, and no more than can be told in 32 bits
+ * of seconds, whatever the database says. */
+static int64_t wait_ms(int64_t now, int64_t second)
+{
+	if (second <= now)
+		return 0;
+	return (second - now < INT32_MAX ? second - now : INT32_MAX) * 1000;
+}
+
 void policy_intent_read(struct policy_intent *intent, int64_t wanted, int64_t confirmed,
 	int64_t confirm_by, int64_t now, int64_t now_ms)
 {
@@ -15,7 +24,7 @@ void policy_intent_read(struct policy_intent *intent, int64_t wanted, int64_t co
 	if (same)
 		return;
 	intent->returned = false;
-	intent->return_ms = now_ms + (confirm_by > now ? (confirm_by - now) * 1000 : 0);
+	intent->return_ms = now_ms + wait_ms(now, confirm_by);
 }
 
 int64_t policy_intent_target(struct policy_intent *intent, int64_t now, int64_t now_ms)

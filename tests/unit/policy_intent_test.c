@@ -132,6 +132,18 @@ static void test_clock_set(void **state)
 	PLAY(ahead);
 }
 
+static void test_confirmation_that_has_centuries(void **state)
+{
+	static const struct moment moments[] = {
+		{"first", 1, 1, 0, 1000, 50, 1, NEVER},
+		{"no second is later", 2, 1, INT64_MAX, 1000, 50, 2, 1000 + (int64_t)INT32_MAX},
+		{"it still waits", 0, 0, 0, 2000, 1000050, 2, 1000 + (int64_t)INT32_MAX},
+	};
+
+	(void)state;
+	PLAY(moments);
+}
+
 static void test_replaced_while_waiting(void **state)
 {
 	static const struct moment moments[] = {
@@ -165,6 +177,7 @@ int main(void)
 		cmocka_unit_test(test_confirmed_elsewhere_meanwhile),
 		cmocka_unit_test(test_restart_within),
 		cmocka_unit_test(test_clock_set),
+		cmocka_unit_test(test_confirmation_that_has_centuries),
 		cmocka_unit_test(test_replaced_while_waiting),
 		cmocka_unit_test(test_no_way_back),
 	};
