@@ -10,17 +10,12 @@
 
 #include <string.h>
 
-#include "datapath/sanitizer.h"
-
 #define likely(x)   __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
 enum { UNWANTED_KICKS = VRING_USED_F_NO_NOTIFY };
 
-/* A guest hands a buffer that one ring has filled on to another ring, perhaps another worker's,
- * after it has seen that it is used: the order goes through the guest, out of the sanitizer's
- * sight. */
-static const char through_guests[1];
+const char vhost_ring_through_guests[1];
 
 /* --- What the guest writes, each read once --------------------------------------------------- */
 
@@ -184,7 +179,7 @@ static __attribute__((noinline)) void break_ring(struct vhost_ring *ring, enum r
 static inline unsigned int count_available(struct vhost_ring *ring, unsigned int n)
 {
 	uint16_t index = __atomic_load_n(&ring->available->idx, __ATOMIC_ACQUIRE);
-	sanitizer_acquire(through_guests);
+	sanitizer_acquire(vhost_ring_through_guests);
 	uint16_t available = (uint16_t)(index - ring->next_available);
 
 	if (likely(available <= ring->size))
