@@ -62,7 +62,8 @@ LOG := $(addprefix log/,$(addsuffix .c, \
 
 # Sinks: where records go, each in a thread of its own.
 SINKS := $(addprefix sinks/,$(addsuffix .c, \
-	sinks sink sqlite json json_file))
+	sinks sink sqlite json json_file \
+	postgresql postgresql_client postgresql_schema postgresql_partition postgresql_row))
 
 # Every packet: from the port through the parser and the table of connections to a port.
 # First packets: what the table does not know.  Then what follows packets, and what commands the switch.
@@ -201,6 +202,7 @@ $(call objects,$(MODEL) $(CLI_MAIN) $(CLI)): ROOM_CFLAGS = $(OVS_CFLAGS)
 $(call objects,$(DRIVEN) $(MODEL) $(CLI_MAIN) $(CLI)): | $(IDL).h
 $(call objects,$(UNIT_DPDK)): ROOM_CFLAGS = $(DPDK_CFLAGS) $(OVS_CFLAGS) -DALLOW_EXPERIMENTAL_API
 $(call objects,$(filter-out $(UNIT_DPDK),$(UNIT_MODEL) $(UNIT_CLI))): ROOM_CFLAGS = $(OVS_CFLAGS)
+$(call objects,$(filter-out $(UNIT_DPDK) $(UNIT_MODEL) $(UNIT_CLI),$(UNIT_SINKS))): ROOM_CFLAGS = $(SINKS_CFLAGS)
 $(call objects,$(UNIT_DPDK) $(UNIT_MODEL) $(UNIT_CLI)): | $(IDL).h
 
 $(OUT)/obj/%.o: %.c $(OUT)/flags

@@ -14,7 +14,7 @@
 
 #define ARRAY(array) (array), sizeof(array) / sizeof((array)[0])
 
-enum { PORT_LENGTH_MAX = 5 };
+enum { PORT_LENGTH_MAX = 5, NAME_LENGTH_MAX = 40 };
 
 /* --- The tables ----------------------------------------------------------------------------- */
 
@@ -79,9 +79,38 @@ static const struct sink_option json_options[] = {
 		.meaning = "how many files stay beside the one under way"},
 };
 
+static const struct sink_option postgresql_options[] = {
+	{.name = "connection",
+		.kind = SINK_OPTION_TEXT,
+		.required = true,
+		.meaning = "as libpq takes it: host=... dbname=... user=... passfile=..."},
+	{.name = "schema",
+		.kind = SINK_OPTION_NAME,
+		.otherwise = "cordon",
+		.meaning = "where the table is, made if it is missing"},
+	{.name = "table",
+		.kind = SINK_OPTION_NAME,
+		.otherwise = "traffic",
+		.meaning = "the table, which several hosts may share"},
+	{.name = "partition-seconds",
+		.kind = SINK_OPTION_NUMBER,
+		.least = 60,
+		.most = 86400 * 366,
+		.otherwise = "86400",
+		.meaning = "the span of time of one partition"},
+	{.name = "retention-days",
+		.kind = SINK_OPTION_NUMBER,
+		.least = 1,
+		.most = 36500,
+		.otherwise = "365",
+		.meaning = "partitions that ended longer ago are dropped"},
+};
+
 const struct sink_kind sink_kinds[] = {
 	[SINK_KIND_SQLITE] = {"sqlite", "files that `cordon log` asks", ARRAY(sqlite_options)},
 	[SINK_KIND_JSON] = {"json", "a file of JSON lines", ARRAY(json_options)},
+	[SINK_KIND_POSTGRESQL] = {"postgresql", "a database of PostgreSQL, for a fleet",
+		ARRAY(postgresql_options)},
 };
 const size_t n_sink_kinds = sizeof(sink_kinds) / sizeof(sink_kinds[0]);
 
@@ -133,6 +162,16 @@ static bool is_choice(const char *choices, const char *value)
 			return true;
 	}
 	return false;
+}
+
+/* As people name things in SQL, where no quotes are needed and a suffix has room. */
+static bool is_name(const char *text)
+{
+	static const char good[] = "abcdefghijklmnopqrstuvwxyz_0123456789";
+	size_t length = strlen(text);
+
+	return length != 0 && length <= NAME_LENGTH_MAX && strspn(text, good) == length &&
+	       (*text < '0' || *text > '9');
 }
 
 static bool is_port(const char *text)
@@ -193,6 +232,10 @@ static bool value_is_good(
 	case SINK_OPTION_PATH:
 		snprintf(why, size, "must be an absolute path");
 		return value[0] == '/';
+	case SINK_OPTION_NAME:
+		snprintf(why, size, "must be of small letters, digits and underscores, at most %d",
+			NAME_LENGTH_MAX);
+		return is_name(value);
 	case SINK_OPTION_ENDPOINT:
 		snprintf(why, size, "must be HOST, HOST:PORT or [ADDRESS]:PORT");
 		return split(value, host, port);

@@ -16,6 +16,7 @@ enum sink_option_kind {
 	SINK_OPTION_TEXT,     /* Anything that is not empty. */
 	SINK_OPTION_NUMBER,   /* From `least` to `most`. */
 	SINK_OPTION_PATH,     /* An absolute path. */
+	SINK_OPTION_NAME,     /* Small letters, digits and underscores, 40 at most. */
 	SINK_OPTION_ENDPOINT, /* HOST, HOST:PORT or [ADDRESS]:PORT. */
 	SINK_OPTION_CHOICE,   /* One of `choices`, separated by spaces. */
 	SINK_OPTION_BOOLEAN,  /* true or false. */
@@ -44,6 +45,7 @@ struct sink_kind {
 enum {
 	SINK_KIND_SQLITE,
 	SINK_KIND_JSON,
+	SINK_KIND_POSTGRESQL,
 };
 
 extern const struct sink_kind sink_kinds[];
