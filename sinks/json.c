@@ -71,6 +71,7 @@ static int json_open(const struct sink_place *place, void **state, char *error, 
 		json_close(sink);
 		return rc;
 	}
+	sink_place_knows(place, json_file_last_number(&sink->file, "sequence"));
 	*state = sink;
 	return 0;
 }

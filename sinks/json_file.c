@@ -12,6 +12,7 @@
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -46,6 +47,11 @@ static int refuse(char *error, size_t error_size, int reason, const char *path, 
 {
 	snprintf(error, error_size, "%s %s", path, why);
 	return -reason;
+}
+
+static void name_old(const struct json_file *file, unsigned int number, char name[PATH_MAX])
+{
+	snprintf(name, PATH_MAX, "%s.%u", file->path, number);
 }
 
 /* --- Whole lines ---------------------------------------------------------------------------- */
@@ -95,6 +101,42 @@ static int cut_half_line(struct json_file *file, char *error, size_t error_size)
 		return fail(error, error_size, "cannot cut half a line off %s", file->path);
 	file->size = (uint64_t)end;
 	return 0;
+}
+
+/* The number that the last line has as the member. */
+static uint64_t last_number_of(int fd, const char *member)
+{
+	char block[BLOCK_BYTES + 1], name[64];
+	off_t size = lseek(fd, 0, SEEK_END);
+	off_t begin = size > BLOCK_BYTES ? size - BLOCK_BYTES : 0;
+	ssize_t n = size > 0 ? pread(fd, block, BLOCK_BYTES, begin) : 0;
+	const char *line, *value;
+
+	if (n <= 1)
+		return 0;
+	block[n - 1] = '\0'; /* In place of the last line end. */
+	line = memrchr(block, '\n', (size_t)n - 1);
+	line = line ? line + 1 : block;
+	snprintf(name, sizeof(name), "\"%s\":", member);
+	value = memmem(line, (size_t)(block + n - line), name, strlen(name));
+	return value ? strtoull(value + strlen(name), NULL, 10) : 0;
+}
+
+uint64_t json_file_last_number(const struct json_file *file, const char *member)
+{
+	uint64_t number = last_number_of(file->fd, member);
+	char name[PATH_MAX];
+	int fd;
+
+	if (number != 0)
+		return number;
+	name_old(file, 1, name);
+	fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (fd < 0)
+		return 0;
+	number = last_number_of(fd, member);
+	close(fd);
+	return number;
 }
 
 /* --- Opening -------------------------------------------------------------------------------- */
@@ -235,11 +277,6 @@ int json_file_look(struct json_file *file, char *error, size_t error_size)
 		return open_anew(file, error, error_size);
 	file->size = file->delivered = (uint64_t)status.st_size;
 	return 0;
-}
-
-static void name_old(const struct json_file *file, unsigned int number, char name[PATH_MAX])
-{
-	snprintf(name, PATH_MAX, "%s.%u", file->path, number);
 }
 
 /* Makes FILE.1 free: those up to the first hole move on by one, over the oldest. */

@@ -31,6 +31,9 @@ struct json_file {
  * negative errno, -EBUSY if another process writes it, with a sentence in error[]. */
 int json_file_open(struct json_file *file, const char *path, char *error, size_t error_size);
 
+/* The number that the last line of the file has as this member, or else that of FILE.1; 0: none. */
+uint64_t json_file_last_number(const struct json_file *file, const char *member);
+
 /* Appends whole lines.  On failure a part of them may be in the file. */
 int json_file_append(
 	struct json_file *file, const char *lines, size_t length, char *error, size_t error_size);

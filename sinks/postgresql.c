@@ -45,8 +45,8 @@ struct postgresql_sink {
 	struct postgresql_table table;
 	int64_t partition_us;
 	unsigned int retention_days;
-	char *copy;	/* The command. */
-	char *identity; /* Host and sink, as SQL. */
+	char *copy;	   /* The command. */
+	char *host, *sink; /* Names, as SQL. */
 
 	struct extent stored; /* The last transaction's; `n` 0: its records do not come again. */
 	struct extent fresh;  /* Of the rows. */
@@ -65,7 +65,8 @@ static void sink_free(struct postgresql_sink *sink)
 {
 	postgresql_disconnect(&sink->client);
 	free(sink->copy);
-	free(sink->identity);
+	PQfreemem(sink->host);
+	PQfreemem(sink->sink);
 	free(sink->rows);
 	free(sink);
 }
@@ -98,43 +99,58 @@ static char *copy_command(const struct postgresql_table *table)
 static int make_commands(struct postgresql_sink *sink)
 {
 	PGconn *connection = sink->client.connection;
-	char *host = PQescapeLiteral(connection, sink->place->host, strlen(sink->place->host));
-	char *name = PQescapeLiteral(connection, sink->place->name, strlen(sink->place->name));
+	const struct sink_place *place = sink->place;
 
 	sink->copy = copy_command(&sink->table);
-	if (!host || !name || asprintf(&sink->identity, "%s, %s", host, name) < 0)
-		sink->identity = NULL;
-	PQfreemem(host);
-	PQfreemem(name);
-	if (!sink->copy || !sink->identity)
+	sink->host = PQescapeLiteral(connection, place->host, strlen(place->host));
+	sink->sink = PQescapeLiteral(connection, place->name, strlen(place->name));
+	if (!sink->copy || !sink->host || !sink->sink)
 		return postgresql_fail(&sink->client, ENOMEM, "there is no memory for a command");
 	return 0;
 }
 
-/* Reads what this host's sink has stored last. */
+static uint64_t number_at(const PGresult *result, int row, int column)
+{
+	return strtoull(PQgetvalue(result, row, column), NULL, 10);
+}
+
+static bool is_true_at(const PGresult *result, int row, int column)
+{
+	return strcmp(PQgetvalue(result, row, column), "t") == 0;
+}
+
+/* Reads what this host's sinks have stored last: this one's is what may come again, and none may
+ * have a sequence number twice. */
 static int read_stored(struct postgresql_sink *sink)
 {
 	struct extent *stored = &sink->stored;
 	PGresult *result;
-	char sql[800];
+	char *sql;
 	int rc;
 
-	snprintf(sql, sizeof(sql),
-		"SELECT first_sequence, last_sequence,"
-		" (extract(epoch FROM first_time) * 1000000)::bigint,"
-		" (extract(epoch FROM last_time) * 1000000)::bigint, drop_error IS NOT NULL"
-		" FROM \"%s\".\"%s_writers\" WHERE (host, sink) = (%s)",
-		sink->table.schema, sink->table.name, sink->identity);
+	if (asprintf(&sql,
+		    "SELECT sink = %s, first_sequence, last_sequence,"
+		    " (extract(epoch FROM first_time) * 1000000)::bigint,"
+		    " (extract(epoch FROM last_time) * 1000000)::bigint, drop_error IS NOT NULL"
+		    " FROM \"%s\".\"%s_writers\" WHERE host = %s",
+		    sink->sink, sink->table.schema, sink->table.name, sink->host) < 0)
+		return postgresql_fail(&sink->client, ENOMEM, "there is no memory for a command");
 	rc = postgresql_run(&sink->client, "tell what is stored", sql, &result);
+	free(sql);
 	if (rc != 0)
 		return rc;
-	if (PQntuples(result) == 1) {
+	for (int row = 0; row < PQntuples(result); row++) {
+		uint64_t last_sequence = number_at(result, row, 2);
+
+		sink_place_knows(sink->place, last_sequence);
+		if (!is_true_at(result, row, 0))
+			continue;
 		stored->n = 1;
-		stored->first_sequence = strtoull(PQgetvalue(result, 0, 0), NULL, 10);
-		stored->last_sequence = strtoull(PQgetvalue(result, 0, 1), NULL, 10);
-		stored->first_us = strtoll(PQgetvalue(result, 0, 2), NULL, 10);
-		stored->last_us = strtoll(PQgetvalue(result, 0, 3), NULL, 10);
-		sink->drop_failed = strcmp(PQgetvalue(result, 0, 4), "t") == 0;
+		stored->first_sequence = number_at(result, row, 1);
+		stored->last_sequence = last_sequence;
+		stored->first_us = (int64_t)number_at(result, row, 3);
+		stored->last_us = (int64_t)number_at(result, row, 4);
+		sink->drop_failed = is_true_at(result, row, 5);
 	}
 	PQclear(result);
 	return 0;
@@ -199,10 +215,11 @@ static int note_drop_error(struct postgresql_sink *sink)
 	if (!failed && !sink->drop_failed)
 		return 0;
 	error = PQescapeLiteral(client->connection, client->error, strlen(client->error));
-	if (!error || asprintf(&sql,
-			      "UPDATE \"%s\".\"%s_writers\" SET drop_error = nullif(%s, '')"
-			      " WHERE (host, sink) = (%s)",
-			      sink->table.schema, sink->table.name, error, sink->identity) < 0) {
+	if (!error ||
+		asprintf(&sql,
+			"UPDATE \"%s\".\"%s_writers\" SET drop_error = nullif(%s, '')"
+			" WHERE host = %s AND sink = %s",
+			sink->table.schema, sink->table.name, error, sink->host, sink->sink) < 0) {
 		PQfreemem(error);
 		return postgresql_fail(client, ENOMEM, "there is no memory for a command");
 	}
@@ -355,7 +372,8 @@ static int store_rows(struct postgresql_sink *sink)
 
 	postgresql_put_trailer(sink->rows + sink->used);
 	rc = asprintf(&sql,
-		"%s; INSERT INTO \"%s\".\"%s_writers\" AS w VALUES (%s, clock_timestamp(), %llu, "
+		"%s; INSERT INTO \"%s\".\"%s_writers\" AS w VALUES (%s, %s, clock_timestamp(), "
+		"%llu, "
 		"%llu, %llu,"
 		" timestamptz 'epoch' + %lld * interval '1 microsecond',"
 		" timestamptz 'epoch' + %lld * interval '1 microsecond')"
@@ -364,7 +382,7 @@ static int store_rows(struct postgresql_sink *sink)
 		" first_sequence = EXCLUDED.first_sequence,"
 		" last_sequence = EXCLUDED.last_sequence,"
 		" first_time = EXCLUDED.first_time, last_time = EXCLUDED.last_time",
-		sink->copy, sink->table.schema, sink->table.name, sink->identity,
+		sink->copy, sink->table.schema, sink->table.name, sink->host, sink->sink,
 		(unsigned long long)fresh->n, (unsigned long long)fresh->first_sequence,
 		(unsigned long long)fresh->last_sequence, (long long)fresh->first_us,
 		(long long)fresh->last_us);

@@ -15,6 +15,7 @@ struct fixture_sink {
 	struct sink_setting options[FIXTURE_OPTIONS_MAX];
 	struct sink_settings settings;
 	_Atomic bool ending;
+	_Atomic uint64_t known_sequence;
 	struct sink_place place;
 	void *state;
 	char error[SINK_ERROR_MAX];
@@ -38,7 +39,8 @@ __attribute__((unused)) static void prepare_sink(
 		.directory = directory,
 		.settings = &sink->settings,
 		.time_limit_ms = SINK_TIME_LIMIT_MS,
-		.ending = &sink->ending};
+		.ending = &sink->ending,
+		.known_sequence = &sink->known_sequence};
 }
 
 __attribute__((unused)) static int try_open(struct fixture_sink *sink)

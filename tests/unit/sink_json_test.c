@@ -207,6 +207,36 @@ static void test_rotation_by_time(void **state)
 	close_sink(&sink);
 }
 
+/* Numbers go on where the file ends, or the one before. */
+static void test_the_last_sequence_is_known(void **state)
+{
+	struct fixture_sink sink;
+
+	(void)state;
+	prepare(&sink, "65536", "3");
+	open_sink(&sink);
+	assert_int_equal(sink.known_sequence, 0);
+	write_numbered(&sink, 1, 100);
+	flush_sink(&sink, now_ns());
+	close_sink(&sink);
+	prepare(&sink, "65536", "3");
+	open_sink(&sink);
+	assert_int_equal(sink.known_sequence, 100);
+	flush_sink(&sink, now_ns());
+	assert_int_equal(size_of("traffic.json"), 0);
+	close_sink(&sink);
+	prepare(&sink, "65536", "3");
+	open_sink(&sink);
+	assert_int_equal(sink.known_sequence, 100);
+	write_numbered(&sink, 101, 101);
+	flush_sink(&sink, now_ns());
+	close_sink(&sink);
+	sink.known_sequence = 0;
+	open_sink(&sink);
+	assert_int_equal(sink.known_sequence, 101);
+	close_sink(&sink);
+}
+
 /* As logrotate does it, with and without `create`. */
 static void test_somebody_else_rotates(void **state)
 {
@@ -471,6 +501,7 @@ int main(void)
 		IN_DIRECTORY(test_rotation_by_size),
 		IN_DIRECTORY(test_only_so_many_are_kept),
 		IN_DIRECTORY(test_rotation_by_time),
+		IN_DIRECTORY(test_the_last_sequence_is_known),
 		IN_DIRECTORY(test_somebody_else_rotates),
 		IN_DIRECTORY(test_somebody_else_truncates),
 		IN_DIRECTORY(test_half_a_line_is_cut_off),

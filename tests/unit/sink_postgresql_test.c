@@ -226,7 +226,9 @@ static void test_what_was_not_flushed_is_not_stored(void **state)
 	write_numbered(&sink, 101, 200);
 	close_sink(&sink);
 	assert_stored(1, 100);
+	assert_int_equal(sink.known_sequence, 0);
 	open_sink(&sink);
+	assert_int_equal(sink.known_sequence, 100);
 	flush_sink(&sink, T0);
 	write_numbered(&sink, 101, 200);
 	flush_sink(&sink, T0);
