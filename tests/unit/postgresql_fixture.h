@@ -159,4 +159,76 @@ __attribute__((unused)) static const char *sql(const char *text)
 	return sql_on(server.connection, text);
 }
 
+/* --- The sink and its tables --------------------------------------------------------------- */
+
+static char connection[200], schema[40];
+
+/* A schema of each test's own. */
+__attribute__((unused)) static int begin_test(void **state)
+{
+	static unsigned int n;
+
+	(void)state;
+	snprintf(connection, sizeof(connection), "host=%s user=admin dbname=postgres", directory);
+	snprintf(schema, sizeof(schema), "test_%u", ++n);
+	return 0;
+}
+
+__attribute__((unused)) static void prepare_with(
+	struct fixture_sink *sink, const char *name, const char *value)
+{
+	const char *options[] = {"connection", connection, "schema", schema, name, value, NULL};
+
+	prepare_sink(sink, &sink_postgresql, options);
+}
+
+__attribute__((unused)) static void prepare(struct fixture_sink *sink)
+{
+	prepare_with(sink, NULL, NULL);
+}
+
+/* The answer to `text`, in which every % is the test's schema. */
+__attribute__((unused)) static const char *ask(const char *text)
+{
+	char query_text[2000], *to = query_text;
+
+	for (; *text; text++) {
+		if (*text == '%')
+			to = stpcpy(to, schema);
+		else
+			*to++ = *text;
+	}
+	*to = '\0';
+	return sql(query_text);
+}
+
+/* Records first...last are there, each once. */
+__attribute__((unused)) static void assert_stored(uint64_t first, uint64_t last)
+{
+	char expected[100];
+
+	snprintf(expected, sizeof(expected), "%llu|%llu|%llu|%llu",
+		(unsigned long long)(last + 1 - first), (unsigned long long)(last + 1 - first),
+		(unsigned long long)first, (unsigned long long)last);
+	assert_string_equal(ask("SELECT count(*), count(DISTINCT sequence), min(sequence),"
+				" max(sequence) FROM %.traffic"),
+		expected);
+}
+
+__attribute__((unused)) static void assert_open_fails(
+	const char *conninfo, int error, const char *sentence)
+{
+	const char *options[] = {"connection", conninfo, "schema", schema, NULL};
+	struct fixture_sink sink;
+
+	prepare_sink(&sink, &sink_postgresql, options);
+	sink.place.time_limit_ms = 400;
+	assert_int_equal(try_open(&sink), error);
+	assert_null(sink.state);
+	if (!strstr(sink.error, sentence) || strchr(sink.error, '\n'))
+		fail_msg("'%s' does not say '%s' in one line", sink.error, sentence);
+}
+
+#define WITH_SCHEMA(test) cmocka_unit_test_setup(test, begin_test)
+
 #endif
