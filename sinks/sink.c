@@ -67,7 +67,6 @@ struct sink {
 	void *state;	       /* NULL: the place is closed. */
 	struct entry *written; /* The last one written since the last delivery; NULL: none. */
 	uint64_t n_written;    /* Records since then. */
-	struct loss refused;   /* Not yet told. */
 	uint64_t n_refused;    /* Records, since the last delivery. */
 	int64_t retry_ns, flush_ns;
 	unsigned int retry_ms;
@@ -229,26 +228,25 @@ static int write_loss(struct sink *sink, const struct loss *loss)
 	return write_one(sink, &record);
 }
 
-/* Tells of the records that the place has refused one by one. */
-static int write_refused(struct sink *sink)
+/* A record that the place refuses is told in its place, if that is not refused as well. */
+static int write_refused(struct sink *sink, const struct log_record *record)
 {
-	int error = write_loss(sink, &sink->refused);
+	const struct loss loss = {.reason = "refused",
+		.records = 1,
+		.sequence = record->sequence,
+		.time_ns = record->time_ns};
+	int error = write_loss(sink, &loss);
 
-	sink->refused = (struct loss){.reason = "refused"};
+	sink->n_refused++;
 	return error == -EINVAL ? 0 : error;
 }
 
 static int write_record(struct sink *sink, const struct log_record *record)
 {
-	int error = sink->refused.records ? write_refused(sink) : 0;
+	int error = write_one(sink, record);
 
-	if (error == 0)
-		error = write_one(sink, record);
-	if (error == -EINVAL) {
-		sink->n_refused++;
-		add_loss(&sink->refused, 1, 0, record);
-		return 0;
-	}
+	if (error == -EINVAL)
+		return write_refused(sink, record);
 	sink->n_written += error == 0 && record->kind != LOG_GAP;
 	return error;
 }
@@ -258,8 +256,10 @@ static int write_entry(struct sink *sink, const struct entry *entry)
 	const struct log_batch *batch = entry->batch;
 	int error = 0;
 
-	if (!batch)
-		return write_loss(sink, &entry->loss);
+	if (!batch) {
+		error = write_loss(sink, &entry->loss);
+		return error == -EINVAL ? 0 : error;
+	}
 	for (uint32_t i = 0; error == 0 && i < batch->n; i++)
 		if (log_match_holds(sink->filter, &batch->records[i]))
 			error = write_record(sink, &batch->records[i]);
@@ -316,7 +316,6 @@ static void forget_written(struct sink *sink)
 {
 	sink->written = NULL;
 	sink->n_written = sink->n_refused = 0;
-	sink->refused = (struct loss){.reason = "refused"};
 }
 
 /* Writes what there is, but no more than one delivery's worth, and delivers it. */
@@ -330,8 +329,6 @@ static int deliver(struct sink *sink)
 		if (error == 0)
 			sink->written = entry;
 	}
-	if (error == 0 && sink->refused.records)
-		error = write_refused(sink);
 	if (error == 0)
 		error = sink->type->flush(sink->state, (uint64_t)clock_ns(CLOCK_REALTIME),
 			sink->error, sizeof(sink->error));
@@ -484,8 +481,11 @@ static bool begin_with_loss(struct sink *sink, uint64_t missing)
 	entry = calloc(1, sizeof(*entry));
 	if (!entry)
 		return false;
-	entry->loss =
-		(struct loss){.reason = "process-ended", .records = missing, .events = missing};
+	entry->loss = (struct loss){.reason = "process-ended",
+		.records = missing,
+		.events = missing,
+		.sequence = sink->context->gap_sequence,
+		.time_ns = (uint64_t)clock_ns(CLOCK_REALTIME)};
 	sink->statistics.lost = missing;
 	append(sink, entry);
 	return true;
