@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A connection to a collector, over UDP or TCP, none of whose calls blocks for longer than the
+ * place's time limit, name resolution included, nor for long once the place is ending.
+ *
+ * Called by a sink's thread.
+ */
+#ifndef SINKS_SOCKET_H
+#define SINKS_SOCKET_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "sinks/sink_type.h"
+
+enum { SINK_SOCKET_NAME_MAX = SINK_HOST_MAX + SINK_PORT_MAX + 16 };
+
+struct sink_socket {
+	int fd;
+	int type;			 /* SOCK_STREAM or SOCK_DGRAM. */
+	char name[SINK_SOCKET_NAME_MAX]; /* "udp 192.0.2.1:4739", for messages. */
+};
+
+/* Connects to the endpoint, a checked SINK_OPTION_ENDPOINT, trying each of the host's addresses.
+ * Returns 0 with *out, or a negative errno with a sentence in error[]. */
+int sink_socket_open(const struct sink_place *place, const char *endpoint, const char *default_port,
+	int type, struct sink_socket *out, char *error, size_t error_size);
+
+/* Sends all of it: on a stream some bytes, else one datagram.  After an error other than -EMSGSIZE
+ * the socket is only good to be closed. */
+int sink_socket_send(const struct sink_place *place, const struct sink_socket *socket,
+	const void *data, size_t length, char *error, size_t error_size);
+
+/* Returns 0 once the other end's TCP has all that was sent; over UDP, if nobody refuses it at once.
+ */
+int sink_socket_settle(const struct sink_place *place, const struct sink_socket *socket,
+	char *error, size_t error_size);
+
+void sink_socket_close(
+	struct sink_socket *socket); /* Nothing if it is closed, or was never open. */
+
+#endif
