@@ -106,11 +106,48 @@ static const struct sink_option postgresql_options[] = {
 		.meaning = "partitions that ended longer ago are dropped"},
 };
 
+static const struct sink_option ipfix_options[] = {
+	{.name = "collector",
+		.kind = SINK_OPTION_ENDPOINT,
+		.required = true,
+		.meaning = "where the records go; port 4739 if not said"},
+	{.name = "transport",
+		.kind = SINK_OPTION_CHOICE,
+		.choices = "udp tcp",
+		.otherwise = "udp",
+		.meaning = "over UDP records may be lost on the way, unnoticed by the sink"},
+	{.name = "template-seconds",
+		.kind = SINK_OPTION_NUMBER,
+		.least = 1,
+		.most = 86400,
+		.otherwise = "60",
+		.meaning = "over UDP: how often the templates are sent again"},
+	{.name = "mtu",
+		.kind = SINK_OPTION_NUMBER,
+		.least = 576,
+		.most = UINT16_MAX,
+		.otherwise = "1400",
+		.meaning = "over UDP: the largest packet, with its IP header, in bytes"},
+	{.name = "observation-domain",
+		.kind = SINK_OPTION_NUMBER,
+		.most = UINT32_MAX,
+		.otherwise = "1",
+		.meaning = "the number that the collector knows this host by, beside its address"},
+	{.name = "enterprise-number",
+		.kind = SINK_OPTION_NUMBER,
+		.least = 1,
+		.most = UINT32_MAX,
+		.otherwise = "32473",
+		.meaning = "the IANA enterprise that Cordon's own elements are exported under"},
+};
+
 const struct sink_kind sink_kinds[] = {
 	[SINK_KIND_SQLITE] = {"sqlite", "files that `cordon log` asks", ARRAY(sqlite_options)},
 	[SINK_KIND_JSON] = {"json", "a file of JSON lines", ARRAY(json_options)},
 	[SINK_KIND_POSTGRESQL] = {"postgresql", "a database of PostgreSQL, for a fleet",
 		ARRAY(postgresql_options)},
+	[SINK_KIND_IPFIX] = {"ipfix", "a collector of flow records, by RFC 7011",
+		ARRAY(ipfix_options)},
 };
 const size_t n_sink_kinds = sizeof(sink_kinds) / sizeof(sink_kinds[0]);
 

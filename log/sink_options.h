@@ -45,6 +45,7 @@ struct sink_kind {
 enum {
 	SINK_KIND_SQLITE,
 	SINK_KIND_JSON,
+	SINK_KIND_IPFIX,
 	SINK_KIND_POSTGRESQL,
 };
 

@@ -14,6 +14,7 @@ enum { SINKS_MAX = LOG_ACCOUNT_SINKS, REMOVED_DRAIN_MS = 2000, WAIT_STEP_MS = 5 
 static const struct sink_type *const types[] = {
 	&sink_sqlite,
 	&sink_json,
+	&sink_ipfix,
 	&sink_postgresql,
 };
 
