@@ -315,6 +315,8 @@ $(OUT)/bench/%_bench: $(OUT)/obj/tests/bench/%_bench.o
 $(OUT)/obj/tests/bench/miss_bench.o: ROOM_CFLAGS = $(OVS_CFLAGS) $(DPDK_CFLAGS)
 $(OUT)/bench/miss_bench: $(OUT)/libdatapath.a $(OUT)/libmodel.a
 $(OUT)/bench/miss_bench: BENCH_LIBS = $(OVS_LIBS) $(DPDK_LIBS)
+$(OUT)/bench/sink_bench: $(OUT)/libsinks.a
+$(OUT)/bench/sink_bench: BENCH_LIBS = $(SINKS_LIBS)
 $(BENCHES): $(OUT)/libcore.a $(OUT)/liblog.a $(OUT)/libzones.a
 
 bench-parts: $(BENCHES) ## Build the benches of the parser, the connection table, the verdicts and the log
