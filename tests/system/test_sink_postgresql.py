@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The log of a fleet in PostgreSQL: a real server, real traffic, and questions in SQL.
+
+    web .1                 app .2
+      |                      |
+    --+----------------------+--  network lan, VLAN 10
+"""
+
+import signal
+import subprocess
+
+import pytest
+
+from cordon import COMMAND_SECONDS, CORDON, Switch, wait_for
+from host import TcpServer
+from postgresql import PostgresqlServer
+from test_sink_json import ask_often, prepare, wait_state
+
+
+@pytest.fixture
+def server():
+    one = PostgresqlServer()
+    try:
+        one.start()
+        yield one
+    finally:
+        one.close()
+
+
+def add_sink(switch, server, *options):
+    switch.cordon("sink", "add", "fleet", "postgresql", f"connection={server.connection}", *options)
+
+
+def starts(server):
+    """The source ports of the sessions of rule web-dns, as they were stored."""
+    return [row["source_transport_port"] for row in server.rows(
+        "SELECT source_transport_port FROM cordon.traffic WHERE kind = 'start' AND rule = 'web-dns' ORDER BY sequence")]
+
+
+def test_rows_are_those_of_the_command(switch, server):
+    """What `cordon log list --json` says of a record is what its row says, column by column."""
+    web, app = prepare(switch)
+    add_sink(switch, server)
+    wait_state(switch, "fleet", "ok")
+    with TcpServer(app, 80):
+        assert web.can_connect(app.ipv6, 80)
+    assert not web.can_connect(app.ipv4, 81)
+    ask_often(web, app, 20000, 3)
+    switch.cordon("conn", "flush", "--all")
+    rows = wait_for(lambda: (rows := server.rows("SELECT * FROM cordon.traffic ORDER BY sequence")) and
+                    sum(row["kind"] == "end" for row in rows) >= 4 and rows, 10, "the ends of four connections")
+    listed = {row["sequence"]: row for row in switch.json_lines("log", "list")}
+    for row in rows:
+        other = listed[row["sequence"]]
+        for name, value in row.items():
+            if name in ("time", "start"):
+                assert (value or "")[:23] == other[name][:23]
+            else:
+                assert (value if value is not None else "") == other[name], name
+    denied, = server.rows("SELECT * FROM cordon.traffic_denied WHERE destination_transport_port = 81 LIMIT 1")
+    assert (denied["source"], denied["destination"]) == ("web", "app")
+    assert denied["rule"] == "web->app"
+    assert server.sql("SELECT count(*) FROM pg_inherits WHERE inhparent = 'cordon.traffic'::regclass") in ("1", "2")
+
+
+@pytest.mark.parametrize("sig", [signal.SIGQUIT, signal.SIGKILL])
+def test_a_server_that_goes_away(switch, server, sig):
+    """Records wait, other sinks go on, and when it is back everything is there, once."""
+    web, app = prepare(switch)
+    add_sink(switch, server)
+    ask_often(web, app, 20000, 20)
+    wait_for(lambda: len(starts(server)) == 20, 10, "twenty rows")
+    server.stop(sig)
+    ask_often(web, app, 21000, 20)
+    sink = wait_state(switch, "fleet", "error")
+    assert "PostgreSQL" in sink["error"] and sink["waiting"] >= 20
+    switch.wait_log(rule="web-dns", kind="start", source_transport_port=21019)
+    wait_for(lambda: try_start(server), 20, "a server that starts again")
+    wait_for(lambda: len(starts(server)) >= 40, 60, "the rows that waited")
+    assert starts(server) == [*range(20000, 20020), *range(21000, 21020)]
+    assert wait_state(switch, "fleet", "ok")["lost"] == 0
+    assert server.sql("SELECT count(*) FROM cordon.traffic WHERE kind = 'gap'") == "0"
+    assert server.sql("SELECT count(*) - count(DISTINCT sequence) FROM cordon.traffic") == "0"
+
+
+def try_start(server):
+    """What is left of a server that was killed may be in the way for a moment."""
+    try:
+        server.start()
+        return True
+    except AssertionError:
+        server.stop()
+        return False
+
+
+def test_what_is_wrong_is_said(switch, server):
+    prepare(switch)
+    switch.cordon("sink", "add", "fleet", "postgresql", f"connection=host={server.directory} user=admin dbname=nowhere")
+    assert 'database "nowhere" does not exist' in wait_state(switch, "fleet", "error")["error"]
+    switch.cordon("sink", "set", "fleet", f"connection={server.connection}")
+    wait_state(switch, "fleet", "ok")
+    refused = switch.try_cordon("sink", "set", "fleet", "table=Not a name")
+    assert refused.returncode != 0 and "small letters" in refused.stderr
+
+
+def test_a_switch_that_is_killed_goes_on(switch, server):
+    """Its numbers go on, and what died with it is told in the database too."""
+    web, app = prepare(switch)
+    add_sink(switch, server)
+    ask_often(web, app, 20000, 10)
+    wait_for(lambda: len(starts(server)) == 10, 10, "ten rows")
+    switch.kill()
+    switch.up()
+    wait_state(switch, "fleet", "ok")
+    ask_often(web, app, 21000, 10)
+    wait_for(lambda: len(starts(server)) == 20, 10, "twenty rows")
+    assert starts(server) == [*range(20000, 20010), *range(21000, 21010)]
+    assert server.sql("SELECT count(*) - count(DISTINCT sequence) FROM cordon.traffic WHERE kind <> 'gap'") == "0"
+
+
+class NamedSwitch(Switch):
+    """In a UTS namespace of its own, where the host has another name."""
+
+    def __init__(self, name):
+        super().__init__(name)
+        self.name = name
+
+    def try_cordon(self, *words, text=None, seconds=COMMAND_SECONDS):
+        return subprocess.run(
+            ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', self.name, CORDON, *map(str, words)],
+            env=self.environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds,
+            check=False)
+
+
+@pytest.fixture
+def two_hosts():
+    switches = [NamedSwitch(name) for name in ("host-a", "host-b")]
+    try:
+        for switch in switches:
+            switch.up()
+        yield switches
+    finally:
+        for switch in switches:
+            switch.close()
+
+
+def test_two_hosts_in_one_database(two_hosts, server):
+    for number, switch in enumerate(two_hosts):
+        web, app = prepare(switch)
+        add_sink(switch, server)
+        ask_often(web, app, 20000 + 1000 * number, 5)
+    wait_for(lambda: len(starts(server)) == 10, 10, "ten rows")
+    rows = server.rows("SELECT host, count(*) AS n, count(DISTINCT sequence) AS different FROM cordon.traffic"
+                       " WHERE kind = 'start' AND rule = 'web-dns' GROUP BY host ORDER BY host")
+    assert rows == [{"host": "host-a", "n": 5, "different": 5}, {"host": "host-b", "n": 5, "different": 5}]
+    assert [row["host"] for row in server.rows("SELECT host FROM cordon.traffic_writers ORDER BY host")] == [
+        "host-a", "host-b"]
