@@ -19,10 +19,8 @@
 
 enum { BATCH = 20000, OPTIONS_MAX = 20 };
 
-static const struct sink_type *const types[] = {types[] = {&sink_json, &sink_postgresql};
-sink_sqlite, &sink_json, &sink_ipfix, &sink_postgresql
-}
-;
+static const struct sink_type *const types[] = {
+	&sink_sqlite, &sink_json, &sink_ipfix, &sink_postgresql};
 
 static const struct sink_type *find_type(const char *name)
 {
