@@ -363,7 +363,7 @@ soak: all $(OUT)/soak/stations ## Churn a switch for MINUTES=10 under traffic, a
 # --- Style -------------------------------------------------------------------------------------------------------
 
 C_FILES = $(shell find zones log sinks ebpf datapath hv controller cli tests -name '*.[ch]' 2>/dev/null)
-SHELL_FILES = $(shell grep -lE '^#!.*(/| )(sh|bash)$$' -r scripts tests .ci packaging --exclude-dir=corpus 2>/dev/null)
+SHELL_FILES = $(shell grep -lE '^#!.*(/| )(sh|bash)$$' -r scripts tests .ci packaging --exclude-dir=corpus --exclude='*.py' 2>/dev/null)
 
 lint: ## Install the checkers that are missing, and check style, folder dependencies and common mistakes
 	@scripts/setup.sh lint

@@ -142,7 +142,7 @@ def test_killed_switch_tells_each_sink_what_it_lost(site, tmp_path):
         gap = lines(path)[0]
         assert gap["kind"] == "gap" and gap["reason"] == "process-ended"
         assert waiting <= gap["packets_forward"] <= waiting + 7, "ends may have come since"
-        assert web.can_connect(app.ipv4, 80)
+        wait_for(lambda: web.can_connect(app.ipv4, 80), 10, "a connection through the new process")
         switch.wait_log(kind="start", count=9)
         wait_for(lambda: [row for row in lines(path) if row["kind"] == "start"], 10, "new records")
     assert gap["sequence"] < min(row["sequence"] for row in lines(path) if row["kind"] == "start")

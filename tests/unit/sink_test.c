@@ -225,7 +225,8 @@ static void wait_delivered(size_t n)
 {
 	for (unsigned int ms = 0; delivered() < n; ms++) {
 		if (ms == PATIENCE_MS)
-			fail_msg("%zu of %zu were delivered; %u opened", delivered(), n, place.opened);
+			fail_msg("%zu of %zu were delivered; %u opened", delivered(), n,
+				place.opened);
 		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 	}
 	assert_int_equal(delivered(), n);
