@@ -63,7 +63,7 @@ LOG := $(addprefix log/,$(addsuffix .c, \
 # Sinks: where records go, each in a thread of its own.
 SINKS := $(addprefix sinks/,$(addsuffix .c, \
 	sinks sink sqlite json json_file \
-	socket ipfix ipfix_encoder ipfix_element ipfix_values ipfix_interfaces ipfix_text \
+	socket ipfix ipfix_encoder ipfix_templates ipfix_element ipfix_values ipfix_interfaces ipfix_text \
 	postgresql postgresql_client postgresql_schema postgresql_partition postgresql_row))
 
 # Every packet: from the port through the parser and the table of connections to a port.

@@ -72,7 +72,8 @@ static int settle(struct ipfix *ipfix, char *error, size_t error_size)
 {
 	int failure = send_message(ipfix, error, error_size);
 
-	if (failure || !ipfix->is_unsettled)
+	/* A stream's other end may also go when there is nothing to send. */
+	if (failure || (!ipfix->is_unsettled && ipfix->socket.type == SOCK_DGRAM))
 		return failure;
 	failure = sink_socket_settle(ipfix->place, &ipfix->socket, error, error_size);
 	ipfix->is_unsettled = failure != 0;

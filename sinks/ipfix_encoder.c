@@ -18,28 +18,14 @@
 
 #include "sinks/ipfix_element.h"
 #include "sinks/ipfix_interfaces.h"
+#include "sinks/ipfix_templates.h"
 #include "sinks/ipfix_text.h"
 #include "sinks/ipfix_values.h"
 
-enum {
-	MESSAGE_HEADER = 16,
-	SET_HEADER = 4,
-	TEMPLATE_HEADER = 4,
-	SCOPE_COUNT = 2,
-	SPECIFIER = 4, /* Of an element in a template. */
-	ENTERPRISE_NUMBER = 4,
-	TYPE_RECORD_FIXED = 32, /* RFC 5610's, without its two texts; with padding. */
-	TYPE_SPECIFIERS = 10,
-};
+enum { MESSAGE_HEADER = 16, SET_HEADER = 4 };
 
 /* What the message under way holds. */
 enum content { NOTHING, TEMPLATES, DATA };
-
-struct template_shape {
-	size_t specifier_bytes; /* Of the template itself. */
-	size_t fixed_bytes;	/* Of a record without its texts. */
-	uint32_t texts;		/* Bits: which of the values' texts it has. */
-};
 
 struct ipfix_encoder {
 	struct ipfix_encoder_options options;
@@ -48,7 +34,7 @@ struct ipfix_encoder {
 	fbExporter_t *exporter; /* Writes to message[]. */
 	fBuf_t *buffer;
 	struct ipfix_interfaces *interfaces;
-	struct template_shape shapes[IPFIX_N_TEMPLATES];
+	struct ipfix_shape shapes[IPFIX_N_TEMPLATES];
 
 	enum content content;
 	size_t used;	   /* Bytes of the message under way. */
@@ -64,114 +50,9 @@ struct ipfix_encoder {
 
 /* --- Making ----------------------------------------------------------------------------------- */
 
-/* Says what libfixbuf has complained of. */
-static int fail(GError **complaint, int failure, char *error, size_t error_size)
-{
-	snprintf(error, error_size, "libfixbuf: %s",
-		*complaint ? (*complaint)->message : "it does not say why");
-	g_clear_error(complaint);
-	return failure;
-}
-
-static void add_own_elements(struct ipfix_encoder *encoder)
-{
-	for (size_t i = 0; i < n_ipfix_elements; i++) {
-		const struct ipfix_element *from = &ipfix_elements[i];
-		fbInfoElement_t element = FB_IE_INIT_FULL(from->name, encoder->options.enterprise,
-			from->number, from->is_text ? FB_IE_VARLEN : from->size, from->flags, 0, 0,
-			from->type, (char *)from->meaning);
-
-		if (from->registry == IPFIX_OWN)
-			fbInfoModelAddElement(encoder->model, &element);
-	}
-}
-
-static bool append_element(
-	fbTemplate_t *template, const struct ipfix_element *element, GError **complaint)
-{
-	fbInfoElementSpec_t specifier = {.name = (char *)element->name,
-		.len_override = element->is_text ? FB_IE_VARLEN : element->size};
-
-	return fbTemplateAppendSpec(template, &specifier, 0, complaint);
-}
-
-/* The elements of struct ipfix_values that are in the template; in the internal one all are. */
-static fbTemplate_t *make_template(struct ipfix_encoder *encoder, int template, GError **complaint)
-{
-	fbTemplate_t *made = fbTemplateAlloc(encoder->model);
-
-	for (size_t i = 0; i < n_ipfix_elements; i++) {
-		const struct ipfix_element *element = &ipfix_elements[i];
-
-		if (template >= 0 && !ipfix_element_is_in(element, (enum ipfix_template) template))
-			continue;
-		if (!append_element(made, element, complaint)) {
-			fbTemplateFreeUnused(made);
-			return NULL;
-		}
-	}
-	if (template >= 0 && ipfix_template_scope((enum ipfix_template) template) > 0)
-		fbTemplateSetOptionsScope(
-			made, ipfix_template_scope((enum ipfix_template) template));
-	return made;
-}
-
-static bool add_template(struct ipfix_encoder *encoder, bool internal, uint16_t identifier,
-	fbTemplate_t *template, GError **complaint)
-{
-	return template && fbSessionAddTemplate(encoder->session, internal, identifier, template,
-				   complaint) != 0;
-}
-
-static bool add_templates(struct ipfix_encoder *encoder, GError **complaint)
-{
-	if (!add_template(encoder, true, IPFIX_INTERNAL_TEMPLATE,
-		    make_template(encoder, -1, complaint), complaint))
-		return false;
-	for (int i = 0; i < IPFIX_N_TEMPLATES; i++)
-		if (!add_template(encoder, false, ipfix_template_identifier((enum ipfix_template)i),
-			    make_template(encoder, i, complaint), complaint))
-			return false;
-	return add_template(encoder, true, IPFIX_INTERNAL_TYPE,
-		       fbInfoElementAllocTypeTemplate(encoder->model, complaint), complaint) &&
-	       add_template(encoder, false, IPFIX_TYPE_TEMPLATE,
-		       fbInfoElementAllocTypeTemplate(encoder->model, complaint), complaint);
-}
-
-/* The n-th text of the values, which are all at their end. */
-static fbVarfield_t *text_at(struct ipfix_values *values, size_t n)
-{
-	return (fbVarfield_t *)((char *)values + offsetof(struct ipfix_values, interface)) + n;
-}
-
-static size_t index_of_text(const struct ipfix_element *element)
-{
-	return (element->offset - offsetof(struct ipfix_values, interface)) / sizeof(fbVarfield_t);
-}
-
-static void measure(struct template_shape *shape, enum ipfix_template template)
-{
-	*shape = (struct template_shape){.specifier_bytes = TEMPLATE_HEADER};
-	if (ipfix_template_scope(template) > 0)
-		shape->specifier_bytes += SCOPE_COUNT;
-	for (size_t i = 0; i < n_ipfix_elements; i++) {
-		const struct ipfix_element *element = &ipfix_elements[i];
-
-		if (!ipfix_element_is_in(element, template))
-			continue;
-		shape->specifier_bytes += SPECIFIER;
-		if (element->registry != IPFIX_IANA)
-			shape->specifier_bytes += ENTERPRISE_NUMBER;
-		if (element->is_text)
-			shape->texts |= 1u << index_of_text(element);
-		else
-			shape->fixed_bytes += element->size;
-	}
-}
-
 static int make(struct ipfix_encoder *encoder, char *error, size_t error_size)
 {
-	GError *complaint = NULL;
+	int failure;
 
 	encoder->interfaces = ipfix_interfaces_create();
 	if (!encoder->interfaces) {
@@ -179,13 +60,13 @@ static int make(struct ipfix_encoder *encoder, char *error, size_t error_size)
 		return -ENOMEM;
 	}
 	for (int i = 0; i < IPFIX_N_TEMPLATES; i++)
-		measure(&encoder->shapes[i], (enum ipfix_template)i);
-	encoder->model = fbInfoModelAlloc();
-	add_own_elements(encoder);
+		encoder->shapes[i] = ipfix_shape_of((enum ipfix_template)i);
+	encoder->model = ipfix_model_create(encoder->options.enterprise);
 	encoder->session = fbSessionAlloc(encoder->model);
 	fbSessionSetDomain(encoder->session, encoder->options.domain);
-	if (!add_templates(encoder, &complaint))
-		return fail(&complaint, -EIO, error, error_size);
+	failure = ipfix_templates_add(encoder->session, error, error_size);
+	if (failure)
+		return failure;
 	encoder->exporter =
 		fbExporterAllocBuffer(encoder->message, (uint16_t)encoder->options.message_max);
 	encoder->buffer = fBufAllocForExport(encoder->session, encoder->exporter);
@@ -290,11 +171,17 @@ size_t ipfix_encoder_take(struct ipfix_encoder *encoder, const uint8_t **message
 
 /* --- Data ------------------------------------------------------------------------------------- */
 
+/* The n-th text of the values, which are all at their end. */
+static fbVarfield_t *text_at(struct ipfix_values *values, size_t n)
+{
+	return (fbVarfield_t *)((char *)values + offsetof(struct ipfix_values, interface)) + n;
+}
+
 /* Makes the texts fit.  Returns the length of the record. */
 static size_t fit(
 	struct ipfix_encoder *encoder, enum ipfix_template template, struct ipfix_values *values)
 {
-	const struct template_shape *shape = &encoder->shapes[template];
+	const struct ipfix_shape *shape = &encoder->shapes[template];
 	size_t room = encoder->options.message_max - MESSAGE_HEADER - SET_HEADER, n = 0;
 	fbVarfield_t *texts[IPFIX_TEXTS];
 
@@ -324,7 +211,7 @@ static int add_values(struct ipfix_encoder *encoder, enum ipfix_template templat
 	if (!added && is_end_of_message(&complaint))
 		added = append(encoder, identifier, values, &complaint);
 	if (!added)
-		return fail(&complaint, -EINVAL, error, error_size);
+		return ipfix_complain(&complaint, -EINVAL, error, error_size);
 	note(encoder, DATA, identifier, length);
 	return 0;
 }
@@ -438,7 +325,7 @@ static int announce_template(struct ipfix_encoder *encoder, uint16_t identifier,
 	if (!added && is_end_of_message(&complaint))
 		added = fbSessionExportTemplate(encoder->session, identifier, &complaint);
 	if (!added)
-		return fail(&complaint, -EIO, error, error_size);
+		return ipfix_complain(&complaint, -EIO, error, error_size);
 	note(encoder, TEMPLATES, set, bytes);
 	return 0;
 }
@@ -456,7 +343,7 @@ static bool append_type(
 static int announce_type(struct ipfix_encoder *encoder, const struct ipfix_element *element,
 	char *error, size_t error_size)
 {
-	size_t bytes = TYPE_RECORD_FIXED + 1 + strlen(element->name) + 1 + strlen(element->meaning);
+	size_t bytes = IPFIX_TYPE_RECORD_BYTES + strlen(element->name) + strlen(element->meaning);
 	GError *complaint = NULL;
 	bool added;
 
@@ -466,7 +353,7 @@ static int announce_type(struct ipfix_encoder *encoder, const struct ipfix_eleme
 	if (!added && is_end_of_message(&complaint))
 		added = append_type(encoder, element, &complaint);
 	if (!added)
-		return fail(&complaint, -EIO, error, error_size);
+		return ipfix_complain(&complaint, -EIO, error, error_size);
 	note(encoder, DATA, IPFIX_TYPE_TEMPLATE, bytes);
 	return 0;
 }
@@ -499,12 +386,11 @@ static int announce_step(struct ipfix_encoder *encoder, char *error, size_t erro
 	if (step < IPFIX_N_TEMPLATES)
 		return announce_template(encoder,
 			ipfix_template_identifier((enum ipfix_template)step),
-			encoder->shapes[step].specifier_bytes,
+			encoder->shapes[step].template_bytes,
 			ipfix_template_scope((enum ipfix_template)step) > 0, error, error_size);
 	if (step == STEP_TYPE_TEMPLATE)
-		return announce_template(encoder, IPFIX_TYPE_TEMPLATE,
-			TEMPLATE_HEADER + SCOPE_COUNT + TYPE_SPECIFIERS * SPECIFIER, true, error,
-			error_size);
+		return announce_template(encoder, IPFIX_TYPE_TEMPLATE, IPFIX_TYPE_TEMPLATE_BYTES,
+			true, error, error_size);
 	if (ipfix_elements[step - STEP_TYPES].registry != IPFIX_OWN)
 		return 0;
 	return announce_type(encoder, &ipfix_elements[step - STEP_TYPES], error, error_size);

@@ -207,6 +207,11 @@ static int pending_error(int fd)
 	return -error;
 }
 
+static const char *hint(int failure)
+{
+	return failure == -ECONNREFUSED ? "; is a collector listening there?" : "";
+}
+
 /* --- Opening ---------------------------------------------------------------------------------- */
 
 static void prepare_stream(int fd)
@@ -264,8 +269,8 @@ int sink_socket_open(const struct sink_place *place, const char *endpoint, const
 		failure = connect_to(place, at, deadline_ms, &out->fd);
 	lookup_put(lookup);
 	if (failure)
-		snprintf(error, error_size, "no connection to %s: %s; is it listening there?",
-			out->name, strerror(-failure));
+		snprintf(error, error_size, "no connection to %s: %s%s", out->name,
+			strerror(-failure), hint(failure));
 	return failure;
 }
 
@@ -283,8 +288,8 @@ static int say_failure(
 {
 	if (failure == -EINVAL)
 		failure = -EIO; /* That would say that the record is to blame. */
-	snprintf(error, error_size, "%s takes no more records: %s", socket->name,
-		strerror(-failure));
+	snprintf(error, error_size, "nothing can be sent to %s: %s%s", socket->name,
+		strerror(-failure), hint(failure));
 	return failure;
 }
 

@@ -235,6 +235,18 @@ static void test_nobody_there(void **state)
 	}
 }
 
+static void test_ipv6(void **state)
+{
+	static const char *const options[] = {
+		"collector", "[::1]:9", "transport", "tcp", NULL}; /* Discard: nobody has it. */
+	struct fixture_sink sink;
+
+	(void)state;
+	prepare_sink(&sink, &sink_ipfix, options);
+	assert_int_not_equal(try_open(&sink), 0);
+	assert_non_null(strstr(sink.error, "tcp [::1]:9"));
+}
+
 /* The next delivery fails: the records are written once more by who called. */
 static void test_gone(void **state)
 {
@@ -262,6 +274,22 @@ static void test_gone(void **state)
 		assert_non_null(strstr(story.sink.error, story.endpoint));
 		end(&story);
 	}
+}
+
+/* Over TCP it is noticed when there is nothing to write, too. */
+static void test_gone_while_idle(void **state)
+{
+	struct story story;
+
+	(void)state;
+	begin(&story, SOCK_STREAM, "127.0.0.1", NULL, NULL);
+	open_both(&story);
+	collect(&story);
+	flush_sink(&story.sink, T0);
+	close(story.fd);
+	story.fd = -1;
+	assert_int_equal(try_flush(&story.sink, T0), -EPIPE);
+	end(&story);
 }
 
 /* Writes until the collector's window and the socket's buffer are full, which must take no longer
@@ -382,7 +410,9 @@ int main(void)
 		cmocka_unit_test(test_tcp),
 		cmocka_unit_test(test_templates_again),
 		cmocka_unit_test(test_nobody_there),
+		cmocka_unit_test(test_ipv6),
 		cmocka_unit_test(test_gone),
+		cmocka_unit_test(test_gone_while_idle),
 		cmocka_unit_test(test_never_reads),
 		cmocka_unit_test(test_ending),
 		cmocka_unit_test(test_no_answer),
