@@ -106,18 +106,43 @@ static int create_encoder(struct ipfix *ipfix, bool is_stream, char *error, size
 	return ipfix_encoder_create(&options, &ipfix->encoder, error, error_size);
 }
 
-static int connect_and_announce(struct ipfix *ipfix, bool is_stream, char *error, size_t error_size)
+static int connect_and_announce(
+	struct ipfix *ipfix, bool is_stream, unsigned int first, char *error, size_t error_size)
 {
 	const struct sink_settings *settings = ipfix->place->settings;
 	int failure = create_encoder(ipfix, is_stream, error, error_size);
 
 	if (!failure)
 		failure = sink_socket_open(ipfix->place, sink_setting_text(settings, "collector"),
-			DEFAULT_PORT, is_stream ? SOCK_STREAM : SOCK_DGRAM, &ipfix->socket, error,
-			error_size);
+			DEFAULT_PORT, is_stream ? SOCK_STREAM : SOCK_DGRAM, first, &ipfix->socket,
+			error, error_size);
 	if (!failure)
 		failure = announce(ipfix, error, error_size);
 	return failure ? failure : settle(ipfix, error, error_size);
+}
+
+static void end_session(struct ipfix *ipfix)
+{
+	sink_socket_close(&ipfix->socket);
+	ipfix_encoder_free(ipfix->encoder);
+	ipfix->encoder = NULL;
+	ipfix->is_unsettled = false;
+}
+
+/* Over UDP a refusal of the first datagrams is what tells that nobody listens at an address; there
+ * may be another one, of IPv4. */
+static int begin_session(struct ipfix *ipfix, bool is_stream, char *error, size_t error_size)
+{
+	unsigned int first = 0;
+	int failure;
+
+	do {
+		failure = connect_and_announce(ipfix, is_stream, first, error, error_size);
+		if (failure)
+			end_session(ipfix);
+		first = ipfix->socket.address + 1;
+	} while (failure == -ECONNREFUSED && first < ipfix->socket.n_addresses);
+	return failure;
 }
 
 static void ipfix_close(void *state)
@@ -126,8 +151,7 @@ static void ipfix_close(void *state)
 
 	if (!ipfix)
 		return;
-	sink_socket_close(&ipfix->socket);
-	ipfix_encoder_free(ipfix->encoder);
+	end_session(ipfix);
 	free(ipfix);
 }
 
@@ -147,7 +171,7 @@ static int ipfix_open(const struct sink_place *place, void **state, char *error,
 	if (!is_stream)
 		ipfix->templates_ns =
 			sink_setting_number(place->settings, "template-seconds") * 1000000000u;
-	failure = connect_and_announce(ipfix, is_stream, error, error_size);
+	failure = begin_session(ipfix, is_stream, error, error_size);
 	if (failure)
 		ipfix_close(ipfix);
 	else

@@ -247,8 +247,37 @@ static int connect_to(const struct sink_place *place, const struct addrinfo *add
 	return error;
 }
 
+static void name_socket(struct sink_socket *socket, const char *host, const char *port)
+{
+	const char *transport = socket->type == SOCK_STREAM ? "tcp" : "udp";
+	const char *format = strchr(host, ':') ? "%s [%s]:%s" : "%s %s:%s";
+
+	snprintf(socket->name, sizeof(socket->name), format, transport, host, port);
+}
+
+/* Tries the addresses in turn; those that do not answer share the time. */
+static int connect_to_one(const struct sink_place *place, const struct addrinfo *addresses,
+	unsigned int first, int64_t deadline_ms, struct sink_socket *out)
+{
+	int failure = -EHOSTUNREACH;
+
+	for (const struct addrinfo *at = addresses; at; at = at->ai_next)
+		out->n_addresses++;
+	for (const struct addrinfo *at = addresses; at; at = at->ai_next, out->address++) {
+		int64_t left_ms = deadline_ms - now_ms(),
+			share_ms = left_ms / (out->n_addresses - out->address);
+
+		if (out->address < first)
+			continue;
+		failure = connect_to(place, at, now_ms() + share_ms, &out->fd);
+		if (failure == 0)
+			return 0;
+	}
+	return failure;
+}
+
 int sink_socket_open(const struct sink_place *place, const char *endpoint, const char *default_port,
-	int type, struct sink_socket *out, char *error, size_t error_size)
+	int type, unsigned int first, struct sink_socket *out, char *error, size_t error_size)
 {
 	int64_t deadline_ms = deadline_of(place);
 	char host[SINK_HOST_MAX], port[SINK_PORT_MAX];
@@ -259,14 +288,11 @@ int sink_socket_open(const struct sink_place *place, const char *endpoint, const
 	if (!*port)
 		snprintf(port, sizeof(port), "%s", default_port);
 	*out = (struct sink_socket){.fd = -1, .type = type};
-	snprintf(out->name, sizeof(out->name), strchr(host, ':') ? "%s [%s]:%s" : "%s %s:%s",
-		type == SOCK_STREAM ? "tcp" : "udp", host, port);
+	name_socket(out, host, port);
 	lookup = look_up(place, host, port, type, deadline_ms, &failure, error, error_size);
 	if (!lookup)
 		return failure;
-	failure = -EHOSTUNREACH;
-	for (const struct addrinfo *at = lookup->addresses; at && out->fd < 0; at = at->ai_next)
-		failure = connect_to(place, at, deadline_ms, &out->fd);
+	failure = connect_to_one(place, lookup->addresses, first, deadline_ms, out);
 	lookup_put(lookup);
 	if (failure)
 		snprintf(error, error_size, "no connection to %s: %s%s", out->name,

@@ -17,14 +17,16 @@ enum { SINK_SOCKET_NAME_MAX = SINK_HOST_MAX + SINK_PORT_MAX + 16 };
 
 struct sink_socket {
 	int fd;
-	int type;			 /* SOCK_STREAM or SOCK_DGRAM. */
-	char name[SINK_SOCKET_NAME_MAX]; /* "udp 192.0.2.1:4739", for messages. */
+	int type;			   /* SOCK_STREAM or SOCK_DGRAM. */
+	unsigned int address, n_addresses; /* Which of the host's addresses it is for. */
+	char name[SINK_SOCKET_NAME_MAX];   /* "udp 192.0.2.1:4739", for messages. */
 };
 
-/* Connects to the endpoint, a checked SINK_OPTION_ENDPOINT, trying each of the host's addresses.
- * Returns 0 with *out, or a negative errno with a sentence in error[]. */
+/* Connects to the endpoint, a checked SINK_OPTION_ENDPOINT, trying each of the host's addresses
+ * from the `first` on, which is 0 or, where an earlier one proved to be no good, that one's
+ * successor. Returns 0 with *out, or a negative errno with a sentence in error[]. */
 int sink_socket_open(const struct sink_place *place, const char *endpoint, const char *default_port,
-	int type, struct sink_socket *out, char *error, size_t error_size);
+	int type, unsigned int first, struct sink_socket *out, char *error, size_t error_size);
 
 /* Sends all of it: on a stream some bytes, else one datagram.  After an error other than -EMSGSIZE
  * the socket is only good to be closed. */
