@@ -181,7 +181,8 @@ static int take(struct json_file *file, char *error, size_t error_size)
 	if (flock(file->fd, LOCK_EX | LOCK_NB) != 0) {
 		if (errno == EWOULDBLOCK)
 			return refuse(error, error_size, EBUSY, file->path,
-				"is written by another process; give each sink a file of its own");
+				"is written by another sink or process; give each a file of its "
+				"own");
 		return fail(error, error_size, "cannot lock %s", file->path);
 	}
 	file->device = status.st_dev;

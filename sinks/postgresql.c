@@ -230,6 +230,20 @@ static int note_drop_error(struct postgresql_sink *sink)
 	return rc;
 }
 
+/* Makes the partition that will be wanted next, while nobody waits for it; and so it is there for
+ * roles that may make none.  What hinders it will be said by the record that needs it. */
+static int make_next_partition(struct postgresql_sink *sink)
+{
+	int64_t next_us = (int64_t)(sink->now_ns / 1000) + sink->partition_us;
+	struct postgresql_span span;
+	int rc = postgresql_partition(
+		&sink->client, &sink->table, next_us, sink->partition_us, &span);
+
+	if (rc == -EREMOTEIO)
+		return postgresql_run(&sink->client, "end a transaction", "ROLLBACK", NULL);
+	return rc;
+}
+
 /* What is done now and then, when no rows wait. */
 static int keep_house(struct postgresql_sink *sink)
 {
@@ -240,7 +254,11 @@ static int keep_house(struct postgresql_sink *sink)
 		return 0;
 	sink->housekeeping_ns = sink->now_ns;
 	rc = postgresql_drop_partitions(&sink->client, &sink->table, sink->retention_days);
-	return rc == 0 ? note_drop_error(sink) : rc;
+	if (rc == 0)
+		rc = note_drop_error(sink);
+	/* Some that were known may be gone. */
+	sink->n_known = 0;
+	return rc == 0 ? make_next_partition(sink) : rc;
 }
 
 /* --- Writing -------------------------------------------------------------------------------- */

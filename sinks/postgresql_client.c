@@ -14,6 +14,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "sinks/socket.h"
+
 enum {
 	PIECE_BYTES = 256 << 10, /* Handed to libpq at once. */
 	SLICE_MS = 100,		 /* How soon an end is noticed. */
@@ -146,13 +148,66 @@ static int finish_connecting(struct postgresql_client *client)
 	return 0;
 }
 
+/* Looks up the first `length` bytes of `host`, unless they are the path of a UNIX socket. */
+static int look_up_one(struct postgresql_client *client, const char *host, size_t length)
+{
+	char name[SINK_HOST_MAX];
+
+	if (length == 0 || *host == '/' || *host == '@')
+		return 0;
+	snprintf(name, sizeof(name), "%.*s", (int)length, host);
+	return sink_socket_look_up(client->place, name, client->error, sizeof(client->error));
+}
+
+/* libpq waits for name servers for as long as it takes: so they are asked first, within limits. */
+static int look_up(struct postgresql_client *client, const PQconninfoOption *options)
+{
+	const char *hosts = NULL, *addresses = NULL;
+	int rc = 0;
+
+	for (; options->keyword; options++) {
+		if (strcmp(options->keyword, "host") == 0)
+			hosts = options->val;
+		if (strcmp(options->keyword, "hostaddr") == 0)
+			addresses = options->val;
+	}
+	if (!hosts || (addresses && *addresses))
+		return 0;
+	/* One that can be reached is enough. */
+	do {
+		size_t length = strcspn(hosts, ",");
+
+		rc = look_up_one(client, hosts, length);
+		hosts += length;
+	} while (rc != 0 && rc != -ETIMEDOUT && *hosts++ == ',');
+	return rc;
+}
+
+static int check_connection(struct postgresql_client *client, const char *conninfo)
+{
+	char *message = NULL;
+	PQconninfoOption *options = PQconninfoParse(conninfo, &message);
+	int rc;
+
+	if (options)
+		rc = look_up(client, options);
+	else
+		rc = postgresql_fail(client, EINVAL, "the option connection is wrong: %s",
+			message ? message : "there is no memory");
+	PQconninfoFree(options);
+	PQfreemem(message);
+	return rc;
+}
+
 int postgresql_connect(struct postgresql_client *client, const char *conninfo)
 {
 	static const char *const names[] = {
 		"dbname", "fallback_application_name", "client_encoding", NULL};
 	const char *const values[] = {conninfo, "cordon-switchd", "UTF8", NULL};
-	int rc;
+	int rc = check_connection(client, conninfo);
 
+	if (rc != 0)
+		return rc;
 	client->connection = PQconnectStartParams(names, values, 1);
 	if (!client->connection)
 		return postgresql_fail(client, ENOMEM, "there is no memory for a connection");

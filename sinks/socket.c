@@ -174,6 +174,19 @@ static struct lookup *look_up(const struct sink_place *place, const char *host, 
 	return NULL;
 }
 
+int sink_socket_look_up(
+	const struct sink_place *place, const char *host, char *error, size_t error_size)
+{
+	int failure = 0;
+	struct lookup *lookup = look_up(
+		place, host, "0", SOCK_STREAM, deadline_of(place), &failure, error, error_size);
+
+	if (!lookup)
+		return failure;
+	lookup_put(lookup);
+	return 0;
+}
+
 /* --- Waiting ---------------------------------------------------------------------------------- */
 
 /* Waits until the socket is ready for the events, or in error. */

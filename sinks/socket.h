@@ -28,6 +28,11 @@ struct sink_socket {
 int sink_socket_open(const struct sink_place *place, const char *endpoint, const char *default_port,
 	int type, unsigned int first, struct sink_socket *out, char *error, size_t error_size);
 
+/* Looks a host's name up, for a library that will do so itself and wait for as long as that takes:
+ * then it is quick.  Returns 0, or a negative errno with a sentence in error[]. */
+int sink_socket_look_up(
+	const struct sink_place *place, const char *host, char *error, size_t error_size);
+
 /* Sends all of it: on a stream some bytes, else one datagram.  After an error other than -EMSGSIZE
  * the socket is only good to be closed. */
 int sink_socket_send(const struct sink_place *place, const struct sink_socket *socket,

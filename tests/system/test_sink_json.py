@@ -139,7 +139,7 @@ def test_two_switches_on_one_file(new_switch):
     wait_state(one, "lines", "ok")
     other.cordon("sink", "add", "lines", "json", f"path={path}")
     sink = wait_state(other, "lines", "error")
-    assert "is written by another process" in sink["error"] and path in sink["error"]
+    assert "is written by another sink or process" in sink["error"] and path in sink["error"]
     one.cordon("sink", "del", "lines")
     wait_state(other, "lines", "ok")
 

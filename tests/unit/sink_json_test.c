@@ -393,7 +393,7 @@ static void test_two_on_one_file(void **state)
 	prepare(&other, "65536", "3");
 	open_sink(&one);
 	assert_int_equal(try_open(&other), -EBUSY);
-	assert_non_null(strstr(other.error, "is written by another process"));
+	assert_non_null(strstr(other.error, "is written by another sink or process"));
 	/* Nor after the one has begun a new file. */
 	write_numbered(&one, 1, 100);
 	flush_sink(&one, now_ns());

@@ -10,8 +10,13 @@
 
 #include <cmocka.h>
 
+#include <arpa/inet.h>
+#include <net/if.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -295,6 +300,37 @@ static void test_a_server_that_says_nothing(void **state)
 	close(fd);
 }
 
+/* libpq would wait for as long as the resolver does. */
+static void test_a_name_server_that_says_nothing(void **state)
+{
+	struct sockaddr_in name = {.sin_family = AF_INET, .sin_port = htons(53)};
+	struct ifreq loopback = {.ifr_name = "lo", .ifr_flags = IFF_UP};
+	int server_fd, fd;
+	time_t start;
+	FILE *file;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	file = fopen(path_of("resolv.conf"), "w");
+	assert_non_null(file);
+	fputs("nameserver 127.0.0.1\n", file);
+	fclose(file);
+	assert_int_equal(unshare(CLONE_NEWNET | CLONE_NEWNS), 0);
+	assert_int_equal(mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+	assert_int_equal(mount(path_of("resolv.conf"), "/etc/resolv.conf", NULL, MS_BIND, NULL), 0);
+	fd = socket(AF_INET, SOCK_DGRAM, 0);
+	assert_int_equal(ioctl(fd, SIOCSIFFLAGS, &loopback), 0);
+	name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	server_fd = socket(AF_INET, SOCK_DGRAM, 0);
+	assert_int_equal(bind(server_fd, (struct sockaddr *)&name, sizeof(name)), 0);
+	start = time(NULL);
+	assert_open_fails("host=db.example", -ETIMEDOUT, "the name db.example could not be");
+	assert_in_range(time(NULL) - start, 0, 3);
+	close(server_fd);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -303,6 +339,7 @@ int main(void)
 		WITH_SCHEMA(test_a_server_that_ends_meanwhile),
 		WITH_SCHEMA(test_a_commit_whose_answer_is_lost),
 		WITH_SCHEMA(test_a_server_that_says_nothing),
+		WITH_SCHEMA(test_a_name_server_that_says_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, make_server, remove_server);
