@@ -267,6 +267,14 @@ static void set(bool *what, bool value)
 	unlock();
 }
 
+static unsigned int times_opened(void)
+{
+	lock();
+	unsigned int n = place.opened;
+	unlock();
+	return n;
+}
+
 /* The sequence numbers delivered are these, in order. */
 static void expect_sequence(size_t at, uint64_t first, uint64_t last)
 {
@@ -480,7 +488,7 @@ static void test_other_settings(void **state)
 	push(sink, 1, 10, LOG_START);
 	wait_delivered(10);
 	sink_configure(sink, &settings);
-	for (unsigned int ms = 0; place.opened < 2; ms++) {
+	for (unsigned int ms = 0; times_opened() < 2; ms++) {
 		assert_true(ms < PATIENCE_MS);
 		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 	}
