@@ -234,6 +234,12 @@ static bool open_account(struct log_thread *log)
 	return true;
 }
 
+/* Sinks give way to packets, as this thread does. */
+static void give_way(void *sw)
+{
+	worker_give_way(sw);
+}
+
 struct log_thread *log_thread_start(struct cordon_switch *sw)
 {
 	struct log_thread *log = calloc(1, sizeof(*log));
@@ -241,9 +247,15 @@ struct log_thread *log_thread_start(struct cordon_switch *sw)
 	if (log == NULL)
 		return NULL;
 	log->sw = sw;
-	if (open_account(log))
-		log->sinks =
-			sinks_create(sw->options->host, sw->options->state_directory, log->account);
+	if (open_account(log)) {
+		const struct sinks_owner owner = {.host = sw->options->host,
+			.directory = sw->options->state_directory,
+			.account = log->account,
+			.begin_thread = give_way,
+			.owner = sw};
+
+		log->sinks = sinks_create(&owner);
+	}
 	if (log->sinks == NULL) {
 		log_account_close(log->account);
 		free(log);

@@ -442,6 +442,8 @@ static void *sink_main(void *sink_)
 {
 	struct sink *sink = sink_;
 
+	if (sink->context->begin_thread)
+		sink->context->begin_thread(sink->context->owner);
 	for (enum work work; (work = wait_for_work(sink)) != WORK_END;) {
 		if (work == WORK_SETTINGS)
 			adopt_settings(sink);

@@ -37,6 +37,10 @@ struct sink_context {
 	const char *host, *directory; /* See struct sink_place.  They outlive the sinks. */
 	_Atomic uint64_t *known_sequence;
 	uint64_t gap_sequence; /* Of the gap record for what died with the last process. */
+	/* Called by each sink's thread when it begins, to take the place among the threads that the
+	 * owner wants it to have; or NULL. */
+	void (*begin_thread)(void *owner);
+	void *owner;
 };
 
 /* How a sink does. */

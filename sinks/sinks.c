@@ -30,17 +30,19 @@ struct sinks {
 	struct sink *ending[SINKS_MAX]; /* Taken out, and not yet freed. */
 };
 
-struct sinks *sinks_create(const char *host, const char *directory, struct log_account *account)
+struct sinks *sinks_create(const struct sinks_owner *owner)
 {
 	struct sinks *sinks = calloc(1, sizeof(*sinks));
 
 	if (!sinks)
 		return NULL;
-	sinks->context = (struct sink_context){.host = host,
-		.directory = directory,
+	sinks->context = (struct sink_context){.host = owner->host,
+		.directory = owner->directory,
 		.known_sequence = &sinks->known_sequence,
-		.gap_sequence = log_account_gap_sequence(account)};
-	sinks->account = account;
+		.gap_sequence = log_account_gap_sequence(owner->account),
+		.begin_thread = owner->begin_thread,
+		.owner = owner->owner};
+	sinks->account = owner->account;
 	pthread_mutex_init(&sinks->mutex, NULL);
 	return sinks;
 }

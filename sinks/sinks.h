@@ -18,9 +18,17 @@
 
 struct sinks;
 
-/* Makes the set, empty, of `host`.  Places that are given no path use `directory`.  The
- * account outlives the set, as the strings do.  NULL without memory. */
-struct sinks *sinks_create(const char *host, const char *directory, struct log_account *account);
+/* What the set is told of its switch.  All of it outlives the set. */
+struct sinks_owner {
+	const char *host;
+	const char *directory; /* For places that are given no path. */
+	struct log_account *account;
+	void (*begin_thread)(void *owner); /* As in struct sink_context. */
+	void *owner;
+};
+
+/* Makes the set, empty.  NULL without memory. */
+struct sinks *sinks_create(const struct sinks_owner *owner);
 
 /* A sink as it is wanted. */
 struct sink_wanted {
