@@ -12,32 +12,37 @@
 
 /* An address that another endpoint owns is not this port's to speak for.  An uplink may speak for
  * the endpoints of other hosts. */
-static bool may_speak_for(const struct endpoint_map *endpoints, const struct port *port,
-	const struct port_settings *settings, const struct in6_addr *address)
+static bool may_speak_as(const struct port *port, const struct port_settings *settings,
+	const struct endpoint_owner *owner)
 {
-	struct endpoint_owner owner = endpoint_map_lookup(endpoints, address);
-
-	if (!owner.owned || owner.port == port->number)
+	if (!owner->owned || owner->port == port->number)
 		return true;
 	if (settings->role == PORT_UPLINK)
-		return owner.port == 0;
+		return owner->port == 0;
 	return !settings->spoof_guard;
 }
 
-/* The packet's source, and what it claims in ARP or neighbour discovery. */
-static enum drop_reason check_owner(
+/* True if it claims another's address in ARP or neighbour discovery. */
+static bool claims_anothers(
 	const struct packet_context *context, const struct endpoint_map *endpoints)
 {
 	struct in6_addr claimed;
 
-	if (context->packet->key.kind != CONN_KEY_ETHERNET &&
-		!may_speak_for(
-			endpoints, context->in, context->settings, &context->packet->key.source))
+	if (!spoof_claim(
+		    context->data, rte_pktmbuf_data_len(context->frame), context->packet, &claimed))
+		return false;
+	const struct endpoint_owner owner = endpoint_map_lookup(endpoints, &claimed);
+	return !may_speak_as(context->in, context->settings, &owner);
+}
+
+/* The packet's source, and what it claims in ARP or neighbour discovery. */
+static enum drop_reason check_owner(const struct packet_context *context,
+	const struct endpoint_map *endpoints, const struct address_owners *owners)
+{
+	if (!may_speak_as(context->in, context->settings, &owners->source))
 		return DROP_SPOOFED_ADDRESS;
 	if (context->packet->flags & (PACKET_ARP | PACKET_ND) &&
-		spoof_claim(context->data, rte_pktmbuf_data_len(context->frame), context->packet,
-			&claimed) &&
-		!may_speak_for(endpoints, context->in, context->settings, &claimed))
+		claims_anothers(context, endpoints))
 		return context->packet->flags & PACKET_ARP ? DROP_SPOOFED_ARP : DROP_SPOOFED_ND;
 	return DROP_NONE;
 }
@@ -52,8 +57,8 @@ static struct spoof_binding binding_of(const struct port_settings *settings)
 	};
 }
 
-enum drop_reason guard_check(
-	const struct packet_context *context, const struct endpoint_map *endpoints)
+enum drop_reason guard_check(const struct packet_context *context,
+	const struct endpoint_map *endpoints, const struct address_owners *owners)
 {
 	const struct port_settings *settings = context->settings;
 
@@ -66,22 +71,21 @@ enum drop_reason guard_check(
 			return reason;
 	}
 	enum drop_reason reason = service_guard(settings->serves, context->packet);
-	return reason != DROP_NONE ? reason : check_owner(context, endpoints);
+	return reason != DROP_NONE ? reason : check_owner(context, endpoints, owners);
 }
 
-bool guard_passes_answer(const struct packet_context *context, const struct endpoint_map *endpoints,
+bool guard_passes_answer(const struct packet_context *context, const struct address_owners *owners,
 	const struct port *out)
 {
-	const struct in6_addr *address = &context->packet->key.destination;
 	const struct port_settings *settings =
 		atomic_load_explicit(&out->settings, memory_order_acquire);
 
 	if (settings->spoof_guard) {
 		const struct spoof_binding binding = binding_of(settings);
 
-		if (!spoof_may_send(&binding, context->data, address))
+		if (!spoof_may_send(&binding, context->data, &context->packet->key.destination))
 			return false;
 	}
 	return service_passes_answer(settings->serves, context->packet) &&
-	       may_speak_for(endpoints, out, settings, address);
+	       may_speak_as(out, settings, &owners->destination);
 }

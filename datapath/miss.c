@@ -97,7 +97,7 @@ static void prepare_answer(const struct miss *miss, uint32_t flow, const struct 
 
 	if (miss->known == NULL || miss->known->reverse == PROGRAM_NONE ||
 		(protocol != IPPROTO_TCP && protocol != IPPROTO_UDP && protocol != IPPROTO_SCTP) ||
-		!guard_passes_answer(context, miss->endpoints, out))
+		!guard_passes_answer(context, &miss->owners, out))
 		return;
 	miss_set_program(miss, conn_flow(context->worker->sw->connections, flow ^ 1),
 		miss->known->reverse, verdict);
@@ -540,7 +540,8 @@ void miss_handle(struct packet_context *context, uint32_t flow)
 	miss.context = context;
 	miss.endpoints = atomic_load_explicit(&sw->endpoints, memory_order_acquire);
 	miss.known = forward_find(context);
-	enum drop_reason reason = guard_check(context, miss.endpoints);
+	guard_find_owners(context, miss.endpoints, &miss.owners);
+	enum drop_reason reason = guard_check(context, miss.endpoints, &miss.owners);
 	if (reason != DROP_NONE) {
 		event_packet(context, LOG_SPOOFED, reason, NULL, 0);
 		packet_drop(context->worker, context->frame, reason);

@@ -26,6 +26,7 @@ enum signalling {
 struct miss {
 	struct packet_context *context;
 	const struct endpoint_map *endpoints;
+	struct address_owners owners;	   /* By `endpoints`. */
 	const struct forward_entry *known; /* Where such frames go; NULL: not kept. */
 	struct conn_key mirror;		   /* The key of the answer, if the output is known. */
 	uint32_t mirror_hash;

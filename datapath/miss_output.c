@@ -31,9 +31,9 @@ void miss_decide_output(const struct miss *miss, const struct port *out, struct 
 	if (miss->signalling != SIGNALLING_NONE)
 		decide_signalling(miss, out, verdict);
 	else
-		verdict_decide(miss->endpoints, miss->context->in, out, &miss->context->packet->key,
-			miss->context->packet->icmp_type, miss->context->packet->icmp_code,
-			verdict);
+		verdict_decide_between(miss->endpoints, miss->context->in, out,
+			&miss->context->packet->key, miss->context->packet->icmp_type,
+			miss->context->packet->icmp_code, &miss->owners, verdict);
 }
 
 enum drop_reason miss_denial_reason(const struct verdict *verdict)

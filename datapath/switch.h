@@ -524,18 +524,34 @@ void connection_limits_attach(struct cordon_switch *sw, uint32_t number, uint16_
  * into force, says.  Main thread, before any port is polled. */
 void connection_limits_adopt(struct cordon_switch *sw, const struct endpoint_map *endpoints);
 
-/* --- guard.c: the spoof guard at a port
- * -----------------------------------------------------------
- */
+/* --- guard.c: the spoof guard at a port ------------------------------------------------------ */
+
+/* Who owns the addresses of a packet; of one that is not IP, nobody. */
+struct address_owners {
+	struct endpoint_owner source, destination;
+};
+
+/* Looks them up, once for all that ask on the miss path.  Under RCU. */
+static inline void guard_find_owners(const struct packet_context *context,
+	const struct endpoint_map *endpoints, struct address_owners *owners)
+{
+	const struct conn_key *key = &context->packet->key;
+
+	*owners = (struct address_owners){0};
+	if (likely(key->kind != CONN_KEY_ETHERNET)) {
+		owners->source = endpoint_map_lookup(endpoints, &key->source);
+		owners->destination = endpoint_map_lookup(endpoints, &key->destination);
+	}
+}
 
 /* DROP_NONE if the packet's port may send it: its MAC, its address, and what it claims in ARP or
  * neighbour discovery.  Else the drop reason.  Under RCU; the worker. */
-enum drop_reason guard_check(
-	const struct packet_context *context, const struct endpoint_map *endpoints);
+enum drop_reason guard_check(const struct packet_context *context,
+	const struct endpoint_map *endpoints, const struct address_owners *owners);
 
 /* True if the guard will pass the answer, whenever it comes: from the address that this packet goes
  * to, and the MAC, which the program holds it to, by `out`. */
-bool guard_passes_answer(const struct packet_context *context, const struct endpoint_map *endpoints,
+bool guard_passes_answer(const struct packet_context *context, const struct address_owners *owners,
 	const struct port *out);
 
 /* --- forward.c: which ports a frame leaves by ----------------------------------------------- */
@@ -583,6 +599,11 @@ size_t verdict_questions(const struct endpoint_map *endpoints, const struct port
 void verdict_decide(const struct endpoint_map *endpoints, const struct port *in,
 	const struct port *out, const struct conn_key *key, uint8_t icmp_type, uint8_t icmp_code,
 	struct verdict *verdict);
+
+/* The same where it is known who owns the addresses. */
+void verdict_decide_between(const struct endpoint_map *endpoints, const struct port *in,
+	const struct port *out, const struct conn_key *key, uint8_t icmp_type, uint8_t icmp_code,
+	const struct address_owners *owners, struct verdict *verdict);
 
 /* What the zones would say if the policies of `mode: simulate` were enforced.  False if there are
  * none of them, or if no zone is asked.  Under RCU; any thread. */

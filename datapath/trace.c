@@ -186,7 +186,9 @@ static void tell_owner(const struct trace *trace, struct json *step)
 static bool pass_guard(struct trace *trace)
 {
 	const struct packet_context *context = &trace->context;
-	enum drop_reason reason = guard_check(context, trace->miss.endpoints);
+
+	guard_find_owners(context, trace->miss.endpoints, &trace->miss.owners);
+	enum drop_reason reason = guard_check(context, trace->miss.endpoints, &trace->miss.owners);
 	char mac[MAC_TEXT_MAX], address[IP_TEXT_MAX];
 
 	if (reason != DROP_NONE) {

@@ -26,14 +26,12 @@ static bool is_endpoint(const struct port *port)
 }
 
 /* The zone of the far end: by its address' owner, else by its port, else by prefix. */
-static uint16_t far_zone(const struct endpoint_map *endpoints, const struct in6_addr *address,
-	const struct port *port)
+static uint16_t far_zone(const struct endpoint_map *endpoints, const struct endpoint_owner *owner,
+	const struct port *port, bool port_is_endpoint)
 {
-	struct endpoint_owner owner = endpoint_map_lookup(endpoints, address);
-
-	if (!owner.owned && !owner.disputed && is_endpoint(port))
+	if (!owner->owned && !owner->disputed && port_is_endpoint)
 		return endpoint_map_port_zone(endpoints, port->number);
-	return owner.zone;
+	return owner->zone;
 }
 
 static void ask(const struct endpoint_map *endpoints, const struct zone_question *question,
@@ -56,47 +54,70 @@ static void ask(const struct endpoint_map *endpoints, const struct zone_question
 		source_zone == ZONE_QUARANTINE || destination_zone == ZONE_QUARANTINE;
 }
 
-size_t verdict_questions(const struct endpoint_map *endpoints, const struct port *in,
+/* What is asked: see verdict_questions().  `owners` matter to IP only. */
+static size_t make_questions(const struct endpoint_map *endpoints, const struct port *in,
 	const struct port *out, const struct conn_key *key, uint8_t icmp_type, uint8_t icmp_code,
-	struct zone_question questions[2])
+	const struct address_owners *owners, struct zone_question questions[2])
 {
 	bool is_icmp = key->protocol == IPPROTO_ICMP || key->protocol == IPPROTO_ICMPV6;
 	bool is_ip = key->kind != CONN_KEY_ETHERNET, has_ports = is_ip && !is_icmp;
 	bool from = is_endpoint(in), to = is_endpoint(out);
-	struct zone_question at_source = {
-		.source_zone = from ? endpoint_map_port_zone(endpoints, in->number) : 0,
-		.destination_zone = to ? endpoint_map_port_zone(endpoints, out->number) : 0,
+	uint16_t source_zone = from ? endpoint_map_port_zone(endpoints, in->number) : 0;
+	uint16_t destination_zone = to ? endpoint_map_port_zone(endpoints, out->number) : 0;
+	struct zone_question *question = questions;
+
+	*question = (struct zone_question){
+		.source_zone = source_zone,
+		.destination_zone = destination_zone,
 		.protocol = key->protocol,
 		.type = icmp_type,
 		.code = icmp_code,
 		.source_port = has_ports ? ntohs(key->source_port) : 0,
 		.destination_port = has_ports ? ntohs(key->destination_port) : 0,
 	};
-	struct zone_question at_destination = at_source;
-	size_t n = 0;
-
-	if (!is_ip) { /* No prefix holds such a frame, so beyond an uplink it is in no zone. */
-		questions[0] = at_source;
+	if (!is_ip) /* No prefix holds such a frame, so beyond an uplink it is in no zone. */
 		return from || to;
-	}
+	uint16_t far_source = far_zone(endpoints, &owners->source, in, from);
+	uint16_t far_destination = far_zone(endpoints, &owners->destination, out, to);
 	if (from) {
-		at_source.destination_zone = far_zone(endpoints, &key->destination, out);
-		questions[n++] = at_source;
+		question->destination_zone = far_destination;
+		if (!to || (far_source == source_zone && far_destination == destination_zone))
+			return 1;
+		questions[1] = questions[0];
+		question = &questions[1];
+		question->destination_zone = destination_zone;
 	}
-	if (to)
-		at_destination.source_zone = far_zone(endpoints, &key->source, in);
-	if (to && !(from && at_source.source_zone == at_destination.source_zone &&
-			  at_source.destination_zone == at_destination.destination_zone))
-		questions[n++] = at_destination;
-	return n;
+	question->source_zone = far_source;
+	return (size_t)from + to;
 }
 
-void verdict_decide(const struct endpoint_map *endpoints, const struct port *in,
+static struct address_owners owners_of(
+	const struct endpoint_map *endpoints, const struct conn_key *key)
+{
+	struct address_owners owners = {0};
+
+	if (key->kind != CONN_KEY_ETHERNET)
+		owners = (struct address_owners){
+			.source = endpoint_map_lookup(endpoints, &key->source),
+			.destination = endpoint_map_lookup(endpoints, &key->destination)};
+	return owners;
+}
+
+size_t verdict_questions(const struct endpoint_map *endpoints, const struct port *in,
 	const struct port *out, const struct conn_key *key, uint8_t icmp_type, uint8_t icmp_code,
-	struct verdict *verdict)
+	struct zone_question questions[2])
+{
+	const struct address_owners owners = owners_of(endpoints, key);
+
+	return make_questions(endpoints, in, out, key, icmp_type, icmp_code, &owners, questions);
+}
+
+void verdict_decide_between(const struct endpoint_map *endpoints, const struct port *in,
+	const struct port *out, const struct conn_key *key, uint8_t icmp_type, uint8_t icmp_code,
+	const struct address_owners *owners, struct verdict *verdict)
 {
 	struct zone_question questions[2];
-	size_t n = verdict_questions(endpoints, in, out, key, icmp_type, icmp_code, questions);
+	size_t n = make_questions(endpoints, in, out, key, icmp_type, icmp_code, owners, questions);
 
 	*verdict = (struct verdict){
 		.action = ZONE_ALLOW,
@@ -104,6 +125,15 @@ void verdict_decide(const struct endpoint_map *endpoints, const struct port *in,
 	};
 	for (size_t i = 0; i < n && verdict->action == ZONE_ALLOW; i++)
 		ask(endpoints, &questions[i], verdict);
+}
+
+void verdict_decide(const struct endpoint_map *endpoints, const struct port *in,
+	const struct port *out, const struct conn_key *key, uint8_t icmp_type, uint8_t icmp_code,
+	struct verdict *verdict)
+{
+	const struct address_owners owners = owners_of(endpoints, key);
+
+	verdict_decide_between(endpoints, in, out, key, icmp_type, icmp_code, &owners, verdict);
 }
 
 bool verdict_simulate(const struct endpoint_map *endpoints, const struct port *in,
