@@ -58,7 +58,7 @@ ZONES := $(addprefix zones/,$(addsuffix .c, \
 # A record is made, stored, and found again.
 LOG := $(addprefix log/,$(addsuffix .c, \
 	cap record record_json batch match account sink_options names schema bucket bucket_choose bucket_file writer store \
-	filter reader query flow_rows flow_table flows timeline gaps summary replay))
+	filter reader query flow_rows flow_table flows timeline gaps files summary replay))
 
 # Sinks: where records go, each in a thread of its own.
 SINKS := $(addprefix sinks/,$(addsuffix .c, \
@@ -93,9 +93,9 @@ MODEL := $(addprefix controller/,$(addsuffix .c, \
 # A line becomes a command; the nouns; an answer becomes a table or JSON.
 CLI := $(addprefix cli/,$(addsuffix .c, \
 	parse commands help complete \
-	up down process status port port_list network zone limit policy policy_document policy_apply policy_history policy_plan policy_impact policy_diff revision endpoints why why_end why_traffic why_print rule conn log log_options log_record sink mac drops worker \
+	up down process status port port_list network zone limit policy policy_document policy_apply policy_history policy_plan policy_impact policy_diff revision endpoints why why_end why_traffic why_print rule conn log log_options log_record log_flow log_answer log_denied log_talks log_matrix log_top log_new log_spoofed log_simulated log_gaps sink mac drops worker \
 	trace trace_options trace_packet trace_pcap trace_story \
-	ask table text json))
+	ask table csv text json))
 CLI_MAIN := cli/main.c
 
 UNLISTED := $(filter-out $(ZONES) $(LOG) $(SINKS) $(DATAPATH) $(DATAPATH_MAIN) $(MODEL) $(CLI) $(CLI_MAIN), \

@@ -168,16 +168,59 @@ const struct cli_command cli_commands[] = {
 	{"log", "follow", NULL, cli_log_follow, cli_log_follow_options,
 		"records as they are written, until Ctrl-C",
 		"Begins with the last ten.  Filters as for `cordon log list`.\n\n"
-		"  cordon log follow --verdict denied"},
+		"  cordon log follow --zone db"},
+	{"log", "denied", NULL, cli_log_denied, cli_log_denied_options, "what is being refused now",
+		"What was refused in the last hour (or since --since), the newest first: who was\n"
+		"refused what, by which rule or for which reason, and how often.  Spoofed frames\n"
+		"and limits that were reached are refusals, too.\n\n"
+		"With --follow each refusal is shown as it is written, until Ctrl-C.\n\n"
+		"  cordon log denied\n"
+		"  cordon log denied -f --zone db"},
+	{"log", "talks", "[ENDPOINT]", cli_log_talks, cli_log_talks_options,
+		"who talks to a VM, port, zone or address, and on which ports",
+		"Both ways: `in` is what peers open to it, `out` what it opens to them.  A name "
+		"is\n"
+		"a VM's, else a port's of the switch, else a zone's; --vm, --port and --zone ask\n"
+		"for one of these.\n\n"
+		"  cordon log talks db-1 --since 7d\n"
+		"  cordon log talks 192.0.2.0/24 --verdict denied\n"
+		"  cordon log talks --zone db --csv"},
+	{"log", "matrix", NULL, cli_log_matrix, cli_log_matrix_options,
+		"which zones talk: allowed, unprotected, denied",
+		"Counts connections and refused attempts of each pair of zones.  Unprotected is\n"
+		"what no rule but only a default has allowed.\n\n"
+		"  cordon log matrix --since 7d\n"
+		"  cordon log matrix --rows"},
+	{"log", "top", NULL, cli_log_top, cli_log_top_options, "the top talkers",
+		"Bytes and packets are of connections that have ended, and of refused frames.\n\n"
+		"  cordon log top --since 1d\n"
+		"  cordon log top --of service --by connections\n"
+		"  cordon log top --of address --by refused"},
+	{"log", "new", NULL, cli_log_new, cli_log_new_options,
+		"pairs and services that were never seen before",
+		"Never before --since (1d), as far back as the log reaches, which is said.\n\n"
+		"  cordon log new --since 2026-11-01\n"
+		"  cordon log new --zone db --addresses"},
+	{"log", "spoofed", NULL, cli_log_spoofed, cli_log_spoofed_options,
+		"who spoke in somebody else's name",
+		"By vNIC, and by the address or MAC that it claimed.\n\n"
+		"  cordon log spoofed --since 30d"},
+	{"log", "simulated", NULL, cli_log_simulated, cli_log_simulated_options,
+		"what policies on trial would change",
+		"Connections that policies of `mode: simulate` would refuse, and refusals of what\n"
+		"they would allow, by the rule that would decide.\n\n"
+		"  cordon log simulated --since 1d\n"
+		"  cordon log simulated --vms"},
+	{"log", "gaps", NULL, cli_log_gaps, cli_log_gaps_options, "what is missing in the log",
+		"Records that were lost, and why; numbers that are missing without a reason; "
+		"spans\n"
+		"without records; times at which the clock was set back; damaged files.\n\n"
+		"  cordon log gaps --since 30d"},
 	{"log", "summary", NULL, cli_log_summary, cli_log_summary_options,
 		"who talked to whom, and by which rule",
 		"Groups records by zone pair, service, verdict and rule, most connections "
-		"first.\n"
-		"--simulation shows what policies of `mode: simulate` would change: connections "
-		"that\n"
-		"they would refuse, and refusals of what they would allow.\n\n"
-		"  cordon log summary --since 1d\n"
-		"  cordon log summary --simulation"},
+		"first.\n\n"
+		"  cordon log summary --since 1d"},
 
 	{"sink", "add", "NAME TYPE [KEY=VALUE...]", cli_sink_add, NULL,
 		"have the traffic log written somewhere else as well",

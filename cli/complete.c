@@ -81,8 +81,13 @@ static void offer_members(
 static void offer_port(
 	struct cli *cli, const struct cordonrec_port *port, const char *kind, const char *start)
 {
-	if (!strcmp(kind, "PORT") && port->host && !strcmp(port->host->name, cli->host))
+	bool endpoint = !strcmp(kind, "ENDPOINT");
+
+	if ((endpoint || !strcmp(kind, "PORT")) && port->host &&
+		!strcmp(port->host->name, cli->host))
 		offer(cli, port->name, start);
+	if ((endpoint || !strcmp(kind, "VM")) && *port->vm_name)
+		offer(cli, port->vm_name, start);
 	for (size_t i = 0; !strcmp(kind, "ADDRESS") && i < port->n_addresses; i++)
 		offer(cli, port->addresses[i], start);
 	for (size_t i = 0; !strcmp(kind, "MAC") && i < port->n_macs; i++)
@@ -145,13 +150,14 @@ static void offer_names(struct cli *cli, const char *kind, const char *start)
 {
 	enum cli_status status;
 
-	if (!strcmp(kind, "ZONE"))
+	if (!strcmp(kind, "ZONE") || !strcmp(kind, "ENDPOINT"))
 		offer_members(cli, cli_ask_switch(cli, true, &status, "zone/list", 0, NULL), "zone",
 			start);
-	else if (!strcmp(kind, "POLICY/RULE"))
+	if (!strcmp(kind, "POLICY/RULE") || !strcmp(kind, "RULE"))
 		offer_rules(cli, start);
-	else if (!strcmp(kind, "PORT") || !strcmp(kind, "NETWORK") || !strcmp(kind, "ADDRESS") ||
-		 !strcmp(kind, "MAC") || !strcmp(kind, "REVISION"))
+	else if (!strcmp(kind, "PORT") || !strcmp(kind, "VM") || !strcmp(kind, "ENDPOINT") ||
+		 !strcmp(kind, "NETWORK") || !strcmp(kind, "ADDRESS") || !strcmp(kind, "MAC") ||
+		 !strcmp(kind, "REVISION"))
 		offer_from_database(cli, kind, start);
 	else if (!strcmp(kind, "FILE") || !strcmp(kind, "DIR"))
 		fprintf(cli->out, "<%s>\n", kind); /* The shell knows better. */

@@ -75,7 +75,7 @@ struct cli {
 	const char *run_directory, *state_directory;
 	const char *database; /* An OVSDB remote: "unix:/run/cordon/db.sock". */
 	const char *host;     /* Which host's ports are meant. */
-	bool json, colour;
+	bool json, csv, colour;
 	int width; /* Columns of the terminal; 0: not one, so nothing is shortened. */
 	unsigned int timeout_ms;
 	bool timeout_given;
@@ -149,8 +149,8 @@ struct cli_table *cli_table_create(
 void cli_table_add(struct cli_table *table, struct json *row);
 
 /* For output that goes on for ever: prints the rows added since the last time, under a heading the
- * first time, with --json as one object a line.  Call it after each batch.  Ends the process if
- * nobody reads the output any more. */
+ * first time, with --json as one object a line, with --csv (where a command has it) as one line of
+ * values.  Call it after each batch.  Ends the process if nobody reads the output any more. */
 void cli_table_flush(struct cli_table *table);
 
 /* Prints all rows (with --json: an array, unless rows were flushed before) and frees the table.
@@ -175,6 +175,12 @@ const struct json *cli_json_member(const struct json *object, const char *name);
 /* Sorts an array of objects by a member, numbers by value and texts as people count ("p2", "p10").
  */
 void cli_json_sort(struct json *array, const char *name);
+
+/* The same for numbers, the highest first. */
+void cli_json_sort_most(struct json *array, const char *name);
+
+/* Drops all but the first `n`; 0: keeps all. */
+void cli_json_keep(struct json *array, size_t n);
 
 /* --- Text for people ------------------------------------------------------------------------ */
 
@@ -244,6 +250,14 @@ enum cli_status cli_conn_flush(struct cli *cli);
 enum cli_status cli_log_list(struct cli *cli);
 enum cli_status cli_log_follow(struct cli *cli);
 enum cli_status cli_log_summary(struct cli *cli);
+enum cli_status cli_log_denied(struct cli *cli);
+enum cli_status cli_log_talks(struct cli *cli);
+enum cli_status cli_log_matrix(struct cli *cli);
+enum cli_status cli_log_top(struct cli *cli);
+enum cli_status cli_log_new(struct cli *cli);
+enum cli_status cli_log_spoofed(struct cli *cli);
+enum cli_status cli_log_simulated(struct cli *cli);
+enum cli_status cli_log_gaps(struct cli *cli);
 enum cli_status cli_sink_add(struct cli *cli);
 enum cli_status cli_sink_set(struct cli *cli);
 enum cli_status cli_sink_delete(struct cli *cli);
@@ -269,7 +283,11 @@ extern const struct cli_option cli_policy_plan_options[], cli_why_options[];
 extern const struct cli_option cli_rule_list_options[];
 extern const struct cli_option cli_conn_list_options[], cli_conn_flush_options[];
 extern const struct cli_option cli_log_list_options[], cli_log_follow_options[];
-extern const struct cli_option cli_log_summary_options[];
+extern const struct cli_option cli_log_summary_options[], cli_log_denied_options[];
+extern const struct cli_option cli_log_talks_options[], cli_log_matrix_options[];
+extern const struct cli_option cli_log_top_options[], cli_log_new_options[];
+extern const struct cli_option cli_log_spoofed_options[], cli_log_simulated_options[];
+extern const struct cli_option cli_log_gaps_options[];
 extern const struct cli_option cli_drops_options[], cli_trace_options[];
 
 #endif

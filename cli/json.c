@@ -67,3 +67,23 @@ void cli_json_sort(struct json *array, const char *name)
 	qsort_r(array->array.elems, array->array.n, sizeof(*array->array.elems), compare_members,
 		CONST_CAST(char *, name));
 }
+
+static int compare_most(const void *a, const void *b, void *name)
+{
+	int64_t left = cli_json_number(*(struct json *const *)a, name);
+	int64_t right = cli_json_number(*(struct json *const *)b, name);
+
+	return left > right ? -1 : left < right;
+}
+
+void cli_json_sort_most(struct json *array, const char *name)
+{
+	qsort_r(array->array.elems, array->array.n, sizeof(*array->array.elems), compare_most,
+		CONST_CAST(char *, name));
+}
+
+void cli_json_keep(struct json *array, size_t n)
+{
+	while (n && array->array.n > n)
+		json_destroy(array->array.elems[--array->array.n]);
+}

@@ -37,7 +37,6 @@ const struct cli_option cli_log_follow_options[] = {
 const struct cli_option cli_log_summary_options[] = {
 	CLI_LOG_FILTERS,
 	CLI_LOG_SPAN,
-	{"simulation", 0, NULL, "what simulated policies would change, by their rules"},
 	{"limit", 'n', "N", "at most so many rows (all)"},
 	{0},
 };
@@ -48,6 +47,7 @@ struct printer {
 	struct cli_table *table; /* Made with the first record. */
 	size_t n, n_pending;
 	uint64_t last_sequence;
+	bool refusals; /* Nothing else, but losses: what is lost may have been one. */
 };
 
 /* --- Printing ------------------------------------------------------------------------------- */
@@ -72,16 +72,24 @@ static void print_gap(struct printer *printer, const struct log_record *record)
 		cli_format_time(record->time_ns, when), cli_colour_end(cli));
 }
 
+static bool is_refusal(const struct log_record *record)
+{
+	return record->kind == LOG_DENIED || record->kind == LOG_SPOOFED ||
+	       record->kind == LOG_LIMIT;
+}
+
 static bool print_record(const struct log_record *record, void *context)
 {
 	struct printer *printer = context;
 
+	if (printer->refusals && !is_refusal(record) && record->kind != LOG_GAP)
+		return true;
 	if (!printer->table)
 		printer->table = cli_log_record_table(printer->cli);
 	printer->n++;
 	if (record->sequence > printer->last_sequence)
 		printer->last_sequence = record->sequence;
-	if (record->kind == LOG_GAP && !printer->cli->json) {
+	if (record->kind == LOG_GAP && !printer->cli->json && !printer->cli->csv) {
 		print_gap(printer, record);
 	} else {
 		cli_table_add(printer->table, cli_log_record_json(record));
@@ -212,24 +220,83 @@ static int follow(struct cli *cli, const char *directory, struct log_filter *fil
 	return rc == -EIO ? 0 : rc;
 }
 
-enum cli_status cli_log_follow(struct cli *cli)
+static bool add_object(const struct log_record *record, void *rows)
 {
-	struct printer printer = {.cli = cli};
+	json_array_add(rows, cli_log_record_json(record));
+	return true;
+}
+
+/* The newest refusals, of each kind by itself: to go through all records for them would take long
+ * where much is allowed. */
+static int begin_with_refusals(const char *directory, struct log_filter *filter,
+	struct printer *printer, char *error, size_t error_size)
+{
+	static const int kinds[] = {LOG_DENIED, LOG_SPOOFED, LOG_LIMIT};
+	int rc = log_last_sequence(directory, &filter->after_sequence, error, error_size);
+	struct json *rows = json_array_create_empty();
+	struct log_filter one = *filter;
+
+	one.after_sequence = 0;
+	one.with_gaps = false;
+	for (size_t i = 0; (!rc || rc == -EIO) && i < ARRAY_SIZE(kinds); i++) {
+		one.kind = kinds[i];
+		if (filter->kind < 0 || filter->kind == kinds[i])
+			rc = log_query(directory, &one, add_object, rows, error, error_size);
+	}
+	cli_json_sort_most(rows, "sequence");
+	cli_json_keep(rows, filter->limit);
+	printer->table = cli_log_record_table(printer->cli);
+	for (size_t i = rows->array.n; i-- > 0;) {
+		const struct json *row = rows->array.elems[i];
+
+		cli_table_add(printer->table, json_clone(row));
+		/* One that came in between is not to be shown again. */
+		printer->last_sequence = (uint64_t)cli_json_number(row, "sequence");
+		printer->n_pending++;
+	}
+	filter->after_sequence = MAX(filter->after_sequence, printer->last_sequence);
+	filter->limit = 0;
+	json_destroy(rows);
+	flush(printer);
+	return rc;
+}
+
+static enum cli_status follow_from(struct cli *cli, struct printer *printer)
+{
 	int64_t limit = FOLLOW_LIMIT_DEFAULT;
 	struct cli_log_query query;
 	char error[512];
 	char *directory;
-	int rc;
+	int rc = 0;
 
 	if (cli_log_read_options(cli, &query) != CLI_OK ||
 		!cli_option_number(cli, "limit", 1, 1000000, &limit))
 		return CLI_USAGE;
 	query.filter.limit = (size_t)limit;
 	directory = cli_log_place(cli);
-	rc = follow(cli, directory, &query.filter, &printer, error, sizeof(error));
-	finish(&printer);
+	if (printer->refusals)
+		rc = begin_with_refusals(directory, &query.filter, printer, error, sizeof(error));
+	if (!rc || rc == -ENOENT || rc == -EIO)
+		rc = follow(cli, directory, &query.filter, printer, error, sizeof(error));
+	finish(printer);
 	free(directory);
 	return rc ? explain(cli, rc, error) : CLI_OK;
+}
+
+enum cli_status cli_log_follow_refusals(struct cli *cli)
+{
+	struct printer printer = {.cli = cli, .refusals = true};
+
+	if (cli_option(cli, "until"))
+		return cli_fail(cli, CLI_USAGE, "--follow has no end: leave out --until");
+	return follow_from(cli, &printer);
+}
+
+enum cli_status cli_log_follow(struct cli *cli)
+{
+	struct printer printer = {.cli = cli};
+
+	return follow_from(cli, &printer);
 }
 
 /* --- summary ------------------------------------------------------------------------------------
@@ -240,35 +307,9 @@ static bool add_row(const struct log_summary_row *row, void *context)
 	struct printer *printer = context;
 
 	if (!printer->table)
-		printer->table = cli_flag(printer->cli, "simulation")
-					 ? cli_log_simulation_table(printer->cli)
-					 : cli_log_summary_table(printer->cli);
+		printer->table = cli_log_summary_table(printer->cli);
 	cli_table_add(printer->table, cli_log_summary_json(row));
 	return true;
-}
-
-static bool add_gap(const struct log_record *record, void *context)
-{
-	*(uint64_t *)context += record->packets_forward;
-	return true;
-}
-
-/* A summary has no place where a loss would show, so it is said. */
-static void say_losses(struct cli *cli, const char *directory, const struct log_filter *filter)
-{
-	struct log_filter gaps = LOG_FILTER_ANY;
-	char error[512], count[CLI_TEXT_MAX];
-	uint64_t lost = 0;
-
-	gaps.kind = LOG_GAP;
-	gaps.since_ns = filter->since_ns;
-	gaps.until_ns = filter->until_ns;
-	log_query(directory, &gaps, add_gap, &lost, error, sizeof(error));
-	if (lost)
-		fprintf(cli->err,
-			"%s records of this time were lost, and are not counted; `cordon log list "
-			"--kind gap` says when.\n",
-			cli_format_count(lost, count));
 }
 
 enum cli_status cli_log_summary(struct cli *cli)
@@ -284,17 +325,16 @@ enum cli_status cli_log_summary(struct cli *cli)
 		!cli_option_number(cli, "limit", 0, INT64_MAX, &limit))
 		return CLI_USAGE;
 	query.filter.limit = (size_t)limit;
-	query.filter.simulation = cli_flag(cli, "simulation");
 	directory = cli_log_place(cli);
 	rc = log_summarize(directory, &query.filter, add_row, &printer, error, sizeof(error));
 	if (!printer.table && (!rc || rc == -ENOENT))
 		say_nothing_found(cli, directory, rc);
+	if (!printer.table && (cli->json || cli->csv))
+		printer.table = cli_log_summary_table(cli);
 	if (printer.table)
 		cli_table_finish(printer.table, NULL);
-	else if (cli->json)
-		cli_print_json(cli, json_array_create_empty());
 	fflush(cli->out);
-	say_losses(cli, directory, &query.filter);
+	cli_log_say_losses(cli, directory, query.filter.since_ns, query.filter.until_ns);
 	free(directory);
 	return rc ? explain(cli, rc, error) : CLI_OK;
 }

@@ -17,27 +17,6 @@
 
 /* --- Objects -------------------------------------------------------------------------------- */
 
-static void put_number(struct json *object, const char *name, uint64_t number)
-{
-	json_object_put(object, name, json_integer_create((long long int)number));
-}
-
-/* "2026-01-31T14:00:00.123456789Z"; "" for 0. */
-static void put_time(struct json *object, const char *name, uint64_t time_ns)
-{
-	time_t seconds = (time_t)(time_ns / 1000000000);
-	char text[64] = "";
-	struct tm utc;
-	size_t n;
-
-	if (time_ns && gmtime_r(&seconds, &utc)) {
-		n = strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &utc);
-		snprintf(
-			text + n, sizeof(text) - n, ".%09uZ", (unsigned int)(time_ns % 1000000000));
-	}
-	json_object_put_string(object, name, text);
-}
-
 struct json *cli_log_record_json(const struct log_record *record)
 {
 	char *text = xmalloc(log_record_json_size(record) + 1);
@@ -58,19 +37,16 @@ struct json *cli_log_summary_json(const struct log_summary_row *row)
 	json_object_put_string(object, "source_zone", row->source_zone);
 	json_object_put_string(object, "destination_zone", row->destination_zone);
 	json_object_put_string(object, "protocol", protocol);
-	put_number(object, "protocol_number", row->protocol);
-	put_number(object, "destination_transport_port", row->destination_port);
+	cli_log_put_number(object, "protocol_number", row->protocol);
+	cli_log_put_number(object, "destination_transport_port", row->destination_port);
 	json_object_put_string(object, "verdict", log_verdict_name(row->verdict));
 	json_object_put_string(object, "policy", row->policy);
 	json_object_put_string(object, "rule", row->rule);
-	if (row->simulated)
-		json_object_put_string(
-			object, "simulated_verdict", log_verdict_name(row->simulated - 1U));
-	put_number(object, "connections", row->connections);
-	put_number(object, "packets", row->packets);
-	put_number(object, "bytes", row->bytes);
-	put_number(object, "last_ns", row->last_ns);
-	put_time(object, "last", row->last_ns);
+	cli_log_put_number(object, "connections", row->connections);
+	cli_log_put_number(object, "packets", row->packets);
+	cli_log_put_number(object, "bytes", row->bytes);
+	cli_log_put_number(object, "last_ns", row->last_ns);
+	cli_log_put_time(object, "last", row->last_ns);
 	return object;
 }
 
@@ -96,11 +72,6 @@ char *cli_log_short_time(uint64_t time_ns)
 static char *time_text(const struct json *row)
 {
 	return cli_log_short_time((uint64_t)cli_json_number(row, "time_ns"));
-}
-
-static char *last_text(const struct json *row)
-{
-	return cli_log_short_time((uint64_t)cli_json_number(row, "last_ns"));
 }
 
 /* "web-1 10.0.1.5:40000": the VM, or else the port of the switch, and the address or the MAC. */
@@ -154,14 +125,6 @@ static char *protocol_text(const struct json *row)
 	if (number || !ethertype)
 		return xstrdup(name);
 	return ethertype == 0x0806 ? xstrdup("arp") : xasprintf("0x%04x", ethertype);
-}
-
-static char *zones_text(const struct json *row)
-{
-	const char *from = cli_json_text(row, "source_zone");
-	const char *to = cli_json_text(row, "destination_zone");
-
-	return *from || *to ? xasprintf("%s -> %s", from, to) : NULL;
 }
 
 /* "db-access/web-to-db", with "@12" behind where the revision is known. */
@@ -241,17 +204,6 @@ static char *bytes_text(const struct json *row)
 		text));
 }
 
-/* "tcp/5432". */
-static char *service_text(const struct json *row)
-{
-	const char *protocol = cli_json_text(row, "protocol");
-	int64_t port = cli_json_number(row, "destination_transport_port");
-
-	if (!*protocol)
-		return xstrdup("not IP");
-	return port ? xasprintf("%s/%lld", protocol, (long long int)port) : xstrdup(protocol);
-}
-
 /* --- Tables --------------------------------------------------------------------------------- */
 
 /* Half of a number is worse than none: such a column is left out rather than shortened. */
@@ -263,7 +215,7 @@ static const struct cli_column short_columns[] = {
 	{"source", "source_address", CLI_AUTO, 1, 18, source_text},
 	{"destination", "destination_address", CLI_AUTO, 1, 18, destination_text},
 	{"protocol", "protocol", CLI_AUTO, 5, 8, protocol_text},
-	{"zones", "source_zone", CLI_AUTO, 2, 10, zones_text},
+	{"zones", "source_zone", CLI_AUTO, 2, 10, cli_log_zones_cell},
 	{"rule", "rule", CLI_AUTO, 3, 16, rule_text},
 	{"event", "kind", CLI_AUTO, 4, 12, event_text},
 	{"packets", "packets_forward", CLI_COUNT, 6, UNCUT, packets_text},
@@ -277,7 +229,7 @@ static const struct cli_column full_columns[] = {
 	{"source", "source_address", CLI_AUTO, 0, 0, source_text},
 	{"destination", "destination_address", CLI_AUTO, 0, 0, destination_text},
 	{"protocol", "protocol", CLI_AUTO, 0, 0, protocol_text},
-	{"zones", "source_zone", CLI_AUTO, 0, 0, zones_text},
+	{"zones", "source_zone", CLI_AUTO, 0, 0, cli_log_zones_cell},
 	{"rule", "rule", CLI_AUTO, 0, 0, rule_text},
 	{"event", "kind", CLI_AUTO, 0, 0, event_text},
 	{"packets", "packets_forward", CLI_COUNT, 0, 0, packets_text},
@@ -293,7 +245,7 @@ static const struct cli_column short_simulation_columns[] = {
 	{"source", "source_address", CLI_AUTO, 2, 12, source_text},
 	{"destination", "destination_address", CLI_AUTO, 2, 12, destination_text},
 	{"protocol", "protocol", CLI_AUTO, 4, 8, protocol_text},
-	{"zones", "source_zone", CLI_AUTO, 3, 10, zones_text},
+	{"zones", "source_zone", CLI_AUTO, 3, 10, cli_log_zones_cell},
 	{"rule", "rule", CLI_AUTO, 5, 16, rule_text},
 	{"event", "kind", CLI_AUTO, 6, UNCUT, event_text},
 };
@@ -317,8 +269,8 @@ struct cli_table *cli_log_record_table(struct cli *cli)
 
 /* All but the last column. */
 #define SUMMARY_COLUMNS                                                                            \
-	{"zones", "source_zone", CLI_AUTO, 0, 0, zones_text},                                      \
-		{"service", "protocol", CLI_AUTO, 0, 0, service_text},                             \
+	{"zones", "source_zone", CLI_AUTO, 0, 0, cli_log_zones_cell},                              \
+		{"service", "protocol", CLI_AUTO, 0, 0, cli_log_service_cell},                     \
 		{"verdict", "verdict", CLI_STATE, 0, 0, NULL},                                     \
 		{"connections", "connections", CLI_COUNT, 0, 0, NULL},                             \
 		{"rule", "rule", CLI_AUTO, 1, 12, rule_text},                                      \
@@ -329,7 +281,7 @@ struct cli_table *cli_log_record_table(struct cli *cli)
 
 static const struct cli_column short_summary_columns[] = {
 	SUMMARY_COLUMNS,
-	{"last", "last_ns", CLI_AUTO, 2, UNCUT, last_text},
+	{"last", "last_ns", CLI_AUTO, 2, UNCUT, cli_log_last_cell},
 };
 
 static const struct cli_column full_summary_columns[] = {
@@ -343,34 +295,4 @@ struct cli_table *cli_log_summary_table(struct cli *cli)
 		return cli_table_create(
 			cli, short_summary_columns, ARRAY_SIZE(short_summary_columns));
 	return cli_table_create(cli, full_summary_columns, ARRAY_SIZE(full_summary_columns));
-}
-
-/* All but the last column. */
-#define SIMULATION_COLUMNS                                                                         \
-	{"zones", "source_zone", CLI_AUTO, 0, 0, zones_text},                                      \
-		{"service", "protocol", CLI_AUTO, 0, 0, service_text},                             \
-		{"now", "verdict", CLI_STATE, 0, 0, NULL},                                         \
-		{"would be", "simulated_verdict", CLI_STATE, 0, 0, NULL},                          \
-		{"connections", "connections", CLI_COUNT, 0, 0, NULL},                             \
-	{                                                                                          \
-		"by", "rule", CLI_AUTO, 1, 12, rule_text                                           \
-	}
-
-static const struct cli_column short_simulation_summary_columns[] = {
-	SIMULATION_COLUMNS,
-	{"last", "last_ns", CLI_AUTO, 2, UNCUT, last_text},
-};
-
-static const struct cli_column full_simulation_summary_columns[] = {
-	SIMULATION_COLUMNS,
-	{"last", "last_ns", CLI_TIME, 0, 0, NULL},
-};
-
-struct cli_table *cli_log_simulation_table(struct cli *cli)
-{
-	if (cli->width)
-		return cli_table_create(cli, short_simulation_summary_columns,
-			ARRAY_SIZE(short_simulation_summary_columns));
-	return cli_table_create(
-		cli, full_simulation_summary_columns, ARRAY_SIZE(full_simulation_summary_columns));
 }

@@ -456,6 +456,9 @@ static enum cli_status read_settings(struct cli *cli)
 	if (!cli->host)
 		cli->host = host_name(cli);
 	cli->json = cli_flag(cli, "json");
+	cli->csv = cli_flag(cli, "csv");
+	if (cli->json && cli->csv)
+		return cli_fail(cli, CLI_USAGE, "--json and --csv are two answers: choose one");
 	cli->colour = use_colour(cli);
 	cli->width = terminal_width(cli->out);
 	return CLI_OK;

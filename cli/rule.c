@@ -22,6 +22,7 @@ const struct cli_option cli_rule_list_options[] = {
 		"rules in force, and known, for so long (30d), and not hit since"},
 	{"sort", 's', RULE_SORTS, "the most, or latest, first (policy: the policy's order)"},
 	{"limit", 'n', "N", "at most so many (all)"},
+	{"csv", 0, NULL, "the rows as comma-separated values"},
 	{0},
 };
 
@@ -105,14 +106,6 @@ static struct json *keep_unused(struct json *rows, uint64_t time_ns)
 	return some;
 }
 
-static int compare_numbers(const void *left, const void *right, void *key)
-{
-	int64_t a = cli_json_number(*(struct json *const *)left, key);
-	int64_t b = cli_json_number(*(struct json *const *)right, key);
-
-	return a > b ? -1 : a < b;
-}
-
 /* The highest first.  The switch's order is the policy's. */
 static void sort_rows(struct json *rows, const char *by)
 {
@@ -121,15 +114,7 @@ static void sort_rows(struct json *rows, const char *by)
 	if (!by || !strcmp(by, "policy"))
 		return;
 	snprintf(key, sizeof(key), "%s%s", by, strcmp(by, "last") ? "" : "_ns");
-	qsort_r(rows->array.elems, rows->array.n, sizeof(rows->array.elems[0]), compare_numbers,
-		key);
-}
-
-static struct json *keep_first(struct json *rows, size_t n)
-{
-	while (n && rows->array.n > n)
-		json_destroy(rows->array.elems[--rows->array.n]);
-	return rows;
+	cli_json_sort_most(rows, key);
 }
 
 /* Half of a number is worse than none. */
@@ -174,7 +159,8 @@ enum cli_status cli_rule_list(struct cli *cli)
 	if (unused)
 		rows = keep_unused(rows, time_ns);
 	sort_rows(rows, cli_option(cli, "sort"));
-	return print_list(cli, keep_first(rows, (size_t)limit),
+	cli_json_keep(rows, (size_t)limit);
+	return print_list(cli, rows,
 		unused ? "Every rule in force has been hit."
 		       : "No rules, and nothing was decided.");
 }

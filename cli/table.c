@@ -7,7 +7,7 @@
  * its minimum; if that is not enough, the least important column is left out and the rest is laid
  * out anew.  Output that is no terminal is never shortened.
  */
-#include "cli/cordon.h"
+#include "cli/csv.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -29,6 +29,7 @@ struct cli_table {
 	size_t width[COLUMNS_MAX];   /* As it is printed. */
 	bool right[COLUMNS_MAX];     /* Stands right: all its values are numbers. */
 	bool hidden[COLUMNS_MAX];
+	struct cli_csv csv;
 };
 
 struct cli_table *cli_table_create(
@@ -41,6 +42,7 @@ struct cli_table *cli_table_create(
 	table->columns = columns;
 	table->n_columns = n_columns;
 	table->rows = json_array_create_empty();
+	table->csv = (struct cli_csv){columns, n_columns, SVEC_EMPTY_INITIALIZER};
 	return table;
 }
 
@@ -324,6 +326,8 @@ void cli_table_flush(struct cli_table *table)
 {
 	if (table->cli->json) {
 		print_json_lines(table);
+	} else if (table->cli->csv) {
+		cli_csv_print(&table->csv, table->cli->out, table->rows);
 	} else {
 		measure(table);
 		fit(table);
@@ -346,11 +350,12 @@ enum cli_status cli_table_finish(struct cli_table *table, const char *none)
 		cli_table_flush(table);
 	else if (cli->json)
 		cli_print_json(cli, json_clone(table->rows));
-	else if (!table->rows->array.n && none)
+	else if (!table->rows->array.n && none && !cli->csv)
 		fprintf(cli->out, "%s\n", none);
 	else
 		cli_table_flush(table);
 	json_destroy(table->rows);
+	cli_csv_destroy(&table->csv);
 	free(table);
 	return CLI_OK;
 }

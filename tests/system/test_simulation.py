@@ -162,13 +162,13 @@ def test_what_would_change_in_one_command(site):
     web.can_ask(db.ipv4, 7, seconds=0.3)
     switch.wait_log(count=4, kind="would-deny")
     switch.wait_log(kind="denied")
-    rows = {row["rule"]: row for row in switch.json("log", "summary", "--simulation")}
-    assert {name: (row["verdict"], row["simulated_verdict"], row["connections"]) for name, row in rows.items()} == {
+    rows = {row["simulated_rule"]: row for row in switch.json("log", "simulated")}
+    assert {name: (row["verdict"], row["simulated_verdict"], row["times"]) for name, row in rows.items()} == {
         "no-echo": ("allowed", "denied", 3),
         "no-browsing": ("allowed", "rejected", 1),
         "open-db": ("denied", "allowed", 1),
     }
-    table = switch.cordon("log", "summary", "--simulation")
+    table = switch.cordon("log", "simulated")
     assert table.split("\n")[0].split("  ")[0] == "ZONES" and "WOULD BE" in table and "audit/no-echo" in table
     listed = switch.json_lines("log", "list", "--simulated", "rejected")
     assert {(row["kind"], row["simulated_rule"]) for row in listed} == {("would-deny", "no-browsing")}
@@ -184,7 +184,7 @@ def test_without_simulation_nothing_is_said(site):
     assert web.can_ask(app.ipv4, 7)
     start = switch.wait_log(kind="start")[0]
     assert simulated(start) == ("", "", "")
-    assert switch.json("log", "summary", "--simulation") == []
+    assert switch.json("log", "simulated") == []
     switch.policy(POLICY + AUDIT.replace("mode: simulate", "mode: \"off\"") + BASELINE)
     assert web.can_ask(app.ipv4, 7)
     assert simulated(switch.wait_log(count=2, kind="start")[-1]) == ("", "", "")
@@ -213,8 +213,8 @@ def test_many_are_capped_and_counted(site):
     total, n = told()
     assert total == 60 and n < 60
     assert {row["simulated_rule"] for row in switch.log(kind="would-deny")} == {"no-echo"}
-    rows = switch.json("log", "summary", "--simulation")
-    assert {row["rule"] for row in rows} == {"no-echo"} and sum(row["connections"] for row in rows) == 60
+    rows = switch.json("log", "simulated")
+    assert {row["simulated_rule"] for row in rows} == {"no-echo"} and sum(row["times"] for row in rows) == 60
 
 
 def test_frames_to_groups_are_noted(site, version):
@@ -272,7 +272,7 @@ def test_what_is_held_back_would_be_rejected_if_that_is_the_rule(site):
     row = wait_for(counts, 30, "a record of what was held back")[0]
     assert simulated(row) == ("rejected", "audit", "no-browsing") and row["suppressed"]
     assert (row["verdict"], row["policy"], row["rule"], row["source_zone"]) == ("allowed", "", "", "")
-    assert {one["simulated_verdict"] for one in switch.json("log", "summary", "--simulation")} == {"rejected"}
+    assert {one["simulated_verdict"] for one in switch.json("log", "simulated")} == {"rejected"}
     found = switch.json_lines("log", "list", "--rule", "audit/no-browsing", "--limit", "0")
     assert {one["kind"] for one in found} == {"would-deny"} and row["sequence"] in {one["sequence"] for one in found}
 
@@ -295,7 +295,7 @@ def test_the_table_fits_a_terminal(site):
     switch.policy(POLICY + AUDIT + BASELINE)
     assert web.can_ask(app.ipv4, 7) and web.can_connect(app.ipv4, 80)
     switch.wait_log(count=2, kind="would-deny")
-    for words in (("log", "summary", "--simulation"), ("log", "list"), ("log", "list", "--kind", "would-deny")):
+    for words in (("log", "simulated"), ("log", "list"), ("log", "list", "--kind", "would-deny")):
         lines = on_terminal(switch, 80, *words)
         assert len(lines) >= 3 and max(map(len, lines)) <= 80, lines
         assert words == ("log", "list") or any("denied" in line and "audit/no-echo" in line for line in lines), lines

@@ -382,7 +382,7 @@ static void test_completion(void **state)
 	check_completion("rule list --unu", "--unused\n--unused-for\n");
 	check_completion("log list --sim", "--simulated\n");
 	check_completion("log list --simulated ''", "allowed\ndenied\nrejected\n");
-	check_completion("log summary --simula", "--simulated\n--simulation\n");
+	check_completion("log summary --simula", "--simulated\n");
 	check_completion("zebra ''", "");
 	clear_environment();
 }
