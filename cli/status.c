@@ -107,16 +107,22 @@ static void print_connections(const struct cli *cli, const struct json *live)
 		adopted ? " taken over at the start" : "");
 }
 
+/* What is wrong with a sink is among the warnings. */
 static void print_log(const struct cli *cli, const struct json *live)
 {
 	const struct json *log = cli_json_member(live, "log");
-	const char *error = cli_json_text(log, "error");
+	const struct json *sinks = cli_json_member(log, "sinks");
+	size_t n = sinks && sinks->type == JSON_ARRAY ? sinks->array.n : 0, failing = 0;
 	int64_t lost = cli_json_number(log, "lost");
-	char stored[CLI_TEXT_MAX], gone[CLI_TEXT_MAX];
+	char stored[CLI_TEXT_MAX], gone[CLI_TEXT_MAX], trouble[64] = "";
 
-	print_line(cli, "log", lost || *error ? CLI_RED : CLI_PLAIN, "%s stored, %s lost%s%s",
+	for (size_t i = 0; i < n; i++)
+		failing += *cli_json_text(sinks->array.elems[i], "error") != '\0';
+	if (failing)
+		snprintf(trouble, sizeof(trouble), "; %zu of %zu sinks failing", failing, n);
+	print_line(cli, "log", lost || failing ? CLI_RED : CLI_PLAIN, "%s stored, %s lost%s",
 		cli_format_count(cli_json_number(log, "stored"), stored),
-		cli_format_count(lost, gone), *error ? "; " : "", error);
+		cli_format_count(lost, gone), trouble);
 }
 
 static void print_switch(const struct cli *cli, const struct json *live)
