@@ -21,13 +21,22 @@
 /* IANA's for IPFIX, over either transport. */
 #define DEFAULT_PORT "4739"
 
-enum { IPV6_AND_UDP_HEADERS = 40 + 8 };
+enum {
+	IPV6_AND_UDP_HEADERS = 40 + 8,
+	/* A collector's socket holds some ninety datagrams, if it has the buffer that Linux gives
+	 * to who asks for no other.  So no more are sent in a burst, and time passes between two.
+	 */
+	BURST_DATAGRAMS = 64,
+	BURST_NS = 500000,
+};
 
 struct ipfix {
 	const struct sink_place *place;
 	struct ipfix_encoder *encoder;
 	struct sink_socket socket;
 	bool is_unsettled;	    /* Something was sent since the last flush. */
+	unsigned int n_burst;	    /* Datagrams that were sent... */
+	uint64_t burst_ns;	    /* ...since then, on the monotonic clock. */
 	uint64_t templates_ns;	    /* Between two announcements; 0: there is one only. */
 	uint64_t next_templates_ns; /* On the monotonic clock. */
 };
@@ -42,6 +51,23 @@ static uint64_t monotonic_ns(void)
 
 /* --- Sending ---------------------------------------------------------------------------------- */
 
+/* After a burst of datagrams, waits until its time is over. */
+static void pace(struct ipfix *ipfix)
+{
+	uint64_t now_ns;
+
+	if (ipfix->socket.type == SOCK_STREAM || ++ipfix->n_burst < BURST_DATAGRAMS)
+		return;
+	now_ns = monotonic_ns();
+	if (now_ns < ipfix->burst_ns + BURST_NS) {
+		uint64_t left_ns = ipfix->burst_ns + BURST_NS - now_ns;
+
+		nanosleep(&(struct timespec){.tv_nsec = (long)left_ns}, NULL);
+	}
+	ipfix->n_burst = 0;
+	ipfix->burst_ns = monotonic_ns();
+}
+
 static int send_message(struct ipfix *ipfix, char *error, size_t error_size)
 {
 	const uint8_t *message;
@@ -50,6 +76,7 @@ static int send_message(struct ipfix *ipfix, char *error, size_t error_size)
 	if (length == 0)
 		return 0;
 	ipfix->is_unsettled = true;
+	pace(ipfix);
 	return sink_socket_send(ipfix->place, &ipfix->socket, message, length, error, error_size);
 }
 
