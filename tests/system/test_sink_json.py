@@ -11,6 +11,7 @@ import json
 import os
 import stat
 import subprocess
+import time
 
 from cordon import wait_for
 from host import TcpServer, UdpServer
@@ -99,16 +100,22 @@ def test_rotation_loses_nothing(switch):
     path = os.path.join(switch.directory, "traffic.json")
     switch.cordon("sink", "add", "lines", "json", f"path={path}", "rotate-bytes=65536", "rotate-keep=20")
     wait_state(switch, "lines", "ok")
-    for first in range(20000, 20400, 100):
-        ask_often(web, app, first, 100)
-        wait_for(lambda: switch.json("sink", "show", "lines")["waiting"] == 0, 10, "nothing that waits")
+
+    def wait_delivered(count):
+        wait_for(lambda: switch.json("sink", "show", "lines")["delivered"] >= count, 15, f"{count} lines")
+
+    for number in range(4):
+        ask_often(web, app, 20000 + 100 * number, 100)
+        wait_delivered(100 * (number + 1))
+    time.sleep(1.5)  # More than a second, in which a file that is large enough is renamed.
     os.rename(path, path + ".0")  # Sorted, by the test, behind those that the sink has renamed.
     wait_for(lambda: os.path.exists(path), 10, "a new file")
     ask_often(web, app, 21000, 10)
-    wait_for(lambda: len(read(path)) >= 10, 10, "lines in the new file")
-    rows = read(path + ".*") + read(path)
-    starts = [row["source_transport_port"] for row in rows if row["kind"] == "start" and row["rule"] == "web-dns"]
+    wait_delivered(410)
+    starts = [row["source_transport_port"] for row in read(path + ".*") + read(path)
+              if row["kind"] == "start" and row["rule"] == "web-dns"]
     assert starts == [*range(20000, 20400), *range(21000, 21010)]
+    assert read(path), "lines in the new file"
     assert len(glob.glob(path + ".*")) >= 4
     assert switch.json("sink", "show", "lines")["lost"] == 0
 
