@@ -115,7 +115,8 @@ static const struct sink_option ipfix_options[] = {
 		.kind = SINK_OPTION_CHOICE,
 		.choices = "udp tcp",
 		.otherwise = "udp",
-		.meaning = "over UDP records may be lost on the way, unnoticed by the sink"},
+		.meaning = "tcp, or udp, where records may be lost on the way and the sink not "
+			   "notice"},
 	{.name = "template-seconds",
 		.kind = SINK_OPTION_NUMBER,
 		.least = 1,
