@@ -33,6 +33,11 @@ enum {
 	REFUSAL_MS = 10, /* How long a refusal of a datagram is waited for. */
 	ACKNOWLEDGED_FIRST_US = 50,
 	ACKNOWLEDGED_MOST_US = 5000, /* Between two looks at what is acknowledged. */
+	/* An idle stream whose other end is gone, or is not to be reached, is found out. */
+	KEEPALIVE_IDLE_S = 30,
+	KEEPALIVE_PAUSE_S = 10,
+	KEEPALIVE_PROBES = 3,
+	UNACKNOWLEDGED_MS = 60000,
 };
 
 static int64_t now_ms(void)
@@ -229,10 +234,17 @@ static const char *hint(int failure)
 
 static void prepare_stream(int fd)
 {
-	int one = 1, buffer = STREAM_BUFFER_BYTES;
+	int one = 1, buffer = STREAM_BUFFER_BYTES, idle = KEEPALIVE_IDLE_S,
+	    pause = KEEPALIVE_PAUSE_S, probes = KEEPALIVE_PROBES;
+	unsigned int unacknowledged = UNACKNOWLEDGED_MS;
 
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof(buffer));
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &pause, sizeof(pause));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacknowledged, sizeof(unacknowledged));
 }
 
 static int connect_to(const struct sink_place *place, const struct addrinfo *address,
@@ -357,6 +369,52 @@ int sink_socket_send(const struct sink_place *place, const struct sink_socket *s
 	return 0;
 }
 
+/* The first of n datagrams that are left; returns how many were sent. */
+static unsigned int send_some(
+	const struct sink_socket *socket, struct mmsghdr *datagrams, unsigned int n, int *failure)
+{
+	int sent = sendmmsg(socket->fd, datagrams, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+	*failure = sent < 0 ? -errno : 0;
+	return sent < 0 ? 0 : (unsigned int)sent;
+}
+
+int sink_socket_send_datagrams(const struct sink_place *place, const struct sink_socket *socket,
+	struct mmsghdr *datagrams, unsigned int n, char *error, size_t error_size)
+{
+	int64_t deadline_ms = deadline_of(place);
+
+	for (unsigned int at = 0; at < n;) {
+		int failure;
+
+		at += send_some(socket, datagrams + at, n - at, &failure);
+		if (failure == -EAGAIN || failure == -ENOBUFS)
+			failure = wait_for(place, socket->fd, POLLOUT, deadline_ms);
+		if (failure && failure != -EINTR)
+			return say_failure(socket, failure, error, error_size);
+	}
+	return 0;
+}
+
+/* --- Receiving -------------------------------------------------------------------------------- */
+
+ssize_t sink_socket_receive(const struct sink_socket *socket, void *data, size_t size)
+{
+	ssize_t n = recv(socket->fd, data, size, MSG_DONTWAIT);
+
+	if (n < 0)
+		return errno == EINTR ? -EAGAIN : -errno;
+	return n == 0 ? -EPIPE : n;
+}
+
+int sink_socket_await(
+	const struct sink_place *place, const struct sink_socket *socket, unsigned int ms)
+{
+	return wait_for(place, socket->fd, POLLIN | POLLRDHUP, now_ms() + ms);
+}
+
+/* --- Settling --------------------------------------------------------------------------------- */
+
 /* The other end neither refuses what came nor has gone. */
 static int check(const struct sink_socket *socket)
 {
@@ -366,6 +424,13 @@ static int check(const struct sink_socket *socket)
 	if (!failure && poll(&one, 1, 0) > 0 && one.revents & (POLLRDHUP | POLLHUP | POLLERR))
 		failure = pending_error(socket->fd) ?: -EPIPE;
 	return failure;
+}
+
+int sink_socket_check(const struct sink_socket *socket, char *error, size_t error_size)
+{
+	int failure = check(socket);
+
+	return failure ? say_failure(socket, failure, error, error_size) : 0;
 }
 
 static int settle_datagrams(const struct sink_socket *socket)

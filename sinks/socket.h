@@ -10,6 +10,8 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
+#include <sys/types.h>
 
 #include "sinks/sink_type.h"
 
@@ -37,6 +39,23 @@ int sink_socket_look_up(
  * the socket is only good to be closed. */
 int sink_socket_send(const struct sink_place *place, const struct sink_socket *socket,
 	const void *data, size_t length, char *error, size_t error_size);
+
+/* Sends n datagrams, in as few system calls as can be. */
+int sink_socket_send_datagrams(const struct sink_place *place, const struct sink_socket *socket,
+	struct mmsghdr *datagrams, unsigned int n, char *error, size_t error_size);
+
+/* Takes what has come on a stream.  Returns its length, -EAGAIN if nothing has, -EPIPE if the other
+ * end has closed, or another negative errno. */
+ssize_t sink_socket_receive(const struct sink_socket *socket, void *data, size_t size);
+
+/* Waits until something has come, or the stream has ended; `ms` at most.  Returns 0, -ETIMEDOUT, or
+ * another negative errno. */
+int sink_socket_await(
+	const struct sink_place *place, const struct sink_socket *socket, unsigned int ms);
+
+/* Returns 0 if, as far as is known at this moment, the other end neither refuses what comes nor has
+ * closed. */
+int sink_socket_check(const struct sink_socket *socket, char *error, size_t error_size);
 
 /* Returns 0 once the other end's TCP has all that was sent; over UDP, if nobody refuses it at once.
  */
