@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "log/match.h"
 
@@ -142,6 +143,59 @@ static const struct sink_option ipfix_options[] = {
 		.meaning = "the IANA enterprise that Cordon's own elements are exported under"},
 };
 
+static const struct sink_option syslog_options[] = {
+	{.name = "server",
+		.kind = SINK_OPTION_ENDPOINT,
+		.required = true,
+		.meaning = "where the messages go; port 514 (udp), 601 (tcp) or 6514 (tls)"},
+	{.name = "transport",
+		.kind = SINK_OPTION_CHOICE,
+		.choices = "udp tcp tls",
+		.otherwise = "udp",
+		.meaning = "over UDP messages may be lost on the way, unnoticed by the sink"},
+	{.name = "facility",
+		.kind = SINK_OPTION_CHOICE,
+		.choices = "user daemon auth authpriv local0 local1 local2 local3 local4 local5 "
+			   "local6 local7",
+		.otherwise = "local4",
+		.meaning = "what the server sorts messages by"},
+	{.name = "message-bytes",
+		.kind = SINK_OPTION_NUMBER,
+		.least = 480,
+		.most = 65000,
+		.meaning = "the longest message; 2048 over UDP and 8192 otherwise, if not said"},
+	{.name = "enterprise-number",
+		.kind = SINK_OPTION_NUMBER,
+		.least = 1,
+		.most = UINT32_MAX,
+		.otherwise = "32473",
+		.meaning = "the IANA enterprise in the name of our structured data"},
+	{.name = "ca",
+		.kind = SINK_OPTION_PATH,
+		.only_with = "transport=tls",
+		.meaning = "PEM of those who may sign the server's certificate; the system's store "
+			   "if not said"},
+	{.name = "server-name",
+		.kind = SINK_OPTION_TEXT,
+		.only_with = "transport=tls",
+		.meaning =
+			"the name that the server's certificate must have, if not that of server"},
+	{.name = "fingerprint",
+		.kind = SINK_OPTION_FINGERPRINT,
+		.only_with = "transport=tls",
+		.meaning = "SHA-256 of the server's certificate, by which alone it is known then"},
+	{.name = "certificate",
+		.kind = SINK_OPTION_PATH,
+		.only_with = "transport=tls",
+		.needs = "key",
+		.meaning = "PEM of this host's certificate, for a server that wants one"},
+	{.name = "key",
+		.kind = SINK_OPTION_PATH,
+		.only_with = "transport=tls",
+		.needs = "certificate",
+		.meaning = "PEM of its private key, readable by nobody else"},
+};
+
 const struct sink_kind sink_kinds[] = {
 	[SINK_KIND_SQLITE] = {"sqlite", "files that `cordon log` asks", ARRAY(sqlite_options)},
 	[SINK_KIND_JSON] = {"json", "a file of JSON lines", ARRAY(json_options)},
@@ -149,6 +203,7 @@ const struct sink_kind sink_kinds[] = {
 		ARRAY(postgresql_options)},
 	[SINK_KIND_IPFIX] = {"ipfix", "a collector of flow records, by RFC 7011",
 		ARRAY(ipfix_options)},
+	[SINK_KIND_SYSLOG] = {"syslog", "a syslog server, by RFC 5424", ARRAY(syslog_options)},
 };
 const size_t n_sink_kinds = sizeof(sink_kinds) / sizeof(sink_kinds[0]);
 
@@ -246,6 +301,31 @@ static bool split(const char *endpoint, char host[SINK_HOST_MAX], char port[SINK
 	return strcspn(host, " \t\n/'\"\\") == strlen(host);
 }
 
+static int digit_of(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 'a' ^ 'A';
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+bool sink_fingerprint_parse(const char *text, uint8_t bytes[SINK_FINGERPRINT_BYTES])
+{
+	static const char prefix[] = "sha-256:";
+	size_t n = 0;
+
+	if (strncasecmp(text, prefix, sizeof(prefix) - 1) == 0)
+		text += sizeof(prefix) - 1;
+	for (; n < SINK_FINGERPRINT_BYTES; n++, text += 2) {
+		if (n > 0 && *text == ':')
+			text++;
+		if (digit_of(text[0]) < 0 || digit_of(text[1]) < 0)
+			return false;
+		bytes[n] = (uint8_t)(digit_of(text[0]) << 4 | digit_of(text[1]));
+	}
+	return *text == '\0';
+}
+
 void sink_endpoint_split(const char *endpoint, char host[SINK_HOST_MAX], char port[SINK_PORT_MAX])
 {
 	if (!split(endpoint, host, port))
@@ -257,6 +337,7 @@ static bool value_is_good(
 	const struct sink_option *option, const char *value, char *why, size_t size)
 {
 	char host[SINK_HOST_MAX], port[SINK_PORT_MAX];
+	uint8_t fingerprint[SINK_FINGERPRINT_BYTES];
 	struct log_match *match;
 	uint64_t number;
 
@@ -283,6 +364,9 @@ static bool value_is_good(
 	case SINK_OPTION_BOOLEAN:
 		snprintf(why, size, "must be true or false");
 		return is_choice("true false", value);
+	case SINK_OPTION_FINGERPRINT:
+		snprintf(why, size, "must be the SHA-256 of a certificate, 64 hexadecimal digits");
+		return sink_fingerprint_parse(value, fingerprint);
 	case SINK_OPTION_FILTER:
 		match = log_match_parse(value, why, size);
 		log_match_free(match);
@@ -317,6 +401,29 @@ static bool setting_is_good(const struct sink_kind *kind, const struct sink_sett
 	return true;
 }
 
+/* True if the option means something, and is complete, beside the others. */
+static bool setting_fits(const struct sink_settings *settings, const struct sink_setting *setting,
+	char *error, size_t error_size)
+{
+	const struct sink_option *option = sink_option_find(settings->kind, setting->name);
+	char name[NAME_LENGTH_MAX + 1];
+	const char *sign;
+
+	if (option->needs && !value_of(settings, option->needs)) {
+		snprintf(error, error_size, "%s= needs %s= as well", option->name, option->needs);
+		return false;
+	}
+	if (!option->only_with)
+		return true;
+	sign = strchr(option->only_with, '=');
+	snprintf(name, sizeof(name), "%.*s", (int)(sign - option->only_with), option->only_with);
+	if (strcmp(sink_setting_text(settings, name), sign + 1) == 0)
+		return true;
+	snprintf(
+		error, error_size, "%s= means nothing without %s", option->name, option->only_with);
+	return false;
+}
+
 bool sink_settings_check(const struct sink_settings *settings, char *error, size_t error_size)
 {
 	const struct sink_kind *kind = settings->kind;
@@ -333,6 +440,9 @@ bool sink_settings_check(const struct sink_settings *settings, char *error, size
 			return false;
 		}
 	}
+	for (size_t i = 0; i < settings->n; i++)
+		if (!setting_fits(settings, &settings->at[i], error, error_size))
+			return false;
 	return true;
 }
 

@@ -13,14 +13,15 @@
 
 /* How a value is checked. */
 enum sink_option_kind {
-	SINK_OPTION_TEXT,     /* Anything that is not empty. */
-	SINK_OPTION_NUMBER,   /* From `least` to `most`. */
-	SINK_OPTION_PATH,     /* An absolute path. */
-	SINK_OPTION_NAME,     /* Small letters, digits and underscores, 40 at most. */
-	SINK_OPTION_ENDPOINT, /* HOST, HOST:PORT or [ADDRESS]:PORT. */
-	SINK_OPTION_CHOICE,   /* One of `choices`, separated by spaces. */
-	SINK_OPTION_BOOLEAN,  /* true or false. */
-	SINK_OPTION_FILTER,   /* Conditions on records: log/match.h. */
+	SINK_OPTION_TEXT,	 /* Anything that is not empty. */
+	SINK_OPTION_NUMBER,	 /* From `least` to `most`. */
+	SINK_OPTION_PATH,	 /* An absolute path. */
+	SINK_OPTION_NAME,	 /* Small letters, digits and underscores, 40 at most. */
+	SINK_OPTION_ENDPOINT,	 /* HOST, HOST:PORT or [ADDRESS]:PORT. */
+	SINK_OPTION_CHOICE,	 /* One of `choices`, separated by spaces. */
+	SINK_OPTION_BOOLEAN,	 /* true or false. */
+	SINK_OPTION_FILTER,	 /* Conditions on records: log/match.h. */
+	SINK_OPTION_FINGERPRINT, /* SHA-256 of a certificate: 64 hexadecimal digits. */
 };
 
 struct sink_option {
@@ -30,6 +31,8 @@ struct sink_option {
 	uint64_t least, most;
 	const char *choices;
 	const char *otherwise; /* The default, as text; NULL: none. */
+	const char *only_with; /* "NAME=VALUE": it means nothing otherwise; NULL: it always does. */
+	const char *needs;     /* Another option that must be set as well; NULL: none. */
 	const char *meaning;   /* Half a sentence for a person, with the unit. */
 };
 
@@ -46,6 +49,7 @@ enum {
 	SINK_KIND_SQLITE,
 	SINK_KIND_JSON,
 	SINK_KIND_IPFIX,
+	SINK_KIND_SYSLOG,
 	SINK_KIND_POSTGRESQL,
 };
 
@@ -85,5 +89,10 @@ bool sink_setting_boolean(const struct sink_settings *settings, const char *name
  * fits a DNS name and a port number. */
 enum { SINK_HOST_MAX = 256, SINK_PORT_MAX = 6 };
 void sink_endpoint_split(const char *endpoint, char host[SINK_HOST_MAX], char port[SINK_PORT_MAX]);
+
+/* Reads a fingerprint: hexadecimal digits in either case, with or without colons between the bytes
+ * and "sha-256:" before them.  False if it is none; `bytes` is then undefined. */
+enum { SINK_FINGERPRINT_BYTES = 32 };
+bool sink_fingerprint_parse(const char *text, uint8_t bytes[SINK_FINGERPRINT_BYTES]);
 
 #endif

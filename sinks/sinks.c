@@ -15,6 +15,7 @@ static const struct sink_type *const types[] = {
 	&sink_sqlite,
 	&sink_json,
 	&sink_ipfix,
+	&sink_syslog,
 	&sink_postgresql,
 };
 
