@@ -57,8 +57,9 @@ ZONES := $(addprefix zones/,$(addsuffix .c, \
 
 # A record is made, stored, and found again.
 LOG := $(addprefix log/,$(addsuffix .c, \
-	cap record record_json batch match account sink_options names schema bucket bucket_choose bucket_file writer store \
-	filter reader query flow_rows flow_table flows timeline gaps files summary replay))
+	cap record record_json batch match account sink_options names row schema bucket bucket_choose bucket_file \
+	memo flow_rows segment slice slice_lump slice_pack indexer writer writer_resume store \
+	posting filter condition reader walk query sums flow_match flow_table flows timeline gaps files summary replay))
 
 # Sinks: where records go, each in a thread of its own.
 SINKS := $(addprefix sinks/,$(addsuffix .c, \

@@ -24,8 +24,14 @@
 /* In every file's header, so that a file of something else is known by it. */
 enum { LOG_BUCKET_APPLICATION = 0x436f7264 };
 
-/* What is written; older formats are read.  Format 1 has nothing of simulated policies. */
-enum { LOG_BUCKET_FORMAT = 2, LOG_BUCKET_FORMAT_OLDEST = 1, LOG_BUCKET_FORMAT_SIMULATED = 2 };
+/* What is written; older formats are read.  Format 1 has nothing of simulated policies, and format
+ * 2 neither index nor sums. */
+enum {
+	LOG_BUCKET_FORMAT = 3,
+	LOG_BUCKET_FORMAT_OLDEST = 1,
+	LOG_BUCKET_FORMAT_SIMULATED = 2,
+	LOG_BUCKET_FORMAT_INDEXED = 3,
+};
 
 #define LOG_BUCKET_SLACK_NS (300 * 1000000000ull)
 #define LOG_BUCKET_NAME_MAX 64

@@ -85,7 +85,8 @@ static int64_t count_tables(sqlite3 *db)
 	int64_t n = 0;
 	int rc = sqlite3_prepare_v2(db,
 		"SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN "
-		"('bucket', 'names', 'strings', 'parties', 'contexts', 'records')",
+		"('bucket', 'names', 'strings', 'parties', 'contexts', 'records',"
+		" 'segments', 'postings', 'slices')",
 		-1, &statement, NULL);
 
 	if (rc == SQLITE_OK)
@@ -124,7 +125,7 @@ static int examine(sqlite3 *db, const char *path, int oldest, char *error, size_
 			format, LOG_BUCKET_FORMAT);
 		return -EPROTO;
 	}
-	if (n == 6)
+	if (n == (format < LOG_BUCKET_FORMAT_INDEXED ? 6 : 9))
 		return 1;
 	snprintf(error, size, "%s lacks tables of a traffic log", path);
 	return -EUCLEAN;

@@ -117,20 +117,6 @@ static const char *text_of(struct log_names *names, sqlite3_stmt *statement, int
 	return text ? text : "";
 }
 
-void log_names_address(sqlite3_stmt *statement, int column, struct in6_addr *address)
-{
-	const void *blob = sqlite3_column_blob(statement, column);
-	int length = sqlite3_column_bytes(statement, column);
-
-	memset(address, 0, sizeof(*address));
-	if (blob && length == 16) {
-		memcpy(address, blob, 16);
-	} else if (blob && length == 4) {
-		address->s6_addr[10] = address->s6_addr[11] = 0xff;
-		memcpy(&address->s6_addr[12], blob, 4);
-	}
-}
-
 static void read_party(struct log_names *names, struct log_party_row *row)
 {
 	sqlite3_stmt *statement = names->party;
@@ -145,7 +131,7 @@ static void read_party(struct log_names *names, struct log_party_row *row)
 	if (found && sqlite3_column_bytes(statement, 5) == 6)
 		memcpy(party->mac, sqlite3_column_blob(statement, 5), 6);
 	if (found)
-		log_names_address(statement, 6, &party->address);
+		log_row_address(statement, 6, &party->address);
 	row->has_address = found && sqlite3_column_type(statement, 6) == SQLITE_BLOB;
 }
 

@@ -9,12 +9,11 @@
  * any; the second gives out the records.
  */
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "log/reader.h"
+#include "log/walk.h"
 
 /* What is wanted of one file. */
 struct slice {
@@ -22,53 +21,23 @@ struct slice {
 };
 
 struct query {
-	const char *directory;
 	const struct log_filter *filter;
-	struct log_bucket_list files;
+	struct log_walk files;
 	struct slice *slices; /* One for each file. */
 	size_t first;	      /* Files before it are out of the question. */
-	size_t n_bad;
-	char *error;
-	size_t error_size;
+	bool (*each)(const struct log_record *record, void *context);
+	void *context;
 };
 
-/* True if the file's name says that none of its records can be within the span. */
-static bool is_outside(const struct query *query, size_t i)
-{
-	const struct log_bucket *file = &query->files.at[i];
-	uint64_t end = log_bucket_end(&query->files, i);
+static const struct slice nothing = {1, 0};
 
-	if (query->filter->until_ns &&
-		file->start * LOG_SECOND_NS > query->filter->until_ns + LOG_BUCKET_SLACK_NS)
-		return true;
-	return end != UINT64_MAX &&
-	       end * LOG_SECOND_NS + LOG_BUCKET_SLACK_NS <= query->filter->since_ns;
-}
-
-/* Notes a file that cannot be read: the first one's reason is kept. */
-static void note_bad(struct query *query, const char *reason)
-{
-	if (!query->n_bad++)
-		snprintf(query->error, query->error_size, "%s", reason);
-}
-
-/* Opens file `i`.  NULL if it is gone (retention), empty, or bad, which is noted. */
 static struct log_reader *open_file(struct query *query, size_t i)
 {
-	char *path = log_bucket_path(query->directory, query->files.at[i].name, "");
-	struct log_reader *reader = NULL;
-	char reason[512];
-	int rc = -ENOMEM;
+	size_t n_bad = query->files.n_bad;
+	struct log_reader *reader = log_walk_read(&query->files, i, query->filter);
 
-	if (path)
-		rc = log_reader_open(path, query->filter, &reader, reason, sizeof(reason));
-	else
-		snprintf(reason, sizeof(reason), "no memory");
-	if (rc && rc != -ENOENT) {
-		note_bad(query, reason);
-		query->slices[i] = (struct slice){1, 0};
-	}
-	free(path);
+	if (query->files.n_bad > n_bad)
+		query->slices[i] = nothing;
 	return reader;
 }
 
@@ -86,9 +55,9 @@ static bool plan_file(struct query *query, size_t i, size_t *n)
 		return true;
 	if (log_reader_newest(reader, *n, &found, &query->slices[i].low, &query->slices[i].high,
 		    reason, sizeof(reason)))
-		note_bad(query, reason);
+		log_walk_note(&query->files, reason);
 	if (!found)
-		query->slices[i] = (struct slice){1, 0};
+		query->slices[i] = nothing;
 	if (after && log_reader_last(reader) <= after)
 		more = false;
 	*n -= found;
@@ -103,23 +72,29 @@ static void plan(struct query *query)
 	size_t n = query->filter->limit ? query->filter->limit : SIZE_MAX;
 	bool more = true;
 
-	for (size_t i = query->files.n; i-- > 0 && n;) {
+	for (size_t i = query->files.list.n; i-- > 0 && n;) {
 		if (query->slices[i].low > query->slices[i].high)
 			continue;
-		if (more || query->files.at[i].has_wal)
+		if (more || query->files.list.at[i].has_wal)
 			more = plan_file(query, i, &n) && more;
 		else
-			query->slices[i] = (struct slice){1, 0};
+			query->slices[i] = nothing;
 		query->first = i;
 	}
 }
 
-static void run(struct query *query, bool (*each)(const struct log_record *record, void *context),
-	void *context)
+static bool give_record(const struct log_row *row, void *context)
+{
+	struct query *query = context;
+
+	return query->each(&row->record, query->context);
+}
+
+static void run(struct query *query)
 {
 	bool stopped = false;
 
-	for (size_t i = query->first; i < query->files.n && !stopped; i++) {
+	for (size_t i = query->first; i < query->files.list.n && !stopped; i++) {
 		const struct slice *slice = &query->slices[i];
 		struct log_reader *reader;
 		char reason[512];
@@ -127,70 +102,58 @@ static void run(struct query *query, bool (*each)(const struct log_record *recor
 		if (slice->low > slice->high)
 			continue;
 		reader = open_file(query, i);
-		if (reader && log_reader_each(reader, slice->low, slice->high, each, context,
+		if (reader && log_reader_each(reader, slice->low, slice->high, give_record, query,
 				      &stopped, reason, sizeof(reason)))
-			note_bad(query, reason);
+			log_walk_note(&query->files, reason);
 		log_reader_close(reader);
 	}
 }
 
-static int verdict_of(struct query *query)
+/* Which files are in question. */
+static int choose(struct query *query)
 {
-	char more[64];
-	size_t length;
+	const struct log_filter *filter = query->filter;
+	size_t n = query->files.list.n;
 
-	if (!query->n_bad)
-		return 0;
-	length = strlen(query->error);
-	snprintf(more, sizeof(more), " (and %zu more files)", query->n_bad - 1);
-	if (query->n_bad > 1 && length < query->error_size)
-		snprintf(query->error + length, query->error_size - length, "%s", more);
-	return -EIO;
-}
+	query->slices = calloc(n + 1, sizeof(*query->slices));
+	if (!query->slices)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++) {
+		bool may = !query->files.list.at[i].damaged &&
+			   log_walk_may_have(&query->files, i, filter->since_ns, filter->until_ns);
 
-static int list_files(struct query *query)
-{
-	int rc = log_bucket_list_read(query->directory, &query->files);
-
-	if (!rc) {
-		query->slices = calloc(query->files.n + 1, sizeof(*query->slices));
-		if (!query->slices)
-			rc = -ENOMEM;
+		query->slices[i] = may ? (struct slice){0, UINT64_MAX} : nothing;
 	}
-	if (rc)
-		snprintf(query->error, query->error_size, "cannot read the log directory %s: %s",
-			query->directory, strerror(-rc));
-	for (size_t i = 0; !rc && i < query->files.n; i++) {
-		bool skip = query->files.at[i].damaged || is_outside(query, i);
-
-		query->slices[i] = skip ? (struct slice){1, 0} : (struct slice){0, UINT64_MAX};
-	}
-	return rc;
+	return 0;
 }
 
 int log_query(const char *directory, const struct log_filter *filter,
 	bool (*each)(const struct log_record *record, void *context), void *context, char *error,
 	size_t error_size)
 {
-	struct query query = {
-		.directory = directory, .filter = filter, .error = error, .error_size = error_size};
-	int rc = list_files(&query);
+	struct query query = {.filter = filter, .each = each, .context = context};
+	int rc = log_walk_open(&query.files, directory, error, error_size);
 
-	if (!rc) {
+	if (rc)
+		return rc;
+	rc = choose(&query);
+	if (rc) {
+		snprintf(error, error_size, "no memory to read %s", directory);
+	} else {
 		if (filter->limit || filter->after_sequence)
 			plan(&query);
-		run(&query, each, context);
-		rc = verdict_of(&query);
+		run(&query);
+		rc = log_walk_result(&query.files);
 	}
 	free(query.slices);
-	log_bucket_list_free(&query.files);
+	log_walk_close(&query.files);
 	return rc;
 }
 
 /* The last record of file `i`, if it is higher than *sequence. */
-static void look_at_last(struct query *query, size_t i, uint64_t *sequence)
+static void look_at_last(struct log_walk *files, size_t i, uint64_t *sequence)
 {
-	char *path = log_bucket_path(query->directory, query->files.at[i].name, "");
+	char *path = log_bucket_path(files->directory, files->list.at[i].name, "");
 	uint64_t last = 0, time_ns;
 	char reason[512];
 	sqlite3 *db = NULL;
@@ -203,7 +166,7 @@ static void look_at_last(struct query *query, size_t i, uint64_t *sequence)
 		sqlite3_close(db);
 	}
 	if (rc && rc != -ENOENT)
-		note_bad(query, reason);
+		log_walk_note(files, reason);
 	if (last > *sequence)
 		*sequence = last;
 	free(path);
@@ -211,19 +174,17 @@ static void look_at_last(struct query *query, size_t i, uint64_t *sequence)
 
 int log_last_sequence(const char *directory, uint64_t *sequence, char *error, size_t error_size)
 {
-	const struct log_filter any = LOG_FILTER_ANY;
-	struct query query = {
-		.directory = directory, .filter = &any, .error = error, .error_size = error_size};
-	int rc = list_files(&query);
+	struct log_walk files;
+	int rc = log_walk_open(&files, directory, error, error_size);
 
 	*sequence = 0;
+	if (rc)
+		return rc;
 	/* The newest by name that has records, and any that may be under way. */
-	for (size_t i = query.files.n; !rc && i-- > 0;)
-		if (!query.files.at[i].damaged && (!*sequence || query.files.at[i].has_wal))
-			look_at_last(&query, i, sequence);
-	if (!rc)
-		rc = verdict_of(&query);
-	free(query.slices);
-	log_bucket_list_free(&query.files);
+	for (size_t i = files.list.n; i-- > 0;)
+		if (!files.list.at[i].damaged && (!*sequence || files.list.at[i].has_wal))
+			look_at_last(&files, i, sequence);
+	rc = log_walk_result(&files);
+	log_walk_close(&files);
 	return rc;
 }

@@ -2,10 +2,12 @@
 /*
  * Reading one bucket file.  Called by query.c, on the thread of whoever asks.
  *
- * A file has no index by time, but its records are in the order of their times, give or take
- * LOG_BUCKET_SLACK_NS.  So the first record of a span is found by halving the range of sequence
- * numbers, and what is left is filtered row by row.
+ * Records are in the order of their times, give or take LOG_BUCKET_SLACK_NS, so the first record of
+ * a span is found by halving the range of sequence numbers.  Of what is left, the index tells which
+ * records may match; where there is none, or nearly all may match, they are gone through in turn.
+ * In any case each record is put to the whole filter.
  */
+#include "log/condition.h"
 #include "log/filter.h"
 #include "log/reader.h"
 
@@ -17,24 +19,24 @@
 
 enum { BATCH = 256 };
 
-#define COLUMNS                                                                                    \
-	"sequence, time, age, context, source, destination, source_address,"                       \
-	" destination_address, source_port, destination_port, suppressed,"                         \
-	" packets_forward, bytes_forward, packets_reverse, bytes_reverse"
-
 struct log_reader {
 	sqlite3 *db;
 	char *path;
 	const struct log_filter *filter;
 	uint64_t start_ns;
 	int64_t first, last; /* Sequence numbers that there were when it was opened. */
-	sqlite3_stmt *rows, *newest, *probe;
+	struct log_conditions conditions;
+	struct log_pieces pieces;
+	/* Of a range of records, those that match; the newest of these; one record, if it matches;
+	 * the first record from a number on; a row of postings. */
+	sqlite3_stmt *rows, *newest, *one, *probe, *postings;
 	char where[LOG_FILTER_SQL_MAX];
 	struct log_names names;
-	struct log_record batch[BATCH];
+	struct log_offsets candidates;
+	struct log_row batch[BATCH];
 };
 
-static int say(const struct log_reader *reader, int rc, char *error, size_t error_size)
+int log_reader_complain(const struct log_reader *reader, int rc, char *error, size_t error_size)
 {
 	if (rc == SQLITE_OK || rc == SQLITE_DONE || rc == SQLITE_ROW)
 		return 0;
@@ -76,33 +78,62 @@ static void skip_older(struct log_reader *reader)
 	reader->first = low;
 }
 
+static int prepare_one(struct log_reader *reader, const char *form, sqlite3_stmt **statement)
+{
+	char sql[LOG_FILTER_SQL_MAX + 512];
+
+	snprintf(sql, sizeof(sql), form, reader->where);
+	return sqlite3_prepare_v2(reader->db, sql, -1, statement, NULL);
+}
+
 static int prepare(struct log_reader *reader)
 {
-	static const char rows_form[] =
-		"SELECT " COLUMNS " FROM records WHERE sequence BETWEEN :low AND :high"
-		" AND %s ORDER BY sequence LIMIT %d";
-	static const char newest_form[] =
-		"SELECT count(*), min(s), max(s) FROM (SELECT sequence AS s FROM records"
-		" WHERE sequence BETWEEN :low AND :high AND %s ORDER BY sequence DESC LIMIT "
-		":limit)";
-	char sql[LOG_FILTER_SQL_MAX + 512];
-	int rc;
+	int rc = log_filter_prepare(reader->db, reader->filter, reader->where);
 
-	rc = log_filter_prepare(reader->db, reader->filter, reader->where);
-	snprintf(sql, sizeof(sql), rows_form, reader->where, BATCH);
 	if (rc == SQLITE_OK)
-		rc = sqlite3_prepare_v2(reader->db, sql, -1, &reader->rows, NULL);
-	snprintf(sql, sizeof(sql), newest_form, reader->where);
+		rc = log_conditions_find(reader->db, reader->filter, &reader->conditions);
 	if (rc == SQLITE_OK)
-		rc = sqlite3_prepare_v2(reader->db, sql, -1, &reader->newest, NULL);
+		rc = prepare_one(reader,
+			"SELECT " LOG_ROW_COLUMNS " FROM records WHERE sequence BETWEEN :low AND "
+			":high AND %s ORDER BY sequence",
+			&reader->rows);
+	if (rc == SQLITE_OK)
+		rc = prepare_one(reader,
+			"SELECT count(*), min(s), max(s) FROM (SELECT sequence AS s FROM records"
+			" WHERE sequence BETWEEN :low AND :high AND %s ORDER BY sequence DESC"
+			" LIMIT :limit)",
+			&reader->newest);
+	if (rc == SQLITE_OK)
+		rc = prepare_one(reader,
+			"SELECT " LOG_ROW_COLUMNS " FROM records WHERE sequence = :low AND %s",
+			&reader->one);
 	if (rc == SQLITE_OK)
 		rc = sqlite3_prepare_v2(reader->db,
 			"SELECT sequence, time FROM records WHERE sequence >= ?"
 			" ORDER BY sequence LIMIT 1",
 			-1, &reader->probe, NULL);
+	if (rc == SQLITE_OK && log_bucket_format(reader->db) >= LOG_BUCKET_FORMAT_INDEXED)
+		rc = sqlite3_prepare_v2(reader->db, log_posting_sql, -1, &reader->postings, NULL);
 	if (rc == SQLITE_OK)
 		rc = log_names_open(&reader->names, reader->db);
 	return rc;
+}
+
+/* A time of the filter, from the bucket's start. */
+static int64_t time_of(const struct log_reader *reader, uint64_t time_ns, int64_t otherwise)
+{
+	return time_ns ? (int64_t)(time_ns - reader->start_ns) : otherwise;
+}
+
+static int find_pieces(struct log_reader *reader)
+{
+	const struct log_filter *filter = reader->filter;
+
+	if (reader->conditions.nothing && !filter->with_gaps)
+		return SQLITE_OK;
+	return log_pieces_find(reader->db, reader->first, reader->last,
+		time_of(reader, filter->since_ns, INT64_MIN),
+		time_of(reader, filter->until_ns, INT64_MAX), &reader->pieces);
 }
 
 /* In one read transaction: what there is to read, and which names match. */
@@ -114,7 +145,7 @@ static int survey(struct log_reader *reader, char *error, size_t error_size)
 	if (rc == SQLITE_OK)
 		rc = prepare(reader);
 	if (rc != SQLITE_OK)
-		return say(reader, rc, error, error_size);
+		return log_reader_complain(reader, rc, error, error_size);
 	reader->start_ns =
 		(uint64_t)log_bucket_number(reader->db, "SELECT start_ns FROM bucket", 0);
 	reader->first = log_bucket_number(reader->db, "SELECT min(sequence) FROM records", 1);
@@ -124,7 +155,12 @@ static int survey(struct log_reader *reader, char *error, size_t error_size)
 		reader->first = after + 1;
 	log_filter_bind(reader->rows, reader->filter, reader->start_ns);
 	log_filter_bind(reader->newest, reader->filter, reader->start_ns);
-	return say(reader, log_bucket_execute(reader->db, "COMMIT"), error, error_size);
+	log_filter_bind(reader->one, reader->filter, reader->start_ns);
+	rc = find_pieces(reader);
+	if (rc != SQLITE_OK)
+		return log_reader_complain(reader, rc, error, error_size);
+	return log_reader_complain(
+		reader, log_bucket_execute(reader->db, "COMMIT"), error, error_size);
 }
 
 int log_reader_open(const char *path, const struct log_filter *filter, struct log_reader **reader,
@@ -157,11 +193,29 @@ void log_reader_close(struct log_reader *reader)
 		return;
 	sqlite3_finalize(reader->rows);
 	sqlite3_finalize(reader->newest);
+	sqlite3_finalize(reader->one);
 	sqlite3_finalize(reader->probe);
+	sqlite3_finalize(reader->postings);
 	log_names_close(&reader->names);
+	log_pieces_free(&reader->pieces);
 	sqlite3_close(reader->db);
 	free(reader->path);
 	free(reader);
+}
+
+sqlite3 *log_reader_db(const struct log_reader *reader)
+{
+	return reader->db;
+}
+
+struct log_names *log_reader_names(struct log_reader *reader)
+{
+	return &reader->names;
+}
+
+uint64_t log_reader_start_ns(const struct log_reader *reader)
+{
+	return reader->start_ns;
 }
 
 uint64_t log_reader_last(const struct log_reader *reader)
@@ -169,99 +223,233 @@ uint64_t log_reader_last(const struct log_reader *reader)
 	return (uint64_t)reader->last;
 }
 
-static void bind_range(
-	const struct log_reader *reader, sqlite3_stmt *statement, uint64_t low, uint64_t high)
+/* The part of a piece that lies from `low` to `high`.  False if there is none. */
+static bool cut(const struct log_reader *reader, const struct log_piece *piece, uint64_t *low,
+	uint64_t *high)
 {
-	if (low < (uint64_t)reader->first)
-		low = (uint64_t)reader->first;
-	if (high > (uint64_t)reader->last)
-		high = (uint64_t)reader->last;
+	if (*low < piece->low)
+		*low = piece->low;
+	if (*low < (uint64_t)reader->first)
+		*low = (uint64_t)reader->first;
+	if (*high > piece->high)
+		*high = piece->high;
+	if (*high > (uint64_t)reader->last)
+		*high = (uint64_t)reader->last;
+	return *low <= *high;
+}
+
+static void bind_range(sqlite3_stmt *statement, uint64_t low, uint64_t high)
+{
 	sqlite3_bind_int64(
 		statement, sqlite3_bind_parameter_index(statement, ":low"), (int64_t)low);
 	sqlite3_bind_int64(
 		statement, sqlite3_bind_parameter_index(statement, ":high"), (int64_t)high);
 }
 
-int log_reader_newest(struct log_reader *reader, size_t limit, size_t *n, uint64_t *low,
-	uint64_t *high, char *error, size_t error_size)
+/* The candidate at `offset` or the next one; LOG_SEGMENT_SPAN if there is none. */
+static uint64_t candidate_from(const struct log_reader *reader, uint64_t offset)
+{
+	for (uint64_t word = offset / 64; word < LOG_SEGMENT_SPAN / 64; word++) {
+		uint64_t bits = reader->candidates.bits[word];
+
+		if (word == offset / 64)
+			bits &= UINT64_MAX << offset % 64;
+		if (bits)
+			return word * 64 + (uint64_t)__builtin_ctzll(bits);
+	}
+	return LOG_SEGMENT_SPAN;
+}
+
+/* --- The newest ----------------------------------------------------------------------------- */
+
+struct newest {
+	size_t limit, n;
+	uint64_t low, high;
+};
+
+static void note(struct newest *newest, size_t n, uint64_t low, uint64_t high)
+{
+	if (!n)
+		return;
+	if (!newest->n)
+		newest->high = high;
+	newest->low = low;
+	newest->n += n;
+}
+
+/* Of a range that has to be gone through. */
+static int newest_of_range(
+	struct log_reader *reader, uint64_t low, uint64_t high, struct newest *newest)
 {
 	sqlite3_stmt *statement = reader->newest;
+	size_t limit = newest->limit - newest->n;
 	int rc;
 
-	bind_range(reader, statement, 0, INT64_MAX);
+	bind_range(statement, low, high);
 	sqlite3_bind_int64(statement, sqlite3_bind_parameter_index(statement, ":limit"),
 		limit < INT64_MAX ? (int64_t)limit : INT64_MAX);
 	rc = sqlite3_step(statement);
-	if (rc == SQLITE_ROW) {
-		*n = (size_t)sqlite3_column_int64(statement, 0);
-		*low = (uint64_t)sqlite3_column_int64(statement, 1);
-		*high = (uint64_t)sqlite3_column_int64(statement, 2);
-	}
+	if (rc == SQLITE_ROW)
+		note(newest, (size_t)sqlite3_column_int64(statement, 0),
+			(uint64_t)sqlite3_column_int64(statement, 1),
+			(uint64_t)sqlite3_column_int64(statement, 2));
 	sqlite3_reset(statement);
-	return say(reader, rc, error, error_size);
-}
-
-/* --- Rows into records ---------------------------------------------------------------------------
- */
-
-static void read_end(struct log_reader *reader, struct log_party *party, int id_column,
-	int address_column, int port_column)
-{
-	const struct log_party_row *row =
-		log_names_party(&reader->names, sqlite3_column_int64(reader->rows, id_column));
-
-	*party = row->party;
-	if (!row->has_address)
-		log_names_address(reader->rows, address_column, &party->address);
-	party->transport_port = (uint16_t)sqlite3_column_int(reader->rows, port_column);
-}
-
-static void read_record(struct log_reader *reader, struct log_record *record)
-{
-	sqlite3_stmt *row = reader->rows;
-
-	*record = log_names_context(&reader->names, sqlite3_column_int64(row, 3))->record;
-	record->sequence = (uint64_t)sqlite3_column_int64(row, 0);
-	record->time_ns = reader->start_ns + (uint64_t)sqlite3_column_int64(row, 1);
-	if (sqlite3_column_type(row, 2) == SQLITE_INTEGER)
-		record->start_ns = record->time_ns - (uint64_t)sqlite3_column_int64(row, 2);
-	read_end(reader, &record->source, 4, 6, 8);
-	read_end(reader, &record->destination, 5, 7, 9);
-	record->suppressed = (uint32_t)sqlite3_column_int64(row, 10);
-	record->packets_forward = (uint64_t)sqlite3_column_int64(row, 11);
-	record->bytes_forward = (uint64_t)sqlite3_column_int64(row, 12);
-	record->packets_reverse = (uint64_t)sqlite3_column_int64(row, 13);
-	record->bytes_reverse = (uint64_t)sqlite3_column_int64(row, 14);
-}
-
-/* Fills the batch with matches from `low` on. */
-static int read_batch(struct log_reader *reader, uint64_t low, uint64_t high, size_t *n)
-{
-	int rc;
-
-	*n = 0;
-	bind_range(reader, reader->rows, low, high);
-	while ((rc = sqlite3_step(reader->rows)) == SQLITE_ROW && *n < BATCH)
-		read_record(reader, &reader->batch[(*n)++]);
-	sqlite3_reset(reader->rows);
 	return rc;
 }
 
-int log_reader_each(struct log_reader *reader, uint64_t low, uint64_t high,
-	bool (*each)(const struct log_record *record, void *context), void *context, bool *stopped,
-	char *error, size_t error_size)
+static int newest_of_candidates(struct log_reader *reader, const struct log_piece *piece,
+	uint64_t low, uint64_t high, struct newest *newest)
 {
-	size_t n = BATCH;
+	int rc = SQLITE_DONE;
 
-	while (n == BATCH && !*stopped) {
-		int rc = read_batch(reader, low, high, &n);
+	for (uint64_t sequence = high; sequence >= low && newest->n < newest->limit; sequence--) {
+		uint64_t offset = sequence - piece->low;
 
+		if (!(reader->candidates.bits[offset / 64] >> offset % 64 & 1))
+			continue;
+		bind_range(reader->one, sequence, sequence);
+		rc = sqlite3_step(reader->one);
+		sqlite3_reset(reader->one);
+		if (rc == SQLITE_ROW)
+			note(newest, 1, sequence, sequence);
+		else if (rc != SQLITE_DONE)
+			return rc;
+	}
+	return SQLITE_DONE;
+}
+
+static int newest_of_piece(
+	struct log_reader *reader, const struct log_piece *piece, struct newest *newest)
+{
+	uint64_t low = 0, high = UINT64_MAX;
+	bool all;
+	int rc;
+
+	if (!cut(reader, piece, &low, &high))
+		return SQLITE_OK;
+	rc = log_piece_candidates(
+		piece, &reader->conditions, reader->postings, &reader->candidates, &all);
+	if (rc != SQLITE_OK)
+		return rc;
+	return all ? newest_of_range(reader, low, high, newest)
+		   : newest_of_candidates(reader, piece, low, high, newest);
+}
+
+int log_reader_newest(struct log_reader *reader, size_t limit, size_t *n, uint64_t *low,
+	uint64_t *high, char *error, size_t error_size)
+{
+	struct newest newest = {.limit = limit, .low = 1};
+	int rc = log_bucket_execute(reader->db, "BEGIN"), result;
+
+	for (size_t i = reader->pieces.n;
+		i-- > 0 && newest.n < limit && !log_reader_complain(reader, rc, error, error_size);)
+		rc = newest_of_piece(reader, &reader->pieces.at[i], &newest);
+	result = log_reader_complain(reader, rc, error, error_size);
+	log_bucket_execute(reader->db, "COMMIT");
+	*n = newest.n;
+	*low = newest.low;
+	*high = newest.high;
+	return result;
+}
+
+/* --- All of a range ------------------------------------------------------------------------- */
+
+/* Fills the batch with matches from *low on, and moves *low behind what was looked at. */
+static int read_range(struct log_reader *reader, uint64_t *low, uint64_t high, size_t *n)
+{
+	int rc;
+
+	bind_range(reader->rows, *low, high);
+	while ((rc = sqlite3_step(reader->rows)) == SQLITE_ROW && *n < BATCH)
+		log_row_read(
+			&reader->names, reader->rows, reader->start_ns, &reader->batch[(*n)++]);
+	sqlite3_reset(reader->rows);
+	*low = rc == SQLITE_ROW ? reader->batch[*n - 1].record.sequence + 1 : high + 1;
+	return rc;
+}
+
+/* The same from the candidates. */
+static int read_candidates(struct log_reader *reader, const struct log_piece *piece, uint64_t *low,
+	uint64_t high, size_t *n)
+{
+	int rc = SQLITE_DONE;
+
+	while (*low <= high && *n < BATCH) {
+		*low = piece->low + candidate_from(reader, *low - piece->low);
+		if (*low > high)
+			break;
+		bind_range(reader->one, *low, *low);
+		rc = sqlite3_step(reader->one);
+		if (rc == SQLITE_ROW)
+			log_row_read(&reader->names, reader->one, reader->start_ns,
+				&reader->batch[(*n)++]);
+		sqlite3_reset(reader->one);
+		if (rc != SQLITE_ROW && rc != SQLITE_DONE)
+			return rc;
+		++*low;
+	}
+	return rc;
+}
+
+static int candidates_of(struct log_reader *reader, const struct log_piece *piece, bool *all)
+{
+	int rc = log_bucket_execute(reader->db, "BEGIN");
+
+	if (rc == SQLITE_OK)
+		rc = log_piece_candidates(
+			piece, &reader->conditions, reader->postings, &reader->candidates, all);
+	log_bucket_execute(reader->db, "COMMIT");
+	return rc;
+}
+
+/* One read transaction, which is over before the caller sees a record. */
+static int read_batch(struct log_reader *reader, const struct log_piece *piece, bool all,
+	uint64_t *low, uint64_t high, size_t *n)
+{
+	int rc = log_bucket_execute(reader->db, "BEGIN");
+
+	*n = 0;
+	if (rc == SQLITE_OK)
+		rc = all ? read_range(reader, low, high, n)
+			 : read_candidates(reader, piece, low, high, n);
+	log_bucket_execute(reader->db, "COMMIT");
+	return rc;
+}
+
+static int each_of_piece(struct log_reader *reader, const struct log_piece *piece, uint64_t low,
+	uint64_t high, bool (*each)(const struct log_row *row, void *context), void *context,
+	bool *stopped)
+{
+	bool all;
+	int rc;
+
+	if (!cut(reader, piece, &low, &high))
+		return SQLITE_OK;
+	rc = candidates_of(reader, piece, &all);
+	if (rc != SQLITE_OK)
+		return rc;
+	while (low <= high && !*stopped) {
+		size_t n;
+
+		rc = read_batch(reader, piece, all, &low, high, &n);
 		for (size_t i = 0; i < n && !*stopped; i++)
 			*stopped = !each(&reader->batch[i], context);
-		if (say(reader, rc, error, error_size))
-			return log_bucket_errno(reader->db, rc);
-		if (n)
-			low = reader->batch[n - 1].sequence + 1;
+		if (rc != SQLITE_ROW && rc != SQLITE_DONE)
+			return rc;
 	}
-	return 0;
+	return SQLITE_OK;
+}
+
+int log_reader_each(struct log_reader *reader, uint64_t low, uint64_t high,
+	bool (*each)(const struct log_row *row, void *context), void *context, bool *stopped,
+	char *error, size_t error_size)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < reader->pieces.n && !rc && !*stopped; i++)
+		rc = log_reader_complain(reader,
+			each_of_piece(
+				reader, &reader->pieces.at[i], low, high, each, context, stopped),
+			error, error_size);
+	return rc;
 }

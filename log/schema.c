@@ -5,9 +5,9 @@
  * The table `records` is made to be small: what many records have in common is a row of `parties`
  * (an end) or `contexts` (kind, protocol, verdict, rule...), and every name is a row of `strings`.
  * A number that is 0 costs SQLite one byte, so what does not apply is 0 or NULL.  There is no
- * secondary index: it would cost as much again as the record, and the newest records, which people
- * ask for, are found by the sequence number.  Equal rows of strings, parties and contexts may
- * occur, under different ids.
+ * secondary index of SQLite's: it would cost as much again as the record.  Records are found by
+ * `segments` and `postings` (segment.h) and added up in `slices` (slice.h).  Equal rows of strings,
+ * parties and contexts may occur, under different ids.
  *
  * docs/log.md documents all this for people who query by hand.
  */
@@ -18,7 +18,7 @@
 #include "zones/zone.h"
 
 static const char tables_sql[] =
-	"CREATE TABLE bucket (start_ns INTEGER NOT NULL);"
+	"CREATE TABLE bucket (start_ns INTEGER NOT NULL, filtered INTEGER NOT NULL DEFAULT 0);"
 	"CREATE TABLE names (class TEXT, number INTEGER, name TEXT NOT NULL,"
 	"\n  PRIMARY KEY (class, number)) WITHOUT ROWID;"
 	"CREATE TABLE strings (id INTEGER PRIMARY KEY, text TEXT NOT NULL);"
@@ -35,7 +35,12 @@ static const char tables_sql[] =
 	"\n  source_address BLOB, destination_address BLOB,"
 	"\n  source_port INTEGER, destination_port INTEGER, suppressed INTEGER,"
 	"\n  packets_forward INTEGER, bytes_forward INTEGER,"
-	"\n  packets_reverse INTEGER, bytes_reverse INTEGER);";
+	"\n  packets_reverse INTEGER, bytes_reverse INTEGER);"
+	"CREATE TABLE segments (number INTEGER PRIMARY KEY, first INTEGER, last INTEGER,"
+	"\n  records INTEGER, first_time INTEGER, last_time INTEGER, shared INTEGER);"
+	"CREATE TABLE postings (id INTEGER PRIMARY KEY, offsets BLOB NOT NULL);"
+	"CREATE TABLE slices (first INTEGER PRIMARY KEY, last INTEGER, records INTEGER,"
+	"\n  first_time INTEGER, last_time INTEGER, flows BLOB, minutes BLOB);";
 
 /* The formatter does not see that what follows are lists, one column a line. */
 /* clang-format off */
@@ -149,7 +154,7 @@ int log_schema_create(sqlite3 *db, uint64_t start)
 	if (rc != SQLITE_OK)
 		return rc;
 	sqlite3_snprintf(sizeof(sql), sql,
-		"INSERT INTO bucket VALUES (%lld); PRAGMA application_id = %d; "
+		"INSERT INTO bucket (start_ns) VALUES (%lld); PRAGMA application_id = %d; "
 		"PRAGMA user_version = %d",
 		(long long)(start * LOG_SECOND_NS), LOG_BUCKET_APPLICATION, LOG_BUCKET_FORMAT);
 	return log_bucket_execute(db, sql);

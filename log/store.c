@@ -35,6 +35,7 @@ struct log_store {
 	char *directory;
 	unsigned int bucket_seconds;
 	uint64_t retention_seconds, retention_bytes, share_bytes;
+	bool filtered;
 	int lock; /* A file on which the one writer has a flock. */
 
 	struct log_writer writer;
@@ -54,11 +55,26 @@ struct log_store {
 
 /* --- Files ---------------------------------------------------------------------------------- */
 
+/* Completes index and sums.  Without space for them the file goes without, which is slower to ask.
+ */
+static void complete_bucket(struct log_writer *writer)
+{
+	if (!writer->db || log_bucket_execute(writer->db, "BEGIN") != SQLITE_OK)
+		return;
+	if (log_writer_finish(writer) == SQLITE_OK)
+		log_bucket_execute(writer->db, "COMMIT");
+	if (!sqlite3_get_autocommit(writer->db))
+		log_bucket_execute(writer->db, "ROLLBACK");
+	log_writer_forget(writer);
+}
+
 /* Lets go of the file under way.  `finish`: it is whole, and nothing more will be written to it. */
 static void close_bucket(struct log_store *store, bool finish)
 {
 	sqlite3 *db;
 
+	if (finish)
+		complete_bucket(&store->writer);
 	sqlite3_finalize(store->begin);
 	sqlite3_finalize(store->commit);
 	store->begin = store->commit = NULL;
@@ -80,6 +96,8 @@ static int take_bucket(struct log_store *store, const struct log_bucket *bucket,
 	if (rc == SQLITE_OK)
 		rc = sqlite3_prepare_v3(
 			db, "COMMIT", -1, SQLITE_PREPARE_PERSISTENT, &store->commit, NULL);
+	if (rc == SQLITE_OK && store->filtered)
+		rc = log_bucket_execute(db, "UPDATE bucket SET filtered = 1 WHERE NOT filtered");
 	if (!path || stat(path, &store->identity))
 		rc = SQLITE_CANTOPEN;
 	free(path);
@@ -126,7 +144,9 @@ static int fail(struct log_store *store, int rc, int error)
 		error = log_bucket_errno(db, rc);
 		snprintf(store->error, sizeof(store->error), "%s/%s: %s", store->directory,
 			store->bucket.name,
-			(rc & 0xff) == SQLITE_IOERR ? strerror(-error) : sqlite3_errmsg(db));
+			(rc & 0xff) == SQLITE_IOERR	   ? strerror(-error)
+			: sqlite3_errcode(db) == SQLITE_OK ? sqlite3_errstr(rc)
+							   : sqlite3_errmsg(db));
 	}
 	if (db && !sqlite3_get_autocommit(db))
 		log_bucket_execute(db, "ROLLBACK");
@@ -235,9 +255,10 @@ static void finish_leftover(struct log_store *store, const struct log_bucket *bu
 	sqlite3 *db;
 	int rc = log_bucket_open(store->directory, bucket, &db, ignored, sizeof(ignored));
 
-	if (!rc)
+	if (!rc) {
+		log_writer_complete(db);
 		log_bucket_finish(db);
-	else if (rc == -EUCLEAN)
+	} else if (rc == -EUCLEAN)
 		log_bucket_set_aside(store->directory, bucket->name);
 }
 
@@ -348,6 +369,7 @@ static struct log_store *create(const struct log_store_options *options)
 		options->bucket_seconds ? options->bucket_seconds : BUCKET_SECONDS_DEFAULT;
 	store->retention_seconds = 86400ull * (options->retention_days ? options->retention_days
 								       : RETENTION_DAYS_DEFAULT);
+	store->filtered = options->filtered;
 	store->retention_bytes =
 		options->retention_bytes ? options->retention_bytes : RETENTION_BYTES_DEFAULT;
 	store->share_bytes = store->retention_bytes / SHARES;

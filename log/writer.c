@@ -26,13 +26,6 @@ static const char *const highest_id_sql[LOG_N_DICTIONARIES] = {
 	[LOG_INSERT_CONTEXT] = "SELECT coalesce(max(id), 0) FROM contexts",
 };
 
-void log_writer_init(struct log_writer *writer)
-{
-	memset(writer, 0, sizeof(*writer));
-	for (int i = 0; i < LOG_N_DICTIONARIES; i++)
-		dictionary_init(&writer->known[i]);
-}
-
 int log_writer_attach(struct log_writer *writer, sqlite3 *db)
 {
 	int rc = SQLITE_OK;
@@ -44,6 +37,7 @@ int log_writer_attach(struct log_writer *writer, sqlite3 *db)
 	writer->start_ns = (uint64_t)log_bucket_number(db, "SELECT start_ns FROM bucket", -1);
 	if (rc == SQLITE_OK && writer->start_ns == UINT64_MAX)
 		rc = SQLITE_CORRUPT;
+	writer->indexer.start_ns = writer->start_ns;
 	writer->addresses_apart = false;
 	/* Rows that another process made are not looked for: making some of them twice is cheaper.
 	 */
@@ -76,6 +70,8 @@ void log_writer_forget(struct log_writer *writer)
 {
 	for (int i = 0; i < LOG_N_DICTIONARIES; i++)
 		dictionary_clear(&writer->known[i]);
+	log_indexer_forget(&writer->indexer);
+	writer->resumed = false;
 }
 
 void log_writer_free(struct log_writer *writer)
@@ -83,6 +79,7 @@ void log_writer_free(struct log_writer *writer)
 	for (int i = 0; i < LOG_N_DICTIONARIES; i++)
 		dictionary_free(&writer->known[i]);
 	free(writer->key.bytes);
+	log_indexer_free(&writer->indexer);
 }
 
 /* --- Keys ----------------------------------------------------------------------------------- */
@@ -198,8 +195,13 @@ static int insert_party(struct log_writer *writer, const struct log_party *party
 	const char *const texts[] = {
 		party->port, party->vm_id, party->vm_name, party->zone, party->tags};
 	sqlite3_stmt *insert = writer->insert[LOG_INSERT_PARTY];
+	uint32_t zone = 0;
 	int rc = bind_texts(writer, insert, 2, texts, 5);
 
+	if (rc == SQLITE_OK)
+		rc = intern_text(writer, party->zone, &zone);
+	if (rc == SQLITE_OK && !log_memo_set(&writer->indexer.zones, id, zone + 1))
+		rc = SQLITE_NOMEM;
 	if (rc != SQLITE_OK)
 		return rc;
 	sqlite3_bind_int64(insert, 1, id);
@@ -290,6 +292,58 @@ static int intern_context(struct log_writer *writer, const struct log_record *re
 			       : rc;
 }
 
+/* --- Rows that only sums refer to ----------------------------------------------------------- */
+
+uint32_t log_writer_decision(
+	struct log_writer *writer, const struct log_record *record, uint32_t context, int *rc)
+{
+	uint32_t id = log_memo_get(&writer->indexer.decisions, context);
+	struct log_record decision;
+
+	*rc = SQLITE_OK;
+	if (id)
+		return id;
+	decision = log_indexer_decision(record);
+	*rc = intern_context(writer, &decision, &id);
+	if (*rc == SQLITE_OK && !log_memo_set(&writer->indexer.decisions, context, id))
+		*rc = SQLITE_NOMEM;
+	return *rc == SQLITE_OK ? id : 0;
+}
+
+/* The party that has this one's zone and no more. */
+static uint32_t zone_party(void *writer_, uint32_t party)
+{
+	struct log_writer *writer = writer_;
+	sqlite3_stmt *insert = writer->insert[LOG_INSERT_PARTY];
+	uint32_t zone = log_memo_get(&writer->indexer.zones, party);
+	uint32_t id = zone ? log_memo_get(&writer->indexer.zone_parties, zone) : 0;
+
+	if (id || !zone)
+		return id;
+	id = writer->next_id[LOG_INSERT_PARTY]++;
+	sqlite3_clear_bindings(insert);
+	for (int i = 2; i <= 6; i++)
+		sqlite3_bind_int(insert, i, 0);
+	sqlite3_bind_int64(insert, 1, id);
+	sqlite3_bind_int64(insert, 5, zone - 1);
+	if (run(insert) != SQLITE_OK || !log_memo_set(&writer->indexer.zones, id, zone) ||
+		!log_memo_set(&writer->indexer.zone_parties, zone, id))
+		return 0;
+	return id;
+}
+
+void log_writer_init(struct log_writer *writer)
+{
+	memset(writer, 0, sizeof(*writer));
+	log_indexer_init(&writer->indexer);
+	writer->indexer.slice.zone_party = zone_party;
+	writer->indexer.slice.owner = writer;
+	for (int i = 0; i < LOG_N_DICTIONARIES; i++)
+		dictionary_init(&writer->known[i]);
+}
+
+/* --- Records -------------------------------------------------------------------------------- */
+
 /* True if the party's row is the place for its address. */
 static bool address_with_party(const struct log_writer *writer, const struct log_record *record,
 	const struct log_party *party)
@@ -299,20 +353,20 @@ static bool address_with_party(const struct log_writer *writer, const struct log
 }
 
 /* Interns a party and binds its id and, unless its row has it, its address. */
-static int bind_party(struct log_writer *writer, const struct log_record *record,
-	const struct log_party *party, int id_at, int address_at)
+static int bind_party(struct log_writer *writer, const struct log_party *party, bool apart,
+	int id_at, int address_at, uint32_t *id)
 {
 	sqlite3_stmt *insert = writer->insert[LOG_INSERT_RECORD];
-	bool together = address_with_party(writer, record, party);
-	uint32_t id;
-	int rc = intern_party(writer, party, together ? &party->address : &in6addr_any, &id);
+	int rc = intern_party(writer, party, apart ? &in6addr_any : &party->address, id);
 
-	sqlite3_bind_int64(insert, id_at, id);
-	bind_address(insert, address_at, together ? &in6addr_any : &party->address);
+	sqlite3_bind_int64(insert, id_at, *id);
+	bind_address(insert, address_at, apart ? &party->address : &in6addr_any);
 	return rc;
 }
 
-int log_writer_add(struct log_writer *writer, const struct log_record *record)
+/* Inserts the record's row, and tells what it refers to. */
+static int insert_record(
+	struct log_writer *writer, const struct log_record *record, struct log_inserted *inserted)
 {
 	sqlite3_stmt *insert = writer->insert[LOG_INSERT_RECORD];
 	const uint64_t counters[] = {record->suppressed, record->packets_forward,
@@ -320,10 +374,16 @@ int log_writer_add(struct log_writer *writer, const struct log_record *record)
 	uint32_t context;
 	int rc = intern_context(writer, record, &context);
 
+	inserted->source_apart = !address_with_party(writer, record, &record->source);
+	inserted->destination_apart = !address_with_party(writer, record, &record->destination);
 	if (rc == SQLITE_OK)
-		rc = bind_party(writer, record, &record->source, 5, 7);
+		rc = bind_party(
+			writer, &record->source, inserted->source_apart, 5, 7, &inserted->source);
 	if (rc == SQLITE_OK)
-		rc = bind_party(writer, record, &record->destination, 6, 8);
+		rc = bind_party(writer, &record->destination, inserted->destination_apart, 6, 8,
+			&inserted->destination);
+	if (rc == SQLITE_OK)
+		inserted->decision = log_writer_decision(writer, record, context, &rc);
 	if (rc != SQLITE_OK)
 		return rc;
 	sqlite3_bind_int64(insert, 1, (int64_t)record->sequence);
@@ -338,4 +398,19 @@ int log_writer_add(struct log_writer *writer, const struct log_record *record)
 	for (int i = 0; i < 5; i++)
 		sqlite3_bind_int64(insert, 11 + i, (int64_t)counters[i]);
 	return run(insert);
+}
+
+int log_writer_add(struct log_writer *writer, const struct log_record *record)
+{
+	struct log_inserted inserted = {.record = record};
+	int rc = writer->resumed ? SQLITE_OK : log_writer_resume(writer);
+
+	if (rc == SQLITE_OK)
+		rc = insert_record(writer, record, &inserted);
+	return rc == SQLITE_OK ? log_indexer_add(&writer->indexer, writer->db, &inserted) : rc;
+}
+
+int log_writer_finish(struct log_writer *writer)
+{
+	return writer->resumed ? log_indexer_finish(&writer->indexer, writer->db) : SQLITE_OK;
 }

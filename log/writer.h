@@ -7,8 +7,9 @@
 #define LOG_WRITER_H
 
 #include "log/bucket.h"
-#include "zones/dictionary.h"
+#include "log/indexer.h"
 #include "log/record.h"
+#include "zones/dictionary.h"
 
 /* What equal rows are made from, laid end to end. */
 struct log_key {
@@ -30,6 +31,8 @@ struct log_writer {
 	/* Addresses of VMs' vNICs are kept with the party, since the spoof guard keeps them few.
 	 * Where that has not held, they are kept with the record. */
 	bool addresses_apart;
+	struct log_indexer indexer;
+	bool resumed; /* The indexer has what the file had before. */
 };
 
 void log_writer_init(struct log_writer *writer);
@@ -47,6 +50,25 @@ void log_writer_forget(struct log_writer *writer);
 /* Inserts the rows of one record.  Returns SQLite's result. */
 int log_writer_add(struct log_writer *writer, const struct log_record *record);
 
+/* Completes index and sums, since the file is done with: within a transaction.  Returns SQLite's
+ * result. */
+int log_writer_finish(struct log_writer *writer);
+
 void log_writer_free(struct log_writer *writer);
+
+/* --- writer_resume.c ------------------------------------------------------------------------ */
+
+/* Gives the indexer what the file has that is not in its index and sums yet: what was under way
+ * when the writer was stopped, or rolled back.  Called within a transaction, before the first
+ * record. */
+int log_writer_resume(struct log_writer *writer);
+
+/* Completes index and sums of an open file that another writer has left so.  Without space for them
+ * the file goes without. */
+void log_writer_complete(sqlite3 *db);
+
+/* The decision that a context of the file belongs to; 0 with SQLite's result in *rc. */
+uint32_t log_writer_decision(
+	struct log_writer *writer, const struct log_record *record, uint32_t context, int *rc);
 
 #endif

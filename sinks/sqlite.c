@@ -20,6 +20,7 @@ struct sqlite_place {
 static int open_store(const struct sink_place *place, void **state, char *error, size_t error_size)
 {
 	const char *directory = sink_setting_text(place->settings, "directory");
+	const char *filter = sink_setting_text(place->settings, "filter");
 	char path[PATH_LENGTH];
 	struct log_store_options options = {
 		.directory = directory ? directory : path,
@@ -28,6 +29,7 @@ static int open_store(const struct sink_place *place, void **state, char *error,
 		.retention_days =
 			(unsigned int)sink_setting_number(place->settings, "retention-days"),
 		.retention_bytes = sink_setting_number(place->settings, "retention-bytes"),
+		.filtered = filter && *filter,
 	};
 	struct sqlite_place *sqlite = calloc(1, sizeof(*sqlite));
 	int result;

@@ -347,6 +347,44 @@ static void test_finds_gaps(void **state)
 	assert_int_equal(gaps[0].lost, 9);
 }
 
+/* What a filter keeps out is no loss; what a gap record tells of is. */
+static void test_holes_of_a_filtered_log_are_no_gaps(void **state)
+{
+	struct log_store *store = open_store(&(struct log_store_options){.filtered = true});
+	struct log_record record = gap_of(65, T0 + 65 * SECOND, 4);
+
+	(void)state;
+	write_many(store, 1, 10, T0 + SECOND, SECOND);
+	write_many(store, 30, 40, T0 + 30 * SECOND, SECOND);
+	write_one(store, &record);
+	write_many(store, 70, 80, T0 + HOUR, SECOND);
+	log_store_close(store);
+	find_gaps(0, 0);
+	assert_int_equal(n_gaps, 1);
+	assert_true(gaps[0].recorded);
+	assert_int_equal(gaps[0].lost, 4);
+	assert_int_equal(gaps[0].from_ns, T0 + 40 * SECOND);
+}
+
+/* Files whose names are not in the order of their making, with a hole between two of them. */
+static void test_finds_gaps_after_the_clock_was_set_back(void **state)
+{
+	struct log_store *store = open_store(NULL);
+
+	(void)state;
+	write_many(store, 1, 10, T0 + 3000 * SECOND, SECOND);
+	commit(store, T0 - 1800 * SECOND);
+	write_many(store, 11, 20, T0 - 1800 * SECOND, SECOND);
+	commit(store, T0 + 10 * SECOND);
+	write_many(store, 26, 30, T0 + 10 * SECOND, SECOND);
+	log_store_close(store);
+	find_gaps(0, 0);
+	assert_int_equal(n_gaps, 1);
+	assert_int_equal(gaps[0].missing, 5);
+	assert_int_equal(gaps[0].from_ns, T0 - 1791 * SECOND);
+	assert_int_equal(gaps[0].until_ns, T0 + 10 * SECOND);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_directory, remove_directory)
 
 int main(void)
@@ -360,6 +398,8 @@ int main(void)
 		TEST(test_says_that_there_is_no_log),
 		TEST(test_counts_over_time),
 		TEST(test_finds_gaps),
+		TEST(test_holes_of_a_filtered_log_are_no_gaps),
+		TEST(test_finds_gaps_after_the_clock_was_set_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
