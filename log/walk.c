@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The files of a log.  Called by the queries on the thread of whoever asks.
+ * Going through the files of a log.  Called by the queries on the thread of whoever asks.
  */
 #include "log/walk.h"
 
