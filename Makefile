@@ -77,13 +77,14 @@ DATAPATH := $(addprefix datapath/,$(addsuffix .c, \
 	miss guard spoof service_guard checksum signalling forward mac_table icmp_error icmp_quote verdict miss_output miss_program hits simulation quota limits connection_limits expectation related reject \
 	event event_record port_identity log_thread hits_keeper sweep rule_hits rule_hits_count rule_hits_file rule_hits_save conn_file conn_adopt \
 	config config_policy policy_intent policy_compiler wall_clock config_zones policies policy_return config_port config_log status control control_conn control_hits control_limits control_log control_plan \
-	trace trace_conn trace_zones trace_output trace_words control_trace inject telemetry \
+	trace trace_conn trace_zones trace_output trace_words control_trace inject \
+	capture control_capture capture_filter capture_receive capture_refuse capture_send capture_take capture_fate capture_ring capture_stream capture_words pcapng telemetry \
 	dpdk buffers options))
 DATAPATH_MAIN := datapath/main.c
 
 # Those of them that need neither DPDK nor Open vSwitch: tested and fuzzed without.
 CORE := $(addprefix datapath/,$(addsuffix .c, \
-	vhost_message guest_memory_fault vhost_ring packet packet_extension packet_quoted icmp_quote storm limits conn program drop spoof service_guard fragment mac_table expectation conn_file conn_adopt policy_intent rule_hits rule_hits_count rule_hits_file rule_hits_save))
+	vhost_message guest_memory_fault vhost_ring packet packet_extension packet_quoted icmp_quote storm limits conn program drop spoof service_guard fragment mac_table expectation conn_file conn_adopt policy_intent rule_hits rule_hits_count rule_hits_file rule_hits_save capture_filter capture_ring pcapng))
 
 # The rest of them.
 DRIVEN := $(filter-out $(CORE),$(DATAPATH)) $(DATAPATH_MAIN)
@@ -97,6 +98,7 @@ CLI := $(addprefix cli/,$(addsuffix .c, \
 	parse commands help complete \
 	up down process status port port_list network zone limit policy policy_document policy_apply policy_history policy_plan policy_impact policy_diff revision endpoints why why_end why_traffic why_print rule conn log log_options log_record log_flow log_answer log_denied log_talks log_matrix log_top log_new log_spoofed log_simulated log_gaps sink mac drops worker \
 	trace trace_options trace_packet trace_pcap trace_story \
+	capture capture_filter capture_file capture_print \
 	ask table csv text json))
 CLI_MAIN := cli/main.c
 
@@ -124,6 +126,8 @@ WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wer
 DPDK_CFLAGS := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags libdpdk 2>/dev/null))
 # What the zones stand on: YAML, the log's store, and GLib's time zones.
 ZONES_LIBS := -lyaml -lsqlite3 $(or $(shell pkg-config --libs glib-2.0 2>/dev/null),-lglib-2.0)
+# Filters of captures.
+CORE_LIBS := -lpcap
 GLIB_CFLAGS := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags glib-2.0 2>/dev/null))
 # Collectors' protocols: IPFIX, PostgreSQL, TLS.
 SINKS_PACKAGES := libfixbuf libpq openssl
@@ -188,7 +192,7 @@ $(OUT)/lib%.a:
 
 $(OUT)/cordon-switchd: $(call objects,$(DATAPATH_MAIN) $(THREAD_SANITIZED)) $(OUT)/libdatapath.a $(OUT)/libcore.a \
 		$(OUT)/libmodel.a $(OUT)/libsinks.a $(OUT)/liblog.a $(OUT)/libzones.a
-	$(call say,LD,$@) $(LINK) $^ $(OVS_LIBS) $(DPDK_LIBS) $(SINKS_LIBS) $(ZONES_LIBS) -lm -lpthread $(LINKED)
+	$(call say,LD,$@) $(LINK) $^ $(OVS_LIBS) $(DPDK_LIBS) $(SINKS_LIBS) $(CORE_LIBS) $(ZONES_LIBS) -lm -lpthread $(LINKED)
 
 $(OUT)/cordon: $(call objects,$(CLI_MAIN)) $(OUT)/libcli.a $(OUT)/libmodel.a $(OUT)/liblog.a $(OUT)/libzones.a
 	$(call say,LD,$@) $(LINK) $^ $(OVS_LIBS) $(ZONES_LIBS) -lpcap -lm -lpthread $(LINKED)
@@ -266,7 +270,7 @@ unit_programs = $(patsubst tests/unit/%.c,$(OUT)/tests/%,$(1))
 
 $(OUT)/tests/%_test: $(OUT)/obj/tests/unit/%_test.o
 	@mkdir -p $(@D)
-	$(call say,LD,$@) $(LINK) $^ $(UNIT_LIBS) $(ZONES_LIBS) -lcmocka -lm -lpthread $(LINKED)
+	$(call say,LD,$@) $(LINK) $^ $(UNIT_LIBS) $(CORE_LIBS) $(ZONES_LIBS) -lcmocka -lm -lpthread $(LINKED)
 
 # The order matters to the linker: who calls comes before who is called.
 $(call unit_programs,tests/unit/generator_test.c): \
@@ -276,7 +280,7 @@ $(call unit_programs,$(UNIT_DPDK)): $(OUT)/libdatapath.a
 $(call unit_programs,$(UNIT_CLI) $(UNIT_MODEL) $(UNIT_DPDK)): $(OUT)/libmodel.a
 $(call unit_programs,$(UNIT_SINKS)): $(OUT)/libsinks.a
 $(call unit_programs,$(UNIT)): $(OUT)/libcore.a $(OUT)/liblog.a $(OUT)/libzones.a
-$(call unit_programs,$(filter-out $(UNIT_DPDK),$(UNIT_CLI) $(UNIT_MODEL))): UNIT_LIBS = $(OVS_LIBS) -lpcap
+$(call unit_programs,$(filter-out $(UNIT_DPDK),$(UNIT_CLI) $(UNIT_MODEL))): UNIT_LIBS = $(OVS_LIBS)
 $(call unit_programs,$(UNIT_DPDK)): UNIT_LIBS = $(OVS_LIBS) $(DPDK_LIBS) $(SINKS_LIBS)
 $(call unit_programs,$(filter-out $(UNIT_DPDK),$(UNIT_SINKS))): UNIT_LIBS = $(SINKS_LIBS)
 
@@ -293,7 +297,7 @@ $(BUILD)/fuzz/librooms.a: $(call fuzz_objects,$(CORE) $(LOG) $(ZONES))
 	$(call say,AR,$@) rm -f $@ && $(AR) rcs $@ $^
 
 $(BUILD)/fuzz/%_fuzz: $(BUILD)/fuzz/obj/tests/fuzz/%_fuzz.o $(BUILD)/fuzz/librooms.a
-	$(call say,FUZZ-LD,$@) clang $(FUZZ_FLAGS) -fsanitize=fuzzer,address,undefined -o $@ $^ $(ZONES_LIBS) -lm -lpthread
+	$(call say,FUZZ-LD,$@) clang $(FUZZ_FLAGS) -fsanitize=fuzzer,address,undefined -o $@ $^ $(CORE_LIBS) $(ZONES_LIBS) -lm -lpthread
 
 # --- Benches: programs of their own, not part of `all` --------------------------------------------------------------
 
@@ -312,7 +316,7 @@ BENCHES := $(patsubst tests/bench/%.c,$(OUT)/bench/%,$(sort $(wildcard tests/ben
 
 $(OUT)/bench/%_bench: $(OUT)/obj/tests/bench/%_bench.o
 	@mkdir -p $(@D)
-	$(call say,LD,$@) $(LINK) $^ $(BENCH_LIBS) $(ZONES_LIBS) -lm -lpthread $(LINKED)
+	$(call say,LD,$@) $(LINK) $^ $(BENCH_LIBS) $(CORE_LIBS) $(ZONES_LIBS) -lm -lpthread $(LINKED)
 
 $(OUT)/obj/tests/bench/miss_bench.o: ROOM_CFLAGS = $(OVS_CFLAGS) $(DPDK_CFLAGS)
 $(OUT)/bench/miss_bench: $(OUT)/libdatapath.a $(OUT)/libmodel.a
@@ -341,7 +345,7 @@ $(INSTRUCTIONS_OBJECTS): ROOM_CFLAGS = $(DPDK_CFLAGS) $(OVS_CFLAGS) -DALLOW_EXPE
 $(INSTRUCTIONS_OBJECTS): | $(IDL).h
 $(OUT)/bench/instructions: $(INSTRUCTIONS_OBJECTS) $(OUT)/libdatapath.a $(OUT)/libcore.a $(OUT)/libmodel.a $(OUT)/libsinks.a $(OUT)/liblog.a $(OUT)/libzones.a
 	@mkdir -p $(@D)
-	$(call say,LD,$@) $(LINK) $^ $(OVS_LIBS) $(DPDK_LIBS) $(ZONES_LIBS) -lm -lpthread $(LINKED)
+	$(call say,LD,$@) $(LINK) $^ $(OVS_LIBS) $(DPDK_LIBS) $(CORE_LIBS) $(ZONES_LIBS) -lm -lpthread $(LINKED)
 
 bench-instructions: ## Count the packet path's instructions and hold them to their bounds (RECORD=1 writes new bounds)
 	@scripts/setup.sh build instructions

@@ -257,6 +257,22 @@ const struct cli_command cli_commands[] = {
 		"  cordon trace up0 --from 192.0.2.1 --mac-from 00:00:5e:00:53:01 --to 10.0.0.11\n"
 		"  cordon trace web1 --pcap refused.pcap --frame 3\n"
 		"  cordon trace web1 --to 10.0.0.12 --tcp 5432 --send --wait 3"},
+	{"capture", NULL, "ENDPOINT...", cli_capture, cli_capture_options,
+		"frames of ports, VMs or zones, with what became of each",
+		"ENDPOINT is a port, a VM or a zone; port:NAME, vm:NAME or zone:NAME says which, "
+		"if "
+		"it\n"
+		"could be several.  Frames are seen as a port has received them, and as they "
+		"leave,\n"
+		"with all that was rewritten; each carries a comment: verdict, drop reason, rule,\n"
+		"policy revision, port in, ports out.  Ends by itself after 10 minutes or 100 MiB\n"
+		"unless told otherwise.  A slow disk or reader loses frames, which are counted,\n"
+		"and never holds up the switch.\n\n"
+		"  cordon capture web1\n"
+		"  cordon capture web1 --filter 'tcp port 443' -w web1.pcapng\n"
+		"  cordon capture zone:db --verdict denied --seconds 60 -w denied.pcapng\n"
+		"  cordon capture web1 -w - | tshark -r - -T fields -e frame.number -e "
+		"frame.comment"},
 	{"worker", "list", NULL, cli_worker_list, NULL, "the workers, and the queues they poll",
 		NULL},
 	{"version", NULL, NULL, cli_version, NULL, "versions of this program and of the switch",

@@ -267,6 +267,7 @@ enum cli_status cli_sink_types(struct cli *cli);
 enum cli_status cli_mac_list(struct cli *cli);
 enum cli_status cli_drops(struct cli *cli);
 enum cli_status cli_trace(struct cli *cli);
+enum cli_status cli_capture(struct cli *cli);
 enum cli_status cli_worker_list(struct cli *cli);
 enum cli_status cli_version(struct cli *cli);
 enum cli_status cli_help(struct cli *cli);
@@ -289,5 +290,6 @@ extern const struct cli_option cli_log_top_options[], cli_log_new_options[];
 extern const struct cli_option cli_log_spoofed_options[], cli_log_simulated_options[];
 extern const struct cli_option cli_log_gaps_options[];
 extern const struct cli_option cli_drops_options[], cli_trace_options[];
+extern const struct cli_option cli_capture_options[];
 
 #endif

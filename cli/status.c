@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "openvswitch/dynamic-string.h"
+#include "timeval.h"
 #include "util.h"
 
 /* --- What the database knows ---------------------------------------------------------------- */
@@ -125,6 +126,25 @@ static void print_log(const struct cli *cli, const struct json *live)
 		cli_format_count(lost, gone), trouble);
 }
 
+/* Whoever looks at the switch is to see who looks at packets. */
+static void print_captures(const struct cli *cli, const struct json *live)
+{
+	const struct json *captures = cli_json_member(live, "captures");
+	uint64_t now = (uint64_t)time_wall_msec() / 1000;
+	char age[CLI_TEXT_MAX];
+
+	for (size_t i = 0; captures && i < captures->array.n; i++) {
+		const struct json *capture = captures->array.elems[i];
+		uint64_t start = (uint64_t)cli_json_number(capture, "start_ns") / 1000000000u;
+
+		print_line(cli, i ? "" : "captures", CLI_YELLOW, "at %s%s, for %s, since %s",
+			cli_json_text(capture, "name"),
+			cli_json_number(capture, "names") > 1 ? " and others" : "",
+			cli_json_text(capture, "who"),
+			cli_format_age(now > start ? now - start : 0, age));
+	}
+}
+
 static void print_switch(const struct cli *cli, const struct json *live)
 {
 	const struct json *ports = cli_json_member(live, "ports");
@@ -145,6 +165,7 @@ static void print_switch(const struct cli *cli, const struct json *live)
 		(long long int)cli_json_number(ports, "total"));
 	print_connections(cli, live);
 	print_log(cli, live);
+	print_captures(cli, live);
 }
 
 static void print_policy(

@@ -14,7 +14,7 @@
 
 #include "datapath/reassembly.h"
 
-static void batch_send(struct worker *worker, uint16_t number)
+void output_send(struct worker *worker, uint16_t number)
 {
 	struct tx_batch *batch = &worker->tx[number];
 	struct port *port = switch_port(worker->sw, number);
@@ -36,7 +36,7 @@ void output_add(struct worker *worker, uint16_t number, struct rte_mbuf *frame)
 	struct tx_batch *batch = &worker->tx[number];
 
 	if (batch->n == BURST_MAX)
-		batch_send(worker, number);
+		output_send(worker, number);
 	else if (batch->n == 0)
 		worker->pending[worker->n_pending++] = number;
 	batch->frames[batch->n++] = frame;
@@ -45,7 +45,7 @@ void output_add(struct worker *worker, uint16_t number, struct rte_mbuf *frame)
 void output_flush(struct worker *worker)
 {
 	for (uint16_t i = 0; i < worker->n_pending; i++)
-		batch_send(worker, worker->pending[i]);
+		output_send(worker, worker->pending[i]);
 	worker->n_pending = 0;
 }
 

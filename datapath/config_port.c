@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "cordon-idl.h"
+#include "datapath/capture.h"
 #include "datapath/service_guard.h"
 #include "openvswitch/dynamic-string.h"
 #include "openvswitch/vlog.h"
@@ -317,6 +318,7 @@ static void remove_port(struct cordon_switch *sw, struct config_port *config_por
 	mac_flush_port(sw->macs, number);
 	keep_counts(sw, port);
 	VLOG_INFO("port %s closed", config_port->name);
+	capture_forget_port(port);
 	port_close(port);
 	config_port->port = NULL;
 }
@@ -547,7 +549,9 @@ static unsigned int worker_of(const struct cordon_switch *sw, uint16_t port, uin
 	return (port + queue) % sw->n_workers;
 }
 
-static struct poll_list *make_poll_list(struct cordon_switch *sw, unsigned int worker)
+/* The worker's queues: those of ports that are captured, or those of the others. */
+static struct poll_list *make_poll_list(
+	struct cordon_switch *sw, unsigned int worker, bool captured)
 {
 	struct poll_list *list =
 		xmalloc(sizeof(*list) + sizeof(list->at[0]) * PORTS_MAX * PORT_QUEUES_MAX);
@@ -556,7 +560,9 @@ static struct poll_list *make_poll_list(struct cordon_switch *sw, unsigned int w
 	for (uint16_t number = 1; number < PORTS_MAX; number++) {
 		struct port *port = switch_port(sw, number);
 
-		for (uint16_t q = 0; port != NULL && q < port->n_rx_queues; q++) {
+		if (port == NULL || (capture_taps_of(port) != NULL) != captured)
+			continue;
+		for (uint16_t q = 0; q < port->n_rx_queues; q++) {
 			if (worker_of(sw, number, q) == worker)
 				list->at[list->n++] = (struct poll_entry){.port = port, .queue = q};
 		}
@@ -564,13 +570,26 @@ static struct poll_list *make_poll_list(struct cordon_switch *sw, unsigned int w
 	return xrealloc(list, sizeof(*list) + sizeof(list->at[0]) * list->n);
 }
 
+static void swap_poll_list(_Atomic(struct poll_list *) *place, struct poll_list *list)
+{
+	struct poll_list *old = atomic_exchange(place, list);
+
+	if (old != NULL)
+		ovsrcu_postpone(free, old);
+}
+
 void config_assign_queues(struct cordon_switch *sw)
 {
 	for (unsigned int i = 0; i < sw->n_workers; i++) {
-		struct poll_list *old =
-			atomic_exchange(&sw->workers[i]->polls, make_poll_list(sw, i));
+		struct worker *worker = sw->workers[i];
+		struct poll_list *captured = make_poll_list(sw, i, true);
+		bool any = captured->n != 0;
 
-		if (old != NULL)
-			ovsrcu_postpone(free, old);
+		swap_poll_list(&worker->captured, captured);
+		swap_poll_list(&worker->polls, make_poll_list(sw, i, false));
+		if (any)
+			atomic_fetch_or(&worker->errands, ERRAND_CAPTURED);
+		else
+			atomic_fetch_and(&worker->errands, ~(uint32_t)ERRAND_CAPTURED);
 	}
 }

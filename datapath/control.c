@@ -6,6 +6,7 @@
 #include <config.h>
 
 #include "datapath/config.h"
+#include "datapath/capture.h"
 #include "datapath/control.h"
 
 #include <stdlib.h>
@@ -241,17 +242,15 @@ static void show_status(struct unixctl_conn *conn, int argc OVS_UNUSED,
 	json_object_put(object, "log", control_log_status(config));
 	json_object_put(object, "frames", status_frames(config->sw));
 	json_object_put(object, "buffers", status_buffers(sw));
+	json_object_put(object, "captures", captures_list(sw->captures));
 	json_object_put(object, "warnings", list_warnings(config));
 	control_reply(conn, object);
 }
 
 /* --- worker/list ---------------------------------------------------------------------------- */
 
-static struct json *worker_queues(struct cordon_switch *sw, const struct worker *worker)
+static void add_queues(struct json *queues, struct cordon_switch *sw, const struct poll_list *list)
 {
-	const struct poll_list *list = atomic_load(&worker->polls);
-	struct json *queues = json_array_create_empty();
-
 	for (size_t i = 0; list != NULL && i < list->n; i++) {
 		struct json *queue = json_object_create();
 
@@ -260,6 +259,14 @@ static struct json *worker_queues(struct cordon_switch *sw, const struct worker 
 		put_integer(queue, "queue", list->at[i].queue);
 		json_array_add(queues, queue);
 	}
+}
+
+static struct json *worker_queues(struct cordon_switch *sw, const struct worker *worker)
+{
+	struct json *queues = json_array_create_empty();
+
+	add_queues(queues, sw, atomic_load(&worker->polls));
+	add_queues(queues, sw, atomic_load(&worker->captured));
 	return queues;
 }
 
@@ -481,4 +488,5 @@ void control_register(struct config *config)
 	control_plan_register(config);
 	control_trace_register(config);
 	control_limits_register(config);
+	control_capture_register(config);
 }

@@ -16,13 +16,9 @@ enum { LOOK_EVERY_US = 50, LOOKS_MAX = 20000 };
 /* The worker that polls the first queue of the port, or NULL. */
 static struct worker *worker_of(const struct cordon_switch *sw, const struct port *port)
 {
-	for (unsigned int w = 0; w < sw->n_workers; w++) {
-		const struct poll_list *list = atomic_load(&sw->workers[w]->polls);
-
-		for (size_t i = 0; list != NULL && i < list->n; i++)
-			if (list->at[i].port == port && list->at[i].queue == 0)
-				return sw->workers[w];
-	}
+	for (unsigned int w = 0; w < sw->n_workers; w++)
+		if (worker_polls(sw->workers[w], port, 0))
+			return sw->workers[w];
 	return NULL;
 }
 
@@ -49,6 +45,7 @@ int inject_frame(struct cordon_switch *sw, struct port *port, struct rte_mbuf *f
 		return -ENODEV;
 	}
 	atomic_store_explicit(&worker->injection, injection, memory_order_release);
+	atomic_fetch_or(&worker->errands, ERRAND_INJECTION);
 	if (!wait_until_done(injection) && atomic_exchange(&worker->injection, NULL) != NULL) {
 		rte_pktmbuf_free(frame);
 		return -ETIMEDOUT;

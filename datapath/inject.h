@@ -38,4 +38,7 @@ struct injection {
 int inject_frame(struct cordon_switch *sw, struct port *port, struct rte_mbuf *frame,
 	struct injection *injection);
 
+/* Notes what the worker is about to send. */
+void inject_note_outputs(const struct worker *worker, struct injection *injection);
+
 #endif

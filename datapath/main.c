@@ -36,6 +36,7 @@
 #include "command-line.h"
 #include "daemon.h"
 #include "datapath/buffers.h"
+#include "datapath/capture.h"
 #include "datapath/control.h"
 #include "datapath/dpdk.h"
 #include "datapath/expectation.h"
@@ -371,6 +372,7 @@ static void stop(struct cordon_switch *sw, struct config *config)
 	log_thread_join(sw->log);
 	control_plan_destroy(config);
 	ovsrcu_quiesce_end();
+	captures_destroy(sw->captures);
 	config_destroy(config);
 	for (unsigned int i = 0; i < sw->n_workers; i++)
 		worker_destroy(sw->workers[i]);
@@ -422,6 +424,7 @@ int main(int argc, char *argv[])
 	struct cordon_switch *sw = switch_create();
 	start(sw, &options);
 	struct config *config = config_create(sw, options.database);
+	sw->captures = captures_create(config);
 	control_register(config);
 	daemonize_complete();
 	VLOG_INFO("cordon-switchd %s is ready on host %s", CORDON_VERSION, options.host);
@@ -429,9 +432,11 @@ int main(int argc, char *argv[])
 		run_signals(sw, signals);
 		unixctl_server_run(unixctl);
 		config_run(config);
+		captures_run(sw->captures);
 		control_plan_run(config);
 		unixctl_server_wait(unixctl);
 		config_wait(config);
+		captures_wait(sw->captures);
 		control_plan_wait(config);
 		poll_fd_wait(signals, POLLIN);
 		if (atomic_load(&sw->quit))

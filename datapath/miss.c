@@ -16,6 +16,7 @@
 #include <arpa/inet.h>
 #include <string.h>
 
+#include "datapath/capture.h"
 #include "datapath/checksum.h"
 #include "datapath/expectation.h"
 
@@ -139,6 +140,7 @@ static void refuse(const struct miss *miss, enum drop_reason reason, struct verd
 	hits_refused(miss->context, verdict);
 	verdict->action = ZONE_DENY;
 	event_packet(miss->context, LOG_LIMIT, reason, verdict, miss->forwarding.outputs[0]);
+	capture_refused(miss->context, miss->forwarding.outputs[0], reason, verdict);
 	packet_drop(miss->context->worker, miss->context->frame, reason);
 }
 
@@ -150,7 +152,15 @@ static void deny(const struct miss *miss, const struct verdict *verdict)
 	miss_log_denial(miss, verdict, miss->forwarding.outputs[0]);
 	if (verdict->action == ZONE_REJECT)
 		reject_answer(context);
+	capture_refused(context, miss->forwarding.outputs[0], miss_denial_reason(verdict), verdict);
 	packet_drop(context->worker, context->frame, miss_denial_reason(verdict));
+}
+
+/* True if the port that the frame would go to is captured: a denial is not cached then, so that
+ * each denied frame is seen. */
+static bool is_captured(const struct miss *miss)
+{
+	return capture_watches(miss->context->worker->sw, miss->forwarding.outputs[0]);
 }
 
 /* A first packet that is denied.  A rejected one is answered each time, so it is not cached. */
@@ -160,7 +170,7 @@ static void deny_new(const struct miss *miss, struct verdict *verdict)
 	struct program program;
 	bool theirs = false;
 
-	if (verdict->action != ZONE_REJECT && quota_may_cache_denial(miss)) {
+	if (verdict->action != ZONE_REJECT && quota_may_cache_denial(miss) && !is_captured(miss)) {
 		miss_build_drop(miss, miss_denial_reason(verdict), &program);
 		flow = enter(miss, verdict, &program, miss->forwarding.outputs[0], &theirs);
 	}
@@ -206,7 +216,7 @@ static void cut(const struct miss *miss, uint32_t flow, const struct verdict *ve
 	if (atomic_fetch_and(&conn->flags, (uint8_t) ~(CONN_LOGGED | CONN_TCP)) & CONN_LOGGED)
 		event_connection(&context->worker->events, sw, flow / 2, LOG_END, END_POLICY,
 			context->worker->now_ns);
-	if (verdict->action != ZONE_REJECT && !miss->forwarding.flood) {
+	if (verdict->action != ZONE_REJECT && !miss->forwarding.flood && !is_captured(miss)) {
 		miss_build_drop(miss, miss_denial_reason(verdict), &program);
 		miss_cache_program(miss, flow, &program, verdict);
 	}

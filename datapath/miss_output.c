@@ -7,6 +7,8 @@
 
 #include "datapath/miss.h"
 
+#include "datapath/capture.h"
+
 bool miss_is_quarantined(const struct miss *miss, const struct port *port)
 {
 	const struct port_settings *settings =
@@ -119,8 +121,10 @@ void miss_send_to_allowed(const struct miss *miss)
 		actions_run(context->worker, actions, n, context->frame);
 		return;
 	}
-	if (denied_at != 0)
+	if (denied_at != 0) {
 		miss_log_denial(miss, &decisive, denied_at);
+		capture_refused(context, denied_at, miss_denial_reason(&decisive), &decisive);
+	}
 	packet_drop(context->worker, context->frame,
 		denied_at != 0 ? miss_denial_reason(&decisive) : DROP_OUTPUT_MISSING);
 }

@@ -145,7 +145,7 @@ static void fill_sctp(struct rte_mbuf *frame, const struct packet *packet)
 		sctp->cksum = checksum_of_sctp(frame, packet->l4_offset, packet->l4_bytes);
 }
 
-bool offload_note_partial_checksum(struct rte_mbuf *frame, const struct packet *packet)
+bool offload_is_partial(const struct rte_mbuf *frame, const struct packet *packet)
 {
 	uint8_t *data = rte_pktmbuf_mtod(frame, uint8_t *);
 	struct layers layers = {
@@ -156,19 +156,25 @@ bool offload_note_partial_checksum(struct rte_mbuf *frame, const struct packet *
 		.end = packet->l4_offset + packet->l4_bytes,
 	};
 
-	if (unlikely(packet->protocol == IPPROTO_SCTP))
-		fill_sctp(frame, packet);
 	if ((packet->protocol != IPPROTO_TCP && packet->protocol != IPPROTO_UDP) ||
 		packet->l4_offset == 0 || packet->flags & PACKET_FRAGMENT)
 		return false;
-	if (*checksum_field(data, &layers) != pseudo_header_sum(data, &layers))
+	return *checksum_field(data, &layers) == pseudo_header_sum(data, &layers);
+}
+
+bool offload_note_partial_checksum(struct rte_mbuf *frame, const struct packet *packet)
+{
+	if (unlikely(packet->protocol == IPPROTO_SCTP))
+		fill_sctp(frame, packet);
+	if (!offload_is_partial(frame, packet))
 		return false;
-	frame->l2_len = layers.l3;
-	frame->l3_len = layers.l4 - layers.l3;
-	frame->l4_len = packet->payload_offset - layers.l4;
-	frame->ol_flags |= (layers.is_ip4 ? RTE_MBUF_F_TX_IPV4 : RTE_MBUF_F_TX_IPV6) |
-			   (packet->protocol == IPPROTO_TCP ? RTE_MBUF_F_TX_TCP_CKSUM
-							    : RTE_MBUF_F_TX_UDP_CKSUM);
+	frame->l2_len = packet->l3_offset;
+	frame->l3_len = packet->l4_offset - packet->l3_offset;
+	frame->l4_len = packet->payload_offset - packet->l4_offset;
+	frame->ol_flags |=
+		(packet->key.kind == CONN_KEY_IPV4 ? RTE_MBUF_F_TX_IPV4 : RTE_MBUF_F_TX_IPV6) |
+		(packet->protocol == IPPROTO_TCP ? RTE_MBUF_F_TX_TCP_CKSUM
+						 : RTE_MBUF_F_TX_UDP_CKSUM);
 	return true;
 }
 

@@ -32,6 +32,10 @@ enum {
 	OFFLOAD_PIECES_MAX = 512,
 };
 
+/* True if the transport checksum field of a TCP or UDP packet equals its folded pseudo header sum.
+ */
+bool offload_is_partial(const struct rte_mbuf *frame, const struct packet *packet);
+
 /* A frame from a kernel port: if its transport checksum field equals the folded pseudo header sum,
  * the kernel left it unfilled (CHECKSUM_PARTIAL).  Marks the mbuf so and returns true.  SCTP's,
  * which is zero then, is filled in at once. */

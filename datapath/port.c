@@ -290,7 +290,7 @@ uint16_t port_rx(struct port *port, uint16_t queue, struct rte_mbuf **frames, ui
 	uint64_t bytes = 0;
 
 	if (likely(gate_enter(port, &gate->receiving)))
-		n = port->backend->rx(port, queue, frames, n);
+		n = port_backend_of(port)->rx(port, queue, frames, n);
 	else
 		n = 0;
 	if (n == 0) {
@@ -306,8 +306,10 @@ uint16_t port_rx(struct port *port, uint16_t queue, struct rte_mbuf **frames, ui
 
 void port_rx_done(struct port *port, uint16_t queue)
 {
-	if (port->backend->rx_done != NULL)
-		port->backend->rx_done(port, queue);
+	const struct port_backend *backend = port_backend_of(port);
+
+	if (backend->rx_done != NULL)
+		backend->rx_done(port, queue);
 	gate_leave(&port->gates[queue].receiving);
 }
 
@@ -362,7 +364,7 @@ static inline void give(struct port *port, uint16_t queue, struct rte_mbuf **fra
 	uint64_t bytes, uint64_t drops[DROP_N_REASONS])
 {
 	struct port_queue_stats *stats = &port->queues[queue];
-	uint16_t sent = port->backend->tx(port, queue, frames, n);
+	uint16_t sent = port_backend_of(port)->tx(port, queue, frames, n);
 
 	if (unlikely(sent < n))
 		drop_refused(port, stats, frames + sent, n - sent, &bytes, drops);
@@ -450,7 +452,7 @@ void port_notify(struct port *port, unsigned int queue, enum port_work work)
 	if (shared)
 		rte_spinlock_lock(&port->tx_lock[queue]);
 	if (likely(gate_enter(port, within)))
-		port->backend->notify(port, queue, work);
+		port_backend_of(port)->notify(port, queue, work);
 	gate_leave(within);
 	if (shared)
 		rte_spinlock_unlock(&port->tx_lock[queue]);

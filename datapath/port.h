@@ -83,6 +83,7 @@ struct port_gate {
 } __attribute__((aligned(64)));
 
 struct port;
+struct capture_taps;
 
 /* What a worker has done at a port. */
 enum port_work { PORT_RECEIVED, PORT_SENT };
@@ -115,12 +116,14 @@ struct port {
 	uint16_t n_rx_queues, n_tx_queues;
 	uint16_t mtu;	      /* Of IP packets, without Ethernet header and tag. */
 	bool fills_checksums; /* Received frames may carry CHECKSUM_PARTIAL sums (kernel ports). */
-	const struct port_backend *backend;
 	const struct port_environment *environment;
 	void *private; /* The back end's. */
 
 	_Atomic(struct port_settings *) settings; /* Main thread writes; RCU. */
-	_Atomic bool running;			  /* Between port_resume() and port_suspend(). */
+	/* Immutable but for captures, whose stand-in differs in tx() alone: capture.h.  Likewise.
+	 */
+	_Atomic(const struct port_backend *) backend;
+	_Atomic bool running;	   /* Between port_resume() and port_suspend(). */
 	bool fenced;		   /* Immutable: workers pass the gate with a full barrier. */
 	_Atomic bool link_up;	   /* The back end's thread. */
 	_Atomic uint32_t offloads; /* enum port_offload; the back end's thread. */
@@ -134,6 +137,8 @@ struct port {
 	struct port_queue_stats queues[PORT_QUEUES_MAX];
 	/* What was dropped of each receive queue's frames; the queue's worker writes. */
 	_Atomic uint64_t drops[PORT_QUEUES_MAX][DROP_N_REASONS];
+
+	_Atomic(struct capture_taps *) taps; /* NULL: not captured.  Main thread writes; RCU. */
 
 	/* Main thread only. */
 	char name[PORT_NAME_MAX];
@@ -192,10 +197,15 @@ static inline bool port_can_send(const struct port *port)
 	       atomic_load_explicit(&port->link_up, memory_order_relaxed);
 }
 
+static inline const struct port_backend *port_backend_of(const struct port *port)
+{
+	return atomic_load_explicit(&port->backend, memory_order_acquire);
+}
+
 /* True if port_notify() is owed after rx or tx. */
 static inline bool port_wants_notify(const struct port *port)
 {
-	return port->backend->notify != NULL;
+	return port_backend_of(port)->notify != NULL;
 }
 
 /* Tells a guest, if it wants to know, of frames taken from `queue` (PORT_RECEIVED), or sent by the

@@ -113,7 +113,8 @@ struct cordon_switch {
 	struct log_thread *log;
 	struct hits_keeper *hits_keeper;
 	struct sweep *sweep;
-	uint64_t started_ns; /* Wall clock. */
+	struct captures *captures; /* Main thread only. */
+	uint64_t started_ns;	   /* Wall clock. */
 
 	/* RCU: the main thread writes. */
 	_Atomic(struct port *) ports[PORTS_MAX];
@@ -204,6 +205,15 @@ enum { FORWARD_ENTRIES = 256 };
 
 struct injection;
 struct reassembly;
+struct capture_tap;
+struct captures;
+
+/* What a worker does besides polling, looked at once a poll round.  The main thread sets and clears
+ * them. */
+enum errand {
+	ERRAND_INJECTION = 1 << 0, /* There may be a frame in `injection`. */
+	ERRAND_CAPTURED = 1 << 1,  /* There are queues in `captured`. */
+};
 
 /* The frames of a datagram in fragments that go where its first one goes: reassembly.h has them. */
 struct followers {
@@ -220,8 +230,8 @@ struct worker {
 	struct log_ring events;
 	uint64_t cycles_per_us;
 
-	_Atomic(struct poll_list *) polls;     /* RCU: the main thread writes. */
-	_Atomic(struct injection *) injection; /* It fills it, the worker empties it: inject.h. */
+	_Atomic(struct poll_list *) polls; /* RCU: the main thread writes. */
+	_Atomic uint32_t errands;	   /* enum errand: what else is to be done in each round. */
 
 	/* The worker's own. */
 	struct log_cap *log_cap;
@@ -245,6 +255,14 @@ struct worker {
 	/* Written by the worker, read by anyone. */
 	uint64_t output_drops[DROP_N_REASONS]; /* By port_tx(), whatever port they came from. */
 	struct worker_stats stats;
+
+	/* Errands. */
+	_Atomic(struct injection *) injection; /* The main thread fills it, the worker empties it:
+						* inject.h. */
+	_Atomic(struct poll_list *) captured;  /* Queues of captured ports, which are not among the
+						* polls: capture.h.  RCU, as they are. */
+	struct capture_tap *tap; /* The captured frame under way, or NULL.  Its own. */
+	unsigned int thread_id;	 /* ovsthread_id_self(); immutable once it polls. */
 };
 
 /* The moment of the burst that the worker is at. */
@@ -268,6 +286,14 @@ enum drop_reason worker_parse(const struct port *in, const struct port_settings 
 bool worker_would_admit(const struct port *in, const struct port_settings *settings,
 	uint32_t frame_bytes, uint64_t clock_ns);
 
+/* Takes frames that `in` has received to the batches of their output ports, under RCU.  The worker,
+ * with worker->drops those of the frames' queue. */
+void worker_switch(
+	struct worker *worker, struct port *in, struct rte_mbuf **frames, uint16_t n_received);
+
+/* True if the queue is on one of the worker's poll lists.  Under RCU; any thread. */
+bool worker_polls(const struct worker *worker, const struct port *port, uint16_t queue);
+
 /* Waits for the thread to end, once sw->stop is set.  Its ring may still hold events. */
 void worker_join(struct worker *worker);
 void worker_destroy(struct worker *worker);
@@ -288,6 +314,9 @@ void actions_run(
 
 /* Puts a frame into the batch of port `number`, sending the batch first if it is full. */
 void output_add(struct worker *worker, uint16_t number, struct rte_mbuf *frame);
+
+/* Sends the batch of port `number`, which stays among those that are pending. */
+void output_send(struct worker *worker, uint16_t number);
 
 /* Sends all batches. */
 void output_flush(struct worker *worker);

@@ -113,6 +113,9 @@ const char *trace_advice(enum drop_reason reason);
 /* The packet in one line: "TCP 10.0.0.1:40000 > 10.0.0.2:443 [SYN], 54 bytes".  Caller frees. */
 char *trace_packet_words(const struct trace *trace);
 
+/* The same for a frame of `bytes` bytes, whose headers lie at `data`.  Any thread. */
+char *trace_frame_words(const struct packet *packet, const uint8_t *data, uint32_t bytes);
+
 /* Adds what each header says to a step. */
 void trace_headers(const struct trace *trace, struct json *step);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Packets and ports in words, for traces.  Called by the main thread, for packets that
- * packet_parse() has passed: all headers that are read here lie within the first segment.
+ * Packets and ports in words, for traces and captures.  Called by the main thread and by captures'
+ * threads, for packets that packet_parse() has passed: all headers that are read here lie within
+ * the first segment.
  */
 #include <config.h>
 
@@ -162,23 +163,27 @@ static void put_arp(struct ds *text, const uint8_t *arp)
 
 char *trace_packet_words(const struct trace *trace)
 {
-	const struct packet *packet = &trace->packet;
+	return trace_frame_words(
+		&trace->packet, trace->context.data, rte_pktmbuf_pkt_len(trace->context.frame));
+}
+
+char *trace_frame_words(const struct packet *packet, const uint8_t *data, uint32_t bytes)
+{
 	struct ds text = DS_EMPTY_INITIALIZER;
 	char source[MAC_TEXT_MAX], destination[MAC_TEXT_MAX];
 
 	if (packet->flags & PACKET_ARP)
-		put_arp(&text, trace->context.data + packet->l3_offset);
+		put_arp(&text, data + packet->l3_offset);
 	else if (packet->key.kind != CONN_KEY_ETHERNET)
 		put_ip(&text, packet);
 	else
 		ds_put_format(&text, "ethertype 0x%04x %s > %s", packet->ethertype,
-			mac_format(trace->context.data + 6, source),
-			mac_format(trace->context.data, destination));
+			mac_format(data + 6, source), mac_format(data, destination));
 	if (packet->flags & PACKET_FRAGMENT)
 		ds_put_format(&text, ", %s fragment of datagram %u",
 			packet->flags & PACKET_FRAGMENT_FIRST ? "first" : "later",
 			packet->fragment_id);
-	ds_put_format(&text, ", %u bytes", rte_pktmbuf_pkt_len(trace->context.frame));
+	ds_put_format(&text, ", %u bytes", bytes);
 	return ds_steal_cstr(&text);
 }
 

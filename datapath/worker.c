@@ -31,6 +31,7 @@
 #include <rte_pause.h>
 #include <rte_prefetch.h>
 
+#include "datapath/capture.h"
 #include "datapath/inject.h"
 #include "datapath/reassembly.h"
 #include "datapath/storm.h"
@@ -367,6 +368,12 @@ static void switch_frames(
 		at += switch_some(worker, in, frames + at, n_received - at);
 }
 
+void worker_switch(
+	struct worker *worker, struct port *in, struct rte_mbuf **frames, uint16_t n_received)
+{
+	switch_frames(worker, in, frames, n_received);
+}
+
 static void switch_burst(
 	struct worker *worker, struct port *in, struct rte_mbuf **frames, uint16_t n_received)
 {
@@ -411,9 +418,12 @@ void worker_note(struct worker *worker, struct port *port, uint16_t queue, enum 
 		(struct notice){.port = port, .queue = queue, .work = work};
 }
 
+enum queue_kind { ORDINARY, CAPTURED };
+
 /* Serves one queue; the clocks are read for the first that has frames.  Returns the number of
  * frames received. */
-static unsigned int poll_queue(struct worker *worker, struct poll_entry *entry, bool is_first)
+static __rte_always_inline unsigned int poll_queue(
+	struct worker *worker, struct poll_entry *entry, bool is_first, enum queue_kind kind)
 {
 	struct rte_mbuf *frames[BURST_MAX];
 	uint16_t n = port_rx(entry->port, entry->queue, frames, BURST_MAX);
@@ -424,7 +434,10 @@ static unsigned int poll_queue(struct worker *worker, struct poll_entry *entry, 
 	if (is_first)
 		worker_read_clocks(worker);
 	worker->drops = entry->port->drops[entry->queue];
-	switch_burst(worker, entry->port, frames, n);
+	if (kind == CAPTURED)
+		capture_receive(worker, entry->port, frames, n, NULL);
+	else
+		switch_burst(worker, entry->port, frames, n);
 	port_rx_done(entry->port, entry->queue);
 	if (port_wants_notify(entry->port))
 		worker_note(worker, entry->port, entry->queue, PORT_RECEIVED);
@@ -432,16 +445,44 @@ static unsigned int poll_queue(struct worker *worker, struct poll_entry *entry, 
 	return n;
 }
 
-/* --- frames that an operator injects -------------------------------------------------------- */
-
-static bool polls_queue(const struct worker *worker, const struct port *port, uint16_t queue)
+/* Polls every queue of a list once, but for those that have used up their time: a turn is as long
+ * as a burst of known connections takes, and who sends what takes longer, such as new connections
+ * without end, waits for some rounds.  So time is shared between queues, and not frames (deficit
+ * round robin, Shreedhar and Varghese 1995, by cycles).  While nobody else sends, rounds are so
+ * short that it costs nothing.  Returns the number of frames received, in addition to `received`.
+ */
+static __rte_always_inline unsigned int poll_list(
+	struct worker *worker, struct poll_list *list, unsigned int received, enum queue_kind kind)
 {
-	const struct poll_list *list = atomic_load_explicit(&worker->polls, memory_order_acquire);
+	for (size_t i = 0; list != NULL && i < list->n; i++) {
+		struct poll_entry *entry = &list->at[i];
 
+		/* A worker that was preempted must not make a queue pay for it for long. */
+		entry->credit = RTE_MIN(
+			RTE_MAX(entry->credit, -CREDIT_LEAST) + TURN_CYCLES, (int64_t)TURN_CYCLES);
+		if (unlikely(entry->credit <= 0))
+			continue;
+		received += poll_queue(worker, entry, received == 0, kind);
+	}
+	return received;
+}
+
+/* --- errands: frames that an operator injects, and captured queues -------------------------- */
+
+static bool is_on_list(const struct poll_list *list, const struct port *port, uint16_t queue)
+{
 	for (size_t i = 0; list != NULL && i < list->n; i++)
 		if (list->at[i].port == port && list->at[i].queue == queue)
 			return true;
 	return false;
+}
+
+bool worker_polls(const struct worker *worker, const struct port *port, uint16_t queue)
+{
+	return is_on_list(
+		       atomic_load_explicit(&worker->polls, memory_order_acquire), port, queue) ||
+	       is_on_list(
+		       atomic_load_explicit(&worker->captured, memory_order_acquire), port, queue);
 }
 
 /* Adds what was counted so far, or takes it off: the difference is what one frame has done. */
@@ -457,7 +498,7 @@ static void note_counts(const struct worker *worker, struct injection *injection
 	injection->answered += sign * atomic_load_explicit(&stats->answered, memory_order_relaxed);
 }
 
-static void note_outputs(const struct worker *worker, struct injection *injection)
+void inject_note_outputs(const struct worker *worker, struct injection *injection)
 {
 	for (uint16_t i = 0; i < worker->n_pending; i++) {
 		uint16_t number = worker->pending[i];
@@ -475,15 +516,13 @@ static unsigned int switch_injected(struct worker *worker)
 
 	if (injection == NULL)
 		return 0;
-	if (polls_queue(worker, injection->port, injection->queue)) {
+	if (worker_polls(worker, injection->port, injection->queue)) {
 		injection->switched = true;
 		worker_read_clocks(worker);
 		worker->drops = injection->port->drops[injection->queue];
 		note_counts(worker, injection, -UINT64_C(1));
 		port_count_injected(injection->port, injection->queue, injection->frame);
-		switch_frames(worker, injection->port, &injection->frame, 1);
-		note_outputs(worker, injection);
-		output_flush(worker);
+		capture_receive(worker, injection->port, &injection->frame, 1, injection);
 		note_counts(worker, injection, 1);
 	}
 	bool switched = injection->switched;
@@ -491,30 +530,30 @@ static unsigned int switch_injected(struct worker *worker)
 	return switched;
 }
 
+/* Returns the number of frames received, in addition to `received`. */
+static __rte_noinline unsigned int run_errands(struct worker *worker, unsigned int received)
+{
+	uint32_t errands = atomic_fetch_and(&worker->errands, ~(uint32_t)ERRAND_INJECTION);
+
+	if (errands & ERRAND_CAPTURED)
+		received = poll_list(worker,
+			atomic_load_explicit(&worker->captured, memory_order_acquire), received,
+			CAPTURED);
+	if (errands & ERRAND_INJECTION)
+		received += switch_injected(worker);
+	return received;
+}
+
 /* --- poll rounds ---------------------------------------------------------------------------- */
 
-/* Polls every queue once, but for those that have used up their time: a turn is as long as a burst
- * of known connections takes, and who sends what takes longer, such as new connections without end,
- * waits for some rounds.  So time is shared between queues, and not frames (deficit round robin,
- * Shreedhar and Varghese 1995, by cycles).  While nobody else sends, rounds are so short that it
- * costs nothing.  Returns the number of frames received. */
+/* Polls every queue once.  Returns the number of frames received. */
 static unsigned int poll_queues(struct worker *worker)
 {
-	struct poll_list *list = atomic_load_explicit(&worker->polls, memory_order_acquire);
-	unsigned int received = 0;
+	unsigned int received = poll_list(
+		worker, atomic_load_explicit(&worker->polls, memory_order_acquire), 0, ORDINARY);
 
-	for (size_t i = 0; list != NULL && i < list->n; i++) {
-		struct poll_entry *entry = &list->at[i];
-
-		/* A worker that was preempted must not make a queue pay for it for long. */
-		entry->credit = RTE_MIN(
-			RTE_MAX(entry->credit, -CREDIT_LEAST) + TURN_CYCLES, (int64_t)TURN_CYCLES);
-		if (unlikely(entry->credit <= 0))
-			continue;
-		received += poll_queue(worker, entry, received == 0);
-	}
-	if (unlikely(atomic_load_explicit(&worker->injection, memory_order_relaxed) != NULL))
-		received += switch_injected(worker);
+	if (unlikely(atomic_load_explicit(&worker->errands, memory_order_relaxed) != 0))
+		received = run_errands(worker, received);
 	notify_guests(worker);
 	return received;
 }
@@ -594,6 +633,7 @@ static void *worker_main(void *worker_)
 		VLOG_WARN("worker %u has no place in DPDK's thread table: its buffers are "
 			  "allocated without a cache, and slower",
 			worker->id);
+	worker->thread_id = ovsthread_id_self();
 	worker_read_clocks(worker);
 	poll_forever(worker);
 	const struct event_source from = worker_events(worker);
@@ -610,6 +650,7 @@ void worker_destroy(struct worker *worker)
 	log_cap_destroy(worker->log_cap);
 	limit_cache_destroy(worker->limit_cache);
 	free(atomic_load(&worker->polls));
+	free(atomic_load(&worker->captured));
 	rte_free(worker);
 }
 

@@ -152,7 +152,7 @@ static void test_mistakes(void **state)
 	} table[] = {
 		{"cordon", "cordon help"},
 		{"cordon prot list", "did you mean 'port'?"},
-		{"cordon zebra", "use one of: conn"},
+		{"cordon zebra", "use one of: capture, conn"},
 		{"cordon port", "add, set, del, list, show"},
 		{"cordon port lst", "did you mean 'list'?"},
 		{"cordon port list --jsn", "did you mean --json?"},
