@@ -7,6 +7,7 @@
  *	sink_bench TYPE RECORDS [NAME=VALUE ...]
  *
  *	sink_bench json 2000000 path=/var/tmp/bench.json rotate-bytes=1000000000000
+ *	sink_bench syslog 1000000 server=127.0.0.1:1514 transport=tcp
  *	sink_bench postgresql 1000000 connection='host=/run/postgresql dbname=bench'
  */
 #include <inttypes.h>
@@ -20,7 +21,7 @@
 enum { BATCH = 20000, OPTIONS_MAX = 20 };
 
 static const struct sink_type *const types[] = {
-	&sink_sqlite, &sink_json, &sink_ipfix, &sink_postgresql};
+	&sink_sqlite, &sink_json, &sink_ipfix, &sink_syslog, &sink_postgresql};
 
 static const struct sink_type *find_type(const char *name)
 {
