@@ -65,7 +65,7 @@ LOG := $(addprefix log/,$(addsuffix .c, \
 SINKS := $(addprefix sinks/,$(addsuffix .c, \
 	sinks sink sqlite json json_file \
 	socket ipfix ipfix_encoder ipfix_templates ipfix_element ipfix_values ipfix_interfaces ipfix_text \
-	syslog syslog_message syslog_tls syslog_trust \
+	syslog syslog_message syslog_sentence syslog_text syslog_tls syslog_trust \
 	postgresql postgresql_client postgresql_schema postgresql_partition postgresql_row))
 
 # Every packet: from the port through the parser and the table of connections to a port.
