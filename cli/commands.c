@@ -211,6 +211,14 @@ const struct cli_command cli_commands[] = {
 		"they would allow, by the rule that would decide.\n\n"
 		"  cordon log simulated --since 1d\n"
 		"  cordon log simulated --vms"},
+	{"log", "compare", "REVISION", cli_log_compare, cli_log_compare_options,
+		"what was allowed and denied before and after a revision",
+		"Compares equal spans before and after the moment at which the revision came into\n"
+		"force: for each pair of VMs and service what was allowed and denied, by which\n"
+		"rules.  The spans are shorter than --window if the revision was not in force for\n"
+		"so long.\n\n"
+		"  cordon log compare 12\n"
+		"  cordon log compare 12 --window 2h --zones --all"},
 	{"log", "gaps", NULL, cli_log_gaps, cli_log_gaps_options, "what is missing in the log",
 		"Records that were lost, and why; numbers that are missing without a reason; "
 		"spans\n"

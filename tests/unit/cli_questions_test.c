@@ -339,6 +339,71 @@ static void test_simulated(void **state)
 	json_destroy(rows);
 }
 
+/* web-1 is cut off from db-1 by revision 13, which is in force for four minutes. */
+static void write_revisions(void)
+{
+	struct log_store *store = open_store(NULL);
+	struct log_record record = record_of(50, T0 + 8 * MINUTE);
+
+	record.kind = LOG_DENIED;
+	record.verdict = ZONE_DENY;
+	record.reason = "policy";
+	record.policy_revision = 13;
+	record.rule = "no-web";
+	record.suppressed = 5;
+	write_one(store, &record);
+	record = denial_of(51, T0 + 9 * MINUTE);
+	record.policy_revision = 13;
+	write_one(store, &record);
+	record = record_of(52, T0 + 10 * MINUTE);
+	record.policy_revision = 13;
+	record.destination.transport_port = 80;
+	write_one(store, &record);
+	record = record_of(53, T0 + 12 * MINUTE);
+	record.policy_revision = 14;
+	write_one(store, &record);
+	commit(store, T0 + 12 * MINUTE);
+	log_store_close(store);
+}
+
+static void test_compare(void **state)
+{
+	struct json *answer;
+	const struct json *rows, *row;
+
+	(void)state;
+	write_revisions();
+	answer = json_from_string(run("log compare 13 --json"));
+	assert_int_equal(said.status, CLI_OK);
+	expect_text(answer, "time", "2026-10-01T12:08:00.000000000Z");
+	expect_text(answer, "time_known_from", "log");
+	/* Revision 14 ends it, so that no more than four minutes before it count. */
+	expect_text(cli_json_member(answer, "before"), "since", "2026-10-01T12:04:00.000000000Z");
+	expect_text(cli_json_member(answer, "after"), "until", "2026-10-01T12:12:00.000000000Z");
+	rows = cli_json_member(answer, "rows");
+	assert_int_equal(rows->array.n, 4);
+	row = rows->array.elems[0];
+	expect_text(row, "change", "newly denied");
+	expect_text(row, "source_vm_name", "web-1");
+	expect_number(row, "after_denied", 6);
+	row = rows->array.elems[1];
+	expect_text(row, "change", "still denied");
+	expect_number(row, "before_denied", 21);
+	expect_number(row, "after_denied", 1);
+	expect_text(rows->array.elems[2], "change", "newly allowed");
+	expect_text(rows->array.elems[3], "change", "allowed before");
+	json_destroy(answer);
+	assert_true(mentions(run("log compare 13"), "4m00s on either side"));
+	assert_true(mentions(said.out, "6 denied by db-access/no-web"));
+	assert_true(mentions(run("log compare 13 --csv"), "\nnewly denied,web-1,"));
+	run("log compare 99");
+	assert_int_equal(said.status, CLI_NOT_FOUND);
+	run("log compare x");
+	assert_int_equal(said.status, CLI_USAGE);
+	run("log compare 13 --window 2026-10-01");
+	assert_int_equal(said.status, CLI_USAGE);
+}
+
 /* --- Gaps ----------------------------------------------------------------------------------- */
 
 static void test_gaps(void **state)
@@ -471,6 +536,7 @@ int main(void)
 		OF_TRAFFIC(test_new),
 		OF_TRAFFIC(test_spoofed),
 		OF_TRAFFIC(test_simulated),
+		OF_TRAFFIC(test_compare),
 		OF_TRAFFIC(test_gaps),
 		OF_TRAFFIC(test_no_log),
 		OF_TRAFFIC(test_a_span_without_data),
