@@ -230,6 +230,16 @@ const struct cli_command cli_commands[] = {
 		"first.\n\n"
 		"  cordon log summary --since 1d"},
 
+	{"report", NULL, NULL, cli_report, cli_report_options,
+		"what the log says, on a page to print",
+		"Writes one page of HTML that needs no network and no script: the zones that "
+		"talk,\n"
+		"what was refused and when, top talkers, what is new, spoof attempts, what "
+		"policies\n"
+		"on trial would change, unused rules, and how complete the record is.\n\n"
+		"  cordon report -o report.html\n"
+		"  cordon report --since 4w --zone db -o db.html"},
+
 	{"sink", "add", "NAME TYPE [KEY=VALUE...]", cli_sink_add, NULL,
 		"have the traffic log written somewhere else as well",
 		"Types and their options: `cordon sink types`.  Each sink has a queue and a filter "

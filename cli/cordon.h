@@ -161,6 +161,12 @@ enum cli_status cli_table_finish(struct cli_table *table, const char *none);
 enum cli_status cli_print_table(struct cli *cli, const struct cli_column *columns, size_t n_columns,
 	struct json *rows, const char *none);
 
+/* The text of a row's cell, never NULL and without control characters; the caller frees. */
+char *cli_cell_text(const struct cli_column *column, const struct json *row);
+
+/* True if it is a number, which stands right. */
+bool cli_cell_stands_right(const struct cli_column *column, const struct json *row);
+
 /* For what is shown as "title  value", a line each: prints member `key` of an object, or nothing if
  * it is missing or empty. */
 void cli_print_member(struct cli *cli, const struct json *object, const char *title,
@@ -259,6 +265,7 @@ enum cli_status cli_log_spoofed(struct cli *cli);
 enum cli_status cli_log_simulated(struct cli *cli);
 enum cli_status cli_log_gaps(struct cli *cli);
 enum cli_status cli_log_compare(struct cli *cli);
+enum cli_status cli_report(struct cli *cli);
 enum cli_status cli_sink_add(struct cli *cli);
 enum cli_status cli_sink_set(struct cli *cli);
 enum cli_status cli_sink_delete(struct cli *cli);
@@ -290,6 +297,7 @@ extern const struct cli_option cli_log_talks_options[], cli_log_matrix_options[]
 extern const struct cli_option cli_log_top_options[], cli_log_new_options[];
 extern const struct cli_option cli_log_spoofed_options[], cli_log_simulated_options[];
 extern const struct cli_option cli_log_gaps_options[], cli_log_compare_options[];
+extern const struct cli_option cli_report_options[];
 extern const struct cli_option cli_drops_options[], cli_trace_options[];
 extern const struct cli_option cli_capture_options[];
 

@@ -74,6 +74,9 @@ struct cli_log_answer {
  * said, and there is nothing to free. */
 enum cli_status cli_log_answer_begin(struct cli *cli, struct cli_log_answer *answer, int64_t limit);
 
+/* Frees what it has; for whoever does not end it as below. */
+void cli_log_answer_free(struct cli_log_answer *answer);
+
 /* Reads from `default_ns` ago on, unless --since says otherwise. */
 void cli_log_answer_default_since(struct cli_log_answer *answer, uint64_t default_ns);
 
@@ -148,6 +151,12 @@ void cli_log_matrix_rows(struct cli_log_answer *answer);
 /* Default pairs that the switch has let pass without a record, in words; the caller frees.  NULL:
  * none, or it does not run. */
 char *cli_log_matrix_unlogged(struct cli_log_answer *answer);
+
+/* rule.c: rules in force that were never hit, with their last record in the log (logged_last_ns,
+ * logged_revision); NULL if the switch does not answer.  And cells of these. */
+struct json *cli_rule_unused(struct cli *cli);
+char *cli_rule_since_cell(const struct json *row);
+char *cli_rule_logged_cell(const struct json *row);
 
 /* log_new.c: what the log has first seen within the span. */
 void cli_log_new_rows(struct cli_log_answer *answer, bool addresses);

@@ -27,6 +27,14 @@ enum cli_status cli_log_answer_begin(struct cli *cli, struct cli_log_answer *ans
 	return CLI_OK;
 }
 
+void cli_log_answer_free(struct cli_log_answer *answer)
+{
+	json_destroy(answer->rows);
+	free(answer->directory);
+	answer->rows = NULL;
+	answer->directory = NULL;
+}
+
 void cli_log_answer_default_since(struct cli_log_answer *answer, uint64_t default_ns)
 {
 	struct log_filter *filter = &answer->query.filter;
@@ -158,8 +166,7 @@ enum cli_status cli_log_answer_end(struct cli_log_answer *answer, const char *wh
 		cli_log_say_losses(cli, answer->directory, answer->query.filter.since_ns,
 			answer->query.filter.until_ns);
 	status = status_of(answer);
-	json_destroy(answer->rows);
-	free(answer->directory);
+	cli_log_answer_free(answer);
 	return status;
 }
 

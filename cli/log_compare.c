@@ -450,8 +450,7 @@ enum cli_status cli_log_compare(struct cli *cli)
 	if (status == CLI_OK)
 		status = choose_spans(&answer, &moment, &length_ns);
 	if (status != CLI_OK) {
-		json_destroy(answer.rows);
-		free(answer.directory);
+		cli_log_answer_free(&answer);
 		return status;
 	}
 	ask(&answer, &moment, length_ns);

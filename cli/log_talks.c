@@ -163,8 +163,7 @@ enum cli_status cli_log_talks(struct cli *cli)
 	if (cli_log_answer_begin(cli, &answer, LIMIT_DEFAULT) != CLI_OK)
 		return CLI_USAGE;
 	if (read_who(&answer) != CLI_OK) {
-		json_destroy(answer.rows);
-		free(answer.directory);
+		cli_log_answer_free(&answer);
 		return CLI_USAGE;
 	}
 	query.filter = answer.query.filter;

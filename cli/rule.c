@@ -26,7 +26,7 @@ const struct cli_option cli_rule_list_options[] = {
 	{0},
 };
 
-static struct json *ask(struct cli *cli, const char *policy, enum cli_status *status)
+static struct json *ask(struct cli *cli, const char *policy, bool quiet, enum cli_status *status)
 {
 	struct svec words = SVEC_EMPTY_INITIALIZER;
 	struct json *rows;
@@ -34,11 +34,13 @@ static struct json *ask(struct cli *cli, const char *policy, enum cli_status *st
 	if (policy)
 		svec_add_nocopy(&words, xasprintf("policy=%s", policy));
 	rows = cli_ask_switch(
-		cli, false, status, "cordon/rule-hits", words.n, (const char *const *)words.names);
+		cli, quiet, status, "cordon/rule-hits", words.n, (const char *const *)words.names);
 	svec_destroy(&words);
 	if (rows && rows->type != JSON_ARRAY) {
 		json_destroy(rows);
-		*status = cli_fail(cli, CLI_FAILED, "the switch gave an answer of another version");
+		*status = CLI_FAILED;
+		if (!quiet)
+			cli_fail(cli, CLI_FAILED, "the switch gave an answer of another version");
 		return NULL;
 	}
 	return rows;
@@ -106,6 +108,61 @@ static struct json *keep_unused(struct json *rows, uint64_t time_ns)
 	return some;
 }
 
+/* The row that a flow's rule has, or NULL. */
+static struct json *row_of(const struct json *rows, const struct log_flow *flow)
+{
+	for (size_t i = 0; i < rows->array.n; i++) {
+		struct json *row = rows->array.elems[i];
+
+		if (!strcmp(cli_json_text(row, "rule"), flow->rule) &&
+			!strcmp(cli_json_text(row, "policy"), flow->policy))
+			return row;
+	}
+	return NULL;
+}
+
+static bool note_use(const struct log_flow *flow, void *rows)
+{
+	struct json *row = row_of(rows, flow);
+
+	if (row && (int64_t)flow->counts.last_ns > cli_json_number(row, "logged_last_ns")) {
+		cli_log_put_number(row, "logged_last_ns", flow->counts.last_ns);
+		cli_log_put_time(row, "logged_last", flow->counts.last_ns);
+		cli_log_put_number(row, "logged_revision", flow->policy_revision);
+	}
+	return true;
+}
+
+/* The log may remember more than the counts: from before they began, or of another revision. */
+static void add_log(struct cli *cli, struct json *rows)
+{
+	struct log_flow_query query = {
+		.filter = LOG_FILTER_ANY, .by = LOG_FLOW_RULE | LOG_FLOW_REVISION};
+	char *directory = cli_log_directory(cli);
+	char error[512];
+
+	for (size_t i = 0; i < rows->array.n; i++) {
+		cli_log_put_number(rows->array.elems[i], "logged_last_ns", 0);
+		cli_log_put_time(rows->array.elems[i], "logged_last", 0);
+		cli_log_put_number(rows->array.elems[i], "logged_revision", 0);
+	}
+	if (rows->array.n)
+		log_flows(directory, &query, note_use, rows, error, sizeof(error));
+	free(directory);
+}
+
+struct json *cli_rule_unused(struct cli *cli)
+{
+	enum cli_status status;
+	struct json *rows = ask(cli, NULL, true, &status);
+
+	if (!rows)
+		return NULL;
+	rows = keep_unused(rows, 0);
+	add_log(cli, rows);
+	return rows;
+}
+
 /* The highest first.  The switch's order is the policy's. */
 static void sort_rows(struct json *rows, const char *by)
 {
@@ -120,7 +177,43 @@ static void sort_rows(struct json *rows, const char *by)
 /* Half of a number is worse than none. */
 enum { UNCUT = CLI_TEXT_MAX };
 
-static enum cli_status print_list(struct cli *cli, struct json *rows, const char *none)
+char *cli_rule_since_cell(const struct json *row)
+{
+	uint64_t since_ns = (uint64_t)cli_json_number(row, "since_ns");
+
+	return since_ns ? cli_log_short_time(since_ns) : NULL;
+}
+
+/* "12-31 14:00:05 @3": by revision 3. */
+char *cli_rule_logged_cell(const struct json *row)
+{
+	uint64_t last_ns = (uint64_t)cli_json_number(row, "logged_last_ns");
+	char *when = last_ns ? cli_log_short_time(last_ns) : NULL, *text;
+
+	if (!when)
+		return xstrdup("never");
+	text = xasprintf("%s @%lld", when, (long long int)cli_json_number(row, "logged_revision"));
+	free(when);
+	return text;
+}
+
+/* Of rules without hits the counts say nothing. */
+static enum cli_status print_unused(struct cli *cli, struct json *rows)
+{
+	static const struct cli_column columns[] = {
+		{"rule", "rule", CLI_AUTO, 0, 24, name_text},
+		{"action", "action", CLI_STATE, 0, 0, NULL},
+		{"label", "label", CLI_AUTO, 2, 8, NULL},
+		{"counted since", "since_ns", CLI_AUTO, 1, UNCUT, cli_rule_since_cell},
+		{"last hit", "last_ns", CLI_AUTO, 0, 0, last_text},
+		{"last in the log", "logged_last_ns", CLI_AUTO, 0, 0, cli_rule_logged_cell},
+	};
+
+	return cli_print_table(
+		cli, columns, ARRAY_SIZE(columns), rows, "Every rule in force has been hit.");
+}
+
+static enum cli_status print_list(struct cli *cli, struct json *rows)
 {
 	static const struct cli_column columns[] = {
 		{"rule", "rule", CLI_AUTO, 0, 24, name_text},
@@ -132,7 +225,8 @@ static enum cli_status print_list(struct cli *cli, struct json *rows, const char
 		{"last", "last_ns", CLI_AUTO, 0, 0, last_text},
 	};
 
-	return cli_print_table(cli, columns, ARRAY_SIZE(columns), rows, none);
+	return cli_print_table(
+		cli, columns, ARRAY_SIZE(columns), rows, "No rules, and nothing was decided.");
 }
 
 enum cli_status cli_rule_list(struct cli *cli)
@@ -153,16 +247,16 @@ enum cli_status cli_rule_list(struct cli *cli)
 			"--unused-for '%s': give how long (12h, 30d), or since when "
 			"(\"2026-01-31\")",
 			ago);
-	struct json *rows = ask(cli, cli_option(cli, "policy"), &status);
+	struct json *rows = ask(cli, cli_option(cli, "policy"), false, &status);
 	if (!rows)
 		return status;
-	if (unused)
+	if (unused) {
 		rows = keep_unused(rows, time_ns);
+		add_log(cli, rows);
+	}
 	sort_rows(rows, cli_option(cli, "sort"));
 	cli_json_keep(rows, (size_t)limit);
-	return print_list(cli, rows,
-		unused ? "Every rule in force has been hit."
-		       : "No rules, and nothing was decided.");
+	return unused ? print_unused(cli, rows) : print_list(cli, rows);
 }
 
 /* --- show ----------------------------------------------------------------------------------- */
@@ -238,7 +332,7 @@ static enum cli_status say_unknown(struct cli *cli, const struct json *rows, siz
 enum cli_status cli_rule_show(struct cli *cli)
 {
 	enum cli_status status;
-	struct json *rows = ask(cli, NULL, &status);
+	struct json *rows = ask(cli, NULL, false, &status);
 	size_t n;
 
 	if (!rows)

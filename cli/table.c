@@ -107,9 +107,8 @@ static void put_value(struct ds *text, const struct json *value, enum cli_format
 	}
 }
 
-/* The text of a cell, never NULL; the caller frees.  Names come from guests and packets as well:
- * nothing in them may speak to the terminal. */
-static char *cell_text(const struct cli_column *column, const struct json *row)
+/* Names come from guests and packets as well: nothing in them may speak to the terminal. */
+char *cli_cell_text(const struct cli_column *column, const struct json *row)
 {
 	const struct json *value = cli_json_member(row, column->key);
 	char *text = NULL;
@@ -131,7 +130,7 @@ static char *cell_text(const struct cli_column *column, const struct json *row)
 	return text;
 }
 
-static bool stands_right(const struct cli_column *column, const struct json *row)
+bool cli_cell_stands_right(const struct cli_column *column, const struct json *row)
 {
 	const struct json *value = column->key ? cli_json_member(row, column->key) : NULL;
 
@@ -153,10 +152,10 @@ static void measure(struct cli_table *table)
 		table->natural[i] = MAX(table->natural[i], strlen(column->title));
 		for (size_t r = 0; r < table->rows->array.n; r++) {
 			const struct json *row = table->rows->array.elems[r];
-			char *text = cell_text(column, row);
+			char *text = cli_cell_text(column, row);
 
 			table->natural[i] = MAX(table->natural[i], cli_text_width(text));
-			if (stands_right(column, row))
+			if (cli_cell_stands_right(column, row))
 				right = true;
 			else if (*text)
 				left = true;
@@ -291,7 +290,7 @@ static void print_line(struct cli_table *table, const struct json *row)
 		if (!first)
 			ds_put_char_multiple(&line, ' ', GAP);
 		first = false;
-		text = row ? cell_text(column, row) : xstrdup(column->title);
+		text = row ? cli_cell_text(column, row) : xstrdup(column->title);
 		for (char *c = text; !row && *c; c++)
 			*c = toupper((unsigned char)*c);
 		put_cell(&line, table, i, text,
@@ -377,7 +376,7 @@ void cli_print_member(struct cli *cli, const struct json *object, const char *ti
 	const char *key, enum cli_format format)
 {
 	const struct cli_column column = {title, key, format, 0, 0, NULL};
-	char *text = cell_text(&column, object);
+	char *text = cli_cell_text(&column, object);
 	enum cli_colour colour = format == CLI_STATE ? cli_colour_of(text) : CLI_PLAIN;
 
 	if (*text)
