@@ -224,6 +224,15 @@ const struct cli_command cli_commands[] = {
 		"spans\n"
 		"without records; times at which the clock was set back; damaged files.\n\n"
 		"  cordon log gaps --since 30d"},
+	{"log", "suggest", "ZONE", cli_log_suggest, cli_log_suggest_options,
+		"the rules that would allow what a zone was seen to do",
+		"Prints a policy document to edit: as few rules as allow the zone's connections,\n"
+		"and attempts that a default has refused often enough; with comments on how "
+		"often,\n"
+		"and on what was left out: scans, what a rule refuses, what was tried once.\n"
+		"Nothing is changed.\n\n"
+		"  cordon log suggest db --since 4w > suggested.yaml\n"
+		"  cordon policy plan suggested.yaml"},
 	{"log", "summary", NULL, cli_log_summary, cli_log_summary_options,
 		"who talked to whom, and by which rule",
 		"Groups records by zone pair, service, verdict and rule, most connections "

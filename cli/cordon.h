@@ -265,6 +265,7 @@ enum cli_status cli_log_spoofed(struct cli *cli);
 enum cli_status cli_log_simulated(struct cli *cli);
 enum cli_status cli_log_gaps(struct cli *cli);
 enum cli_status cli_log_compare(struct cli *cli);
+enum cli_status cli_log_suggest(struct cli *cli);
 enum cli_status cli_report(struct cli *cli);
 enum cli_status cli_sink_add(struct cli *cli);
 enum cli_status cli_sink_set(struct cli *cli);
@@ -297,7 +298,7 @@ extern const struct cli_option cli_log_talks_options[], cli_log_matrix_options[]
 extern const struct cli_option cli_log_top_options[], cli_log_new_options[];
 extern const struct cli_option cli_log_spoofed_options[], cli_log_simulated_options[];
 extern const struct cli_option cli_log_gaps_options[], cli_log_compare_options[];
-extern const struct cli_option cli_report_options[];
+extern const struct cli_option cli_log_suggest_options[], cli_report_options[];
 extern const struct cli_option cli_drops_options[], cli_trace_options[];
 extern const struct cli_option cli_capture_options[];
 

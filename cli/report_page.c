@@ -110,10 +110,11 @@ void report_section_end(FILE *out)
 
 /* --- Tables --------------------------------------------------------------------------------- */
 
-/* A column stands right as its first row does. */
+/* What is short is not broken into lines; a column stands right as its first row does. */
 static const char *class_of(const struct cli_column *column, const struct json *row)
 {
-	if (column->text == report_first_cell || column->text == report_last_cell)
+	if (column->text == report_first_cell || column->text == report_last_cell ||
+		column->text == cli_log_service_cell || !strcmp(column->key, "claimed_mac"))
 		return " class=\"t\"";
 	return cli_cell_stands_right(column, row) ? " class=\"n\"" : "";
 }

@@ -248,3 +248,107 @@ def test_a_damaged_file_among_good_ones(site):
         assert "damaged" in result.stdout
     finally:
         os.unlink(path)
+
+
+# --- Before and after, and what to write ---------------------------------------------------------------------------
+
+
+BEFORE = """\
+zones:
+  web: {match: "zone=web"}
+  db: {match: "zone=db"}
+services:
+  postgres: tcp/5432
+policies:
+  - id: shop
+    rules:
+      - {id: web-to-db, from: web, to: db, service: [postgres, tcp/80], action: allow, log: session}
+baseline: {between_zones: deny, within_zone: allow, log: session}
+"""
+
+
+@pytest.fixture
+def shop(switch):
+    """A web server and a database; both know each other."""
+    switch.add_network()
+    switch.policy(BEFORE)
+    web, db = switch.host("web-1", 1, zone="web"), switch.host("db-1", 3, zone="db")
+    web.knows(db)
+    db.knows(web)
+    return switch, web, db
+
+
+def test_before_and_after_a_revision(shop, version):
+    switch, web, db = shop
+    with TcpServer(db, 5432), TcpServer(db, 80):
+        time.sleep(1.1)  # Revisions are known by the second.
+        for port in (5432, 80):
+            assert web.can_connect(db.address(version), port)
+        assert not web.can_connect(db.address(version), 22, 0.3)
+        switch.wait_log(kind="denied")
+        switch.policy(BEFORE.replace("[postgres, tcp/80]", "[postgres, tcp/22]"))
+        time.sleep(0.2)
+        for port in (5432, 80, 22):
+            web.can_connect(db.address(version), port, 0.3)
+        switch.wait_log(kind="denied", destination_transport_port=80)
+        switch.wait_log(count=2, kind="start", policy_revision=2)
+    time.sleep(1.5)  # The spans are equally long: what came before needs as much behind it.
+    answer = switch.json("log", "compare", "2")
+    assert answer["revision"] == 2 and answer["time_known_from"] == "database"
+    before, after = answer["before"], answer["after"]
+    assert before["until_ns"] == after["since_ns"] == answer["time_ns"]
+    assert before["until_ns"] - before["since_ns"] == after["until_ns"] - after["since_ns"]
+    rows = {row["destination_transport_port"]: row for row in answer["rows"]}
+    assert rows[80]["change"] == "now denied" and (rows[80]["before_allowed"], rows[80]["after_denied"]) == (1, 1)
+    assert (rows[80]["before_rules"], rows[80]["after_rules"]) == (["shop/web-to-db"], ["baseline/web->db"])
+    assert rows[22]["change"] == "now allowed" and 5432 not in rows
+    assert (rows[22]["source_vm_name"], rows[22]["destination_vm_name"]) == ("web-1", "db-1")
+    everything = {row["destination_transport_port"]: row["change"]
+                  for row in switch.json("log", "compare", "2", "--all", "--zones")["rows"]}
+    assert everything == {80: "now denied", 22: "now allowed", 5432: "same"}
+    assert "1 denied by baseline/web->db" in switch.cordon("log", "compare", "2")
+    assert switch.try_cordon("log", "compare", "9").returncode == 3
+
+
+def test_rules_are_suggested_that_allow_what_was_seen(shop, version, tmp_path):
+    """What comes out is a valid policy, and with it, what was refused would pass."""
+    switch, web, db = shop
+    switch.policy(BEFORE.replace("service: [postgres, tcp/80]", "service: tcp/81"))
+    with TcpServer(db, 81):
+        assert web.can_connect(db.address(version), 81)
+        for _ in range(3):
+            assert not web.can_connect(db.address(version), 5432, 0.2)
+        assert not web.can_connect(db.address(version), 22, 0.2), "once only"
+        for port in range(9000, 9015):
+            assert not db.can_connect(web.address(version), port, 0.05), "a scan, the other way"
+    switch.wait_log(count=3, kind="denied", destination_transport_port=5432)
+    switch.wait_log(kind="denied", destination_transport_port=22)
+    switch.cordon("conn", "flush", "--all")
+    text = switch.cordon("log", "suggest", "db")
+    assert "service: [postgres, tcp/81], action: allow" in text
+    assert "refused fewer than 3 times" in text and "tcp/22" in text and "a scan: db-1" in text
+    path = tmp_path / "suggested.yaml"
+    path.write_text(text)
+    assert "is valid" in switch.cordon("policy", "check", path)
+    plan = switch.json("policy", "plan", path)["stored"]
+    assert plan["allowed"] == 3 and plan["denied"] == 0, plan
+    assert {(row["rule_before"], row["rule_after"]) for row in plan["rows"] if row["kind"] == "allowed"} == {
+        ("baseline/web->db", "suggested-db/web-to-db")}
+    switch.cordon("policy", "apply", path, "-m", "as suggested")
+    with TcpServer(db, 5432):
+        assert web.can_connect(db.address(version), 5432)
+    rules = switch.json("log", "suggest", "db")["rules"]
+    assert rules[0]["from"] == ["web"] and rules[0]["services"] == ["postgres", "tcp/81"]
+
+
+def test_unused_rules_and_their_last_record(shop):
+    switch, web, db = shop
+    with TcpServer(db, 5432):
+        assert web.can_connect(db.ipv4, 5432)
+    switch.wait_log(kind="start", rule="web-to-db")
+    switch.policy(BEFORE.replace("    rules:\n", "    rules:\n      - {id: never, from: db, to: web, action: allow}\n"))
+    wait_for(lambda: [row["rule"] for row in switch.json("rule", "list", "--unused")] == ["never"], 10, "the unused")
+    row, = switch.json("rule", "list", "--unused")
+    assert row["logged_last_ns"] == 0 and row["logged_revision"] == 0
+    rows = list(csv.DictReader(io.StringIO(switch.cordon("rule", "list", "--csv"))))
+    assert {row["rule"] for row in rows} >= {"never", "web-to-db"}
