@@ -5,8 +5,8 @@
  * file of its own.
  *
  * One thread calls them all, for one sink: its own, which nobody waits for but a shutdown.  A call
- * may block, but not for longer than `time_limit_ms` of its place, and returns early when
- * sink_place_is_ending() says so.  A type keeps nothing outside `state`.
+ * may block, but not for longer than `time_limit_ms` of its place without getting on, and returns
+ * early when sink_place_is_ending() says so.  A type keeps nothing outside `state`.
  *
  *      open ---> write, write, ... flush, write, ... flush ... ---> close
  *

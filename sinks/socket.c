@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/sockios.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -197,7 +198,7 @@ int sink_socket_look_up(
 /* Waits until the socket is ready for the events, or in error. */
 static int wait_for(const struct sink_place *place, int fd, short events, int64_t deadline_ms)
 {
-	for (;;) {
+	while (!sink_place_is_ending(place)) {
 		struct pollfd one = {.fd = fd, .events = events};
 		int64_t left_ms = deadline_ms - now_ms();
 		int n = poll(
@@ -207,11 +208,10 @@ static int wait_for(const struct sink_place *place, int fd, short events, int64_
 			return 0;
 		if (n < 0 && errno != EINTR)
 			return -errno;
-		if (sink_place_is_ending(place))
-			return -ECANCELED;
 		if (left_ms <= 0)
 			return -ETIMEDOUT;
 	}
+	return -ECANCELED;
 }
 
 /* What has happened to the socket since it was asked last: 0 or a negative errno. */
@@ -357,6 +357,7 @@ int sink_socket_send(const struct sink_place *place, const struct sink_socket *s
 		if (sent >= 0) {
 			at += sent;
 			length -= (size_t)sent;
+			deadline_ms = 0;
 			continue;
 		}
 		if (failure == -EAGAIN || failure == -ENOBUFS) {
@@ -445,7 +446,7 @@ static int settle_stream(const struct sink_place *place, const struct sink_socke
 {
 	int64_t deadline_ms = deadline_of(place);
 	useconds_t pause_us = ACKNOWLEDGED_FIRST_US;
-	int unacknowledged = 0, failure;
+	int unacknowledged = 0, before = INT_MAX, failure;
 
 	for (;;) {
 		if (ioctl(socket->fd, SIOCOUTQ, &unacknowledged) != 0)
@@ -453,6 +454,9 @@ static int settle_stream(const struct sink_place *place, const struct sink_socke
 		failure = check(socket);
 		if (failure || unacknowledged == 0)
 			return failure;
+		if (unacknowledged < before)
+			deadline_ms = deadline_of(place);
+		before = unacknowledged;
 		if (now_ms() >= deadline_ms)
 			return -ETIMEDOUT;
 		if (sink_place_is_ending(place))

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A connection to a collector, over UDP or TCP, none of whose calls blocks for longer than the
- * place's time limit, name resolution included, nor for long once the place is ending.
+ * place's time limit, name resolution included, nor for long once the place is ending.  The limit
+ * counts anew whenever a stream's other end takes something: one that is slow is not one that is
+ * gone.
  *
  * Called by a sink's thread.
  */

@@ -330,6 +330,30 @@ static void test_tcp_server_never_reads(void **state)
 	stop_server(server);
 }
 
+/* It is given the time that it needs, however much longer than the limit that is. */
+static void test_tcp_server_is_slow(void **state)
+{
+	struct syslog_server *server = new_server();
+	struct fixture_sink sink;
+	struct timespec begin, end;
+
+	(void)state;
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	server->is_slow = true;
+	start_server(server);
+	prepare_tcp(&sink, server->endpoint);
+	sink.place.time_limit_ms = 1000;
+	open_sink(&sink);
+	write_numbered(&sink, 1, 1000);
+	flush_sink(&sink, T0);
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	assert_true(end.tv_sec - begin.tv_sec >= 2);
+	server_has(server, 1, 1000);
+	assert_int_equal(server->connections, 1);
+	close_sink(&sink);
+	stop_server(server);
+}
+
 static void test_tcp_ends_when_it_must(void **state)
 {
 	struct syslog_server *server = new_server();
@@ -464,6 +488,7 @@ int main(void)
 		cmocka_unit_test(test_tcp_server_is_not_there),
 		cmocka_unit_test(test_tcp_server_stops_in_the_middle),
 		cmocka_unit_test(test_tcp_server_never_reads),
+		cmocka_unit_test(test_tcp_server_is_slow),
 		cmocka_unit_test(test_tcp_ends_when_it_must),
 		cmocka_unit_test(test_tcp_server_closes_while_idle),
 		cmocka_unit_test(test_tcp_server_speaks),

@@ -19,11 +19,17 @@
 #include <sys/socket.h>
 #include <time.h>
 
-enum { SERVER_SEQUENCES_MAX = 200000, SERVER_BUFFER = 1 << 17, SERVER_SLICE_MS = 20 };
+enum {
+	SERVER_SEQUENCES_MAX = 200000,
+	SERVER_BUFFER = 1 << 17,
+	SERVER_SLICE_MS = 20,
+	SERVER_SLOW_BYTES = 8 << 10
+};
 
 struct syslog_server {
 	/* As the test wants it, before it is started. */
 	SSL_CTX *context;	/* NULL: over TCP. */
+	bool is_slow;		/* It reads little at a time. */
 	bool never_reads;	/* It accepts, and that is all. */
 	bool shakes_hands_only; /* And then reads nothing. */
 	const char *greeting;	/* Said in plain text to whoever connects. */
@@ -86,6 +92,10 @@ static bool server_receive(struct syslog_server *server, int fd, SSL *tls)
 	char *to = server->buffer + server->used;
 	int room = (int)(SERVER_BUFFER - server->used), n;
 
+	if (server->is_slow) {
+		server_wait_ms(SERVER_SLICE_MS);
+		room = room < SERVER_SLOW_BYTES ? room : SERVER_SLOW_BYTES;
+	}
 	if (!(tls && SSL_pending(tls)) && poll(&one, 1, SERVER_SLICE_MS) <= 0)
 		return true;
 	if (tls) {
@@ -165,6 +175,9 @@ static void start_server(struct syslog_server *server)
 	socklen_t length = sizeof(address);
 
 	server->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (server->is_slow || server->never_reads)
+		setsockopt(server->listener, SOL_SOCKET, SO_RCVBUF, &(int){SERVER_SLOW_BYTES},
+			sizeof(int));
 	assert_int_equal(bind(server->listener, (struct sockaddr *)&address, length), 0);
 	assert_int_equal(getsockname(server->listener, (struct sockaddr *)&address, &length), 0);
 	assert_int_equal(listen(server->listener, 8), 0);
