@@ -33,6 +33,14 @@ struct captures {
 	uint64_t seen;
 };
 
+static bool any_session(const struct captures *captures)
+{
+	for (size_t i = 0; i < CAPTURE_SESSIONS_MAX; i++)
+		if (captures->sessions[i] != NULL)
+			return true;
+	return false;
+}
+
 /* --- Which ports are meant ------------------------------------------------------------------ */
 
 static const char port_kind[] = "port:", vm_kind[] = "vm:", zone_kind[] = "zone:";
@@ -222,16 +230,21 @@ static bool follow(struct captures *captures, uint16_t number, const struct port
 static void follow_all(struct captures *captures)
 {
 	struct cordon_switch *sw = captures->config->sw;
-	bool changed = false;
+	bool changed = false, any = false;
 
+	if (any_session(captures)) /* Before the first tap is there. */
+		atomic_store(&sw->captured, true);
 	for (uint16_t number = 1; number < PORTS_MAX; number++) {
 		struct port *port = switch_port(sw, number);
 
-		if (!follow(captures, number, port) || port == NULL)
-			continue;
-		set_taps(captures, port);
-		changed = true;
+		if (follow(captures, number, port) && port != NULL) {
+			set_taps(captures, port);
+			changed = true;
+		}
+		any |= port != NULL && capture_taps_of(port) != NULL;
 	}
+	if (!any)
+		atomic_store(&sw->captured, false);
 	if (changed)
 		config_assign_queues(sw);
 }
@@ -351,14 +364,6 @@ static void end(struct captures *captures, struct capture_session *session)
 }
 
 /* --- The main loop -------------------------------------------------------------------------- */
-
-static bool any_session(const struct captures *captures)
-{
-	for (size_t i = 0; i < CAPTURE_SESSIONS_MAX; i++)
-		if (captures->sessions[i] != NULL)
-			return true;
-	return false;
-}
 
 void captures_run(struct captures *captures)
 {

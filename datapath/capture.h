@@ -186,11 +186,12 @@ struct capture_tap {
 };
 
 /* True if what would leave by the port is captured.  Under RCU; any thread. */
-static inline bool capture_watches(const struct cordon_switch *sw, uint16_t out)
-{
-	const struct port *port = switch_port(sw, out);
+bool capture_watches(const struct cordon_switch *sw, uint16_t out);
 
-	return port != NULL && unlikely(capture_taps_of(port) != NULL);
+/* True if anything is captured at all. */
+static inline bool capture_is_on(const struct cordon_switch *sw)
+{
+	return unlikely(atomic_load_explicit(&sw->captured, memory_order_relaxed));
 }
 
 /* The miss path has refused the packet at hand, on its way to `out` (0: not known): copies it for
@@ -202,7 +203,7 @@ void capture_take_refused(const struct packet_context *context, uint16_t out,
 static inline void capture_refused(const struct packet_context *context, uint16_t out,
 	enum drop_reason reason, const struct verdict *verdict)
 {
-	if (unlikely(context->worker->tap != NULL) || capture_watches(context->worker->sw, out))
+	if (capture_is_on(context->worker->sw))
 		capture_take_refused(context, out, reason, verdict);
 }
 

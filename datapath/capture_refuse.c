@@ -10,6 +10,13 @@
 
 #include "datapath/capture.h"
 
+bool capture_watches(const struct cordon_switch *sw, uint16_t out)
+{
+	const struct port *port = switch_port(sw, out);
+
+	return port != NULL && capture_taps_of(port) != NULL;
+}
+
 static void take(struct capture_session *session, const struct packet_context *context,
 	const struct capture_fate *fate)
 {

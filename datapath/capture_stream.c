@@ -42,7 +42,8 @@ enum {
 	LOOK_MS = 10,
 };
 
-#define SECOND_NS UINT64_C(1000000000)
+#define SECOND_NS      UINT64_C(1000000000)
+#define MILLISECOND_NS UINT64_C(1000000)
 
 /* A port as an interface of the file. */
 struct interface {
@@ -373,6 +374,19 @@ static bool drain(struct capture_stream *stream)
 	return any;
 }
 
+/* What is still in the rings is not waited for any longer: it is lost. */
+static void discard(struct capture_stream *stream)
+{
+	const struct capture_record *record;
+	struct capture_ring *ring;
+
+	while ((record = oldest(stream, &ring)) != NULL && is_within(stream, record)) {
+		if (!record->unwanted)
+			capture_lose(stream->session, record->port, 1);
+		capture_ring_release(ring);
+	}
+}
+
 /* --- The thread ----------------------------------------------------------------------------- */
 
 static uint64_t count_lost(const struct capture_stream *stream)
@@ -407,13 +421,15 @@ static void capture(struct capture_stream *stream)
 		bool ended = is_ended(stream);
 		bool any = drain(stream);
 
-		if (ended && !any)
+		if (ended &&
+			(!any || wall_clock() > stream->end_ns + LAST_WAIT_MS * MILLISECOND_NS))
 			break;
 		if (!ended)
 			listen_to_client(stream, any ? 0 : LOOK_MS);
 	}
 	if (stream->gone)
 		return;
+	discard(stream);
 	if (order->format == CAPTURE_PCAPNG)
 		put_statistics(stream);
 	flush(stream);

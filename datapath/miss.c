@@ -160,7 +160,9 @@ static void deny(const struct miss *miss, const struct verdict *verdict)
  * each denied frame is seen. */
 static bool is_captured(const struct miss *miss)
 {
-	return capture_watches(miss->context->worker->sw, miss->forwarding.outputs[0]);
+	const struct cordon_switch *sw = miss->context->worker->sw;
+
+	return capture_is_on(sw) && capture_watches(sw, miss->forwarding.outputs[0]);
 }
 
 /* A first packet that is denied.  A rejected one is answered each time, so it is not cached. */

@@ -127,6 +127,7 @@ struct cordon_switch {
 	/* Flows made under another number go through the miss path.  forwarding_revision: the main
 	 * thread and workers that see a MAC move; policy_epoch: the main thread. */
 	_Atomic uint32_t forwarding_revision, policy_epoch;
+	_Atomic bool captured; /* Some port is: see capture.h.  Main thread. */
 
 	struct port_quota quotas[PORTS_MAX];
 	_Atomic uint16_t ports_end;	     /* One past the highest port number in use. */

@@ -18,6 +18,7 @@ import time
 
 import pytest
 
+from capturing import Capture
 from cordon import process_is_alive, wait_for
 from guest import VhostGuest
 from host import TcpServer
@@ -165,6 +166,8 @@ class Talk(threading.Thread):
 def churn(switch, turn):
     """One of everything that the control plane can do."""
     there, back = VERDICTS[turn % len(VERDICTS)]
+    captures = [Capture(switch, *words, "-w", "/dev/null", "--bytes", "1T")
+                for words in (("zone:left", "zone:lan"), ("right", "--verdict", "denied", "--filter", "udp"))]
     switch.policy(POLICY.format(there=there, back=back))
     guest = switch.host(f"guest{turn}", 40 + turn, zone="lan")
     planned = switch.try_cordon("policy", "plan", "-", "--json", text=POLICY.format(there=back, back=there))
@@ -178,6 +181,8 @@ def churn(switch, turn):
     switch.cordon("port", "del", "right")
     switch.cordon("conn", "flush", "--all")
     plug(switch, "right", mac=MACS["right"], address="10.0.0.2,fd00::2", tag="zone=right")
+    for capture in captures:
+        capture.stop()
     switch.cordon("port", "del", f"guest{turn}")
     switch.hosts.remove(guest)
     guest.close()

@@ -15,6 +15,7 @@ import time
 
 import pytest
 
+from capturing import Capture, read
 from cordon import wait_for
 from guest import VhostGuest
 from host import TcpServer, UdpServer, run
@@ -175,6 +176,42 @@ def test_guests_of_every_virtio_flavour(site):
         site.switch.cordon("port", "del", guest.name)
         site.switch.hosts.remove(guest)
         guest.close()
+
+
+def test_captures_of_guests(site, version):
+    """Frames that lie in a guest's memory, and large ones whose checksums are left to the switch."""
+    guest = plug(site.switch, "cap", 31, offloads=True)
+    talk(guest, site.web, version)
+    path = os.path.join(site.switch.directory, f"cap{version}.pcapng")
+    capture = Capture(site.switch, "cap", "--filter", "tcp port 80", "--bytes", "20M", "-w", path)
+    data = bytes(range(256)) * 1024
+    with TcpServer(site.web, 80) as server:
+        connection = guest.connect(site.web.address(version), 80, 10)
+        connection.sendall(data)
+        wait_for(lambda: server.received == len(data), 20, "every byte")
+        connection.close()
+    capture.stop()
+    rows = read(path)
+    large = [row for row in rows if row["where"] == "received from cap" and int(row["bytes"]) > 2000]
+    assert large and all(row["captured"] == row["bytes"] and row["rule"].startswith("p/in ") for row in large)
+    assert all("the transport checksum is not filled in yet" in row["notes"] and
+               any(note.startswith("a large frame, to be cut into segments of") for note in row["notes"]) for row in large)
+    assert {row["where"] for row in rows} == {"received from cap", "sent to web", "sent to cap"}
+    site.switch.cordon("port", "del", "cap")
+    site.switch.hosts.remove(guest)
+    guest.close()
+
+
+def test_capture_between_guests(site, version):
+    path = os.path.join(site.switch.directory, f"between{version}.pcapng")
+    capture = Capture(site.switch, "g2", "--filter", "icmp or icmp6", "-w", path)
+    talk(site.g1, site.g2, version)
+    assert site.g1.ping(site.g2.address(version), 3, size=1000) == 3
+    capture.stop()
+    rows = [row for row in read(path) if int(row["bytes"]) > 1000]
+    assert [row["where"] for row in rows] == ["sent to g2", "received from g2", "sent to g1"] * 3
+    assert {(row["in"], row["out"]) for row in rows} == {("g1", "g2"), ("g2", "g1")}
+    assert {row["rule"] for row in rows} == {"the baseline for all->all"}
 
 
 def test_guest_that_leaves_checksums_and_segmentation_to_the_switch(site, version):
