@@ -223,7 +223,10 @@ static int end_transaction(struct log_store *store)
 	}
 	rc = store->failed;
 	store->failed = 0;
-	if (!rc && store->n_written)
+	/* What is lost may be written again. */
+	if (rc)
+		store->written_sequence = store->last_sequence;
+	else if (store->n_written)
 		store->last_sequence = store->written_sequence;
 	return rc;
 }

@@ -33,16 +33,18 @@ struct log_store_options {
 int log_store_open(const struct log_store_options *options, struct log_store **store, char *error,
 	size_t error_size);
 
-/* Adds one record to the transaction in progress.  Its sequence number must be higher than the last
- * one's.  Returns 0, or a negative errno: the record is then not stored, and the caller counts it
- * as lost (-EINVAL: the fault is the record's own; else the whole transaction is lost, which
- * log_store_commit() will say).  Never blocks longer than one disk write. */
+/* Adds one record to the transaction in progress.  Its sequence number must be higher than that of
+ * the last one that was committed or is in the transaction.  Returns 0, or a negative errno: the
+ * record is then not stored, and the caller counts it as lost (-EINVAL: the fault is the record's
+ * own; else the whole transaction is lost, which log_store_commit() will say).  Never blocks longer
+ * than one disk write. */
 int log_store_write(struct log_store *store, const struct log_record *record);
 
 /* Commits what was written, so that readers see it; starts a new bucket and applies retention when
  * due.  Call it after each batch, and now and then without one.  On failure (disk full) the whole
  * transaction is rolled back: returns a negative errno and, in *n_lost, the number of its records
- * for which log_store_write() had returned 0; it tries anew with the next record.  What is
+ * for which log_store_write() had returned 0, which may be written again; it tries anew with
+ * the next record.  What is
  * committed survives a crash of the process; a crash of the machine may take the last seconds. */
 int log_store_commit(struct log_store *store, uint64_t now_ns, size_t *n_lost);
 
