@@ -188,6 +188,8 @@ struct json *cli_log_flow_json(const struct log_flow *flow, unsigned int by)
 	put_service(row, flow, by);
 	put_decision(row, flow, by);
 	put_lumped(row, flow->lumped);
+	if (flow->perhaps_older)
+		json_object_put(row, "perhaps_older", json_boolean_create(true));
 	cli_log_put_counts(row, &flow->counts);
 	return row;
 }

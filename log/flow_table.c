@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "log/slice.h"
 #include "zones/dictionary.h"
 
 enum {
@@ -241,16 +242,14 @@ uint32_t log_flow_table_decision(struct log_flow_table *table, const struct log_
 
 /* --- Rows ----------------------------------------------------------------------------------- */
 
-static void leave_out(struct log_flow_key *key, bool source)
+static void leave_out_address(struct log_flow_key *key, bool source)
 {
 	if (source) {
 		memset(&key->source_address, 0, sizeof(key->source_address));
 		key->source_length = 0;
-		key->lumped &= ~(uint32_t)LOG_FLOW_SOURCE_ADDRESS;
 	} else {
 		memset(&key->destination_address, 0, sizeof(key->destination_address));
 		key->destination_length = 0;
-		key->lumped &= ~(uint32_t)LOG_FLOW_DESTINATION_ADDRESS;
 	}
 }
 
@@ -259,21 +258,21 @@ static void mask(const struct log_flow_table *table, struct log_flow_key *key)
 {
 	key->lumped &= table->query->by;
 	if (!asks(table, LOG_FLOW_SOURCE_ADDRESS))
-		leave_out(key, true);
+		leave_out_address(key, true);
 	if (!asks(table, LOG_FLOW_DESTINATION_ADDRESS))
-		leave_out(key, false);
+		leave_out_address(key, false);
 	if (!asks(table, LOG_FLOW_SERVICE))
 		key->port = 0;
 }
 
 /* Takes from the key what there may be endlessly many of. */
-static void lump(const struct log_flow_table *table, struct log_flow_key *key)
+static void lump_all(const struct log_flow_table *table, struct log_flow_key *key)
 {
 	const struct names *source = &table->sources.at[key->source - 1];
 	const struct names *destination = &table->destinations.at[key->destination - 1];
 
-	leave_out(key, true);
-	leave_out(key, false);
+	leave_out_address(key, true);
+	leave_out_address(key, false);
 	if (source->zone_only)
 		key->source = source->zone_only;
 	if (destination->zone_only)
@@ -294,11 +293,59 @@ struct log_flow_counts *log_flow_table_counts(
 	if (table->rows.n >= LOG_FLOW_ROWS_MAX) {
 		row = log_flow_rows_find(&table->rows, &mine);
 		if (!row)
-			lump(table, &mine);
+			lump_all(table, &mine);
 	}
 	if (!row)
 		row = log_flow_rows_get(&table->rows, &mine);
 	return row ? &row->counts : NULL;
+}
+
+/* --- What is new ------------------------------------------------------------------------------ */
+
+/* Parties that were added up by zone. */
+static void lump_ends(const struct log_flow_table *table, struct log_flow_key *key)
+{
+	uint32_t source = table->sources.at[key->source - 1].zone_only;
+	uint32_t destination = table->destinations.at[key->destination - 1].zone_only;
+
+	if (source) {
+		key->source = source;
+		key->lumped |= LOG_FLOW_SOURCE | LOG_FLOW_SOURCE_ADDRESS;
+		leave_out_address(key, true);
+	}
+	if (destination) {
+		key->destination = destination;
+		key->lumped |= LOG_FLOW_DESTINATION | LOG_FLOW_DESTINATION_ADDRESS;
+		leave_out_address(key, false);
+	}
+}
+
+static bool is_old(const struct log_flow_table *table, const struct log_flow_key *key)
+{
+	const struct log_flow_row *row = log_flow_rows_find(&table->rows, key);
+
+	return row && row->counts.first_ns < table->query->first_since_ns;
+}
+
+/* Whether an older row stands for several, of which this one may be one: looked for under all keys
+ * that the writer may have added it up by. */
+static bool is_perhaps_older(const struct log_flow_table *table, const struct log_flow_row *row)
+{
+	struct log_flow_key key = row->key;
+
+	for (unsigned int i = 0; i < (LOG_LUMP_STEPS + 1) * 4; i++) {
+		const struct log_lump lump = {.addresses = i / 4, .ports = i & 1, .parties = i & 2};
+
+		key = row->key;
+		log_lump_key(&lump, &key);
+		if (lump.parties)
+			lump_ends(table, &key);
+		key.lumped &= table->query->by;
+		if (memcmp(&key, &row->key, sizeof(key)) != 0 && is_old(table, &key))
+			return true;
+	}
+	lump_all(table, &key);
+	return is_old(table, &key);
 }
 
 /* --- Giving out ----------------------------------------------------------------------------- */
@@ -397,6 +444,8 @@ static bool give_out(const struct log_flow_table *table, const struct log_flow_r
 		flow.lumped |= table->query->by & LOG_FLOW_DESTINATION;
 	if (decision->for_others)
 		flow.lumped |= table->query->by & DECISION_FIELDS;
+	if (table->query->first_since_ns)
+		flow.perhaps_older = flow.lumped || is_perhaps_older(table, row);
 	flow.source.addresses = (struct ip_prefix){key->source_address, key->source_length};
 	flow.destination.addresses =
 		(struct ip_prefix){key->destination_address, key->destination_length};

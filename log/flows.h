@@ -99,6 +99,9 @@ struct log_flow {
 	/* Of enum log_flow_field: in these this row stands for several.  LOG_FLOW_SERVICE: ports.
 	 */
 	unsigned int lumped;
+	/* With first_since_ns: this row stands for several, or an older one does that may stand for
+	 * this one too. */
+	bool perhaps_older;
 	struct log_flow_counts counts;
 };
 

@@ -34,6 +34,7 @@ enum {
 /* --- Writing: slice.c, slice_lump.c --------------------------------------------------------- */
 
 /* What is added up by now. */
+enum { LOG_LUMP_STEPS = 3 };
 struct log_lump {
 	unsigned int addresses; /* 0: none; 1: /24, /64; 2: /16, /48; 3: all of a zone. */
 	bool ports, parties;
@@ -72,6 +73,9 @@ bool log_slice_is_full(const struct log_slice *slice);
 /* Writes it to a file whose bucket starts at `start_ns`, and empties it.  Returns SQLite's result.
  */
 int log_slice_write(struct log_slice *slice, sqlite3 *db, uint64_t start_ns);
+
+/* What of this does not depend on the file: addresses and ports. */
+void log_lump_key(const struct log_lump *lump, struct log_flow_key *key);
 
 /* The key of the row that stands for this one among others. */
 void log_slice_lump(

@@ -12,10 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ADDRESS_STEPS = 3 };
-
-static const uint8_t lengths_v4[ADDRESS_STEPS + 1] = {128, 96 + 24, 96 + 16, 0};
-static const uint8_t lengths_v6[ADDRESS_STEPS + 1] = {128, 64, 48, 0};
+static const uint8_t lengths_v4[LOG_LUMP_STEPS + 1] = {128, 96 + 24, 96 + 16, 0};
+static const uint8_t lengths_v6[LOG_LUMP_STEPS + 1] = {128, 64, 48, 0};
 
 /* True if the prefix has become shorter. */
 static bool shorten(struct in6_addr *address, uint8_t *length, unsigned int step)
@@ -28,6 +26,18 @@ static bool shorten(struct in6_addr *address, uint8_t *length, unsigned int step
 	*length = wanted;
 	ip_prefix_mask(address, wanted);
 	return true;
+}
+
+void log_lump_key(const struct log_lump *lump, struct log_flow_key *key)
+{
+	if (shorten(&key->source_address, &key->source_length, lump->addresses))
+		key->lumped |= LOG_FLOW_SOURCE_ADDRESS;
+	if (shorten(&key->destination_address, &key->destination_length, lump->addresses))
+		key->lumped |= LOG_FLOW_DESTINATION_ADDRESS;
+	if (lump->ports && key->port) {
+		key->port = 0;
+		key->lumped |= LOG_FLOW_SERVICE;
+	}
 }
 
 /* A party that cannot be made stays what it is. */
@@ -44,14 +54,7 @@ static bool lump_party(const struct log_slice *slice, uint32_t *party)
 void log_slice_lump(
 	const struct log_slice *slice, const struct log_lump *lump, struct log_flow_key *key)
 {
-	if (shorten(&key->source_address, &key->source_length, lump->addresses))
-		key->lumped |= LOG_FLOW_SOURCE_ADDRESS;
-	if (shorten(&key->destination_address, &key->destination_length, lump->addresses))
-		key->lumped |= LOG_FLOW_DESTINATION_ADDRESS;
-	if (lump->ports && key->port) {
-		key->port = 0;
-		key->lumped |= LOG_FLOW_SERVICE;
-	}
+	log_lump_key(lump, key);
 	if (lump->parties && lump_party(slice, &key->source))
 		key->lumped |= LOG_FLOW_SOURCE | LOG_FLOW_SOURCE_ADDRESS;
 	if (lump->parties && lump_party(slice, &key->destination))
@@ -117,7 +120,7 @@ static bool go_further(struct log_slice *slice, const struct log_flow_row **rows
 
 	addresses.addresses++;
 	ports.ports = true;
-	if (slice->lump.addresses < ADDRESS_STEPS)
+	if (slice->lump.addresses < LOG_LUMP_STEPS)
 		by_addresses = count_lumped(slice, rows, n, &addresses);
 	if (!slice->lump.ports)
 		by_ports = count_lumped(slice, rows, n, &ports);

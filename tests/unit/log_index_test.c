@@ -555,6 +555,50 @@ static void test_adds_up_the_rarest_addresses(void **state)
 	assert_int_equal(seen.lumped, 0);
 }
 
+static bool look_at_age(const struct log_flow *flow, void *context)
+{
+	struct ip_prefix late, never;
+
+	assert_true(ip_prefix_parse("198.51.143.201", &late));
+	assert_true(ip_prefix_parse("203.0.113.77", &never));
+	if (ip_prefix_contains(&late, &flow->source.addresses.address)) {
+		assert_true(flow->perhaps_older);
+		++*(unsigned int *)context;
+	} else if (ip_prefix_contains(&never, &flow->source.addresses.address)) {
+		assert_false(flow->perhaps_older);
+		++*(unsigned int *)context;
+	}
+	return true;
+}
+
+/* In the second hour two clients come, one from a network of which the first had many. */
+static void test_says_what_may_be_older(void **state)
+{
+	struct log_flow_query query = {.filter = {ANY},
+		.by = LOG_FLOW_SOURCE_ZONE | LOG_FLOW_SOURCE_ADDRESS | LOG_FLOW_DESTINATION,
+		.first_since_ns = T0 + HOUR};
+	struct log_store *store = open_store(NULL);
+	unsigned int n = 0;
+	char error[256];
+
+	(void)state;
+	for (uint32_t i = 1; i <= 20002; i++) {
+		struct log_record record = record_of(i, T0 + i);
+
+		record.source = client(i * 3 + 1);
+		if (i == 20001)
+			commit(store, T0 + HOUR);
+		if (i > 20000) {
+			record.time_ns += HOUR;
+			record.source.address = address(i % 2 ? "203.0.113.77" : "198.51.143.201");
+		}
+		write_one(store, &record);
+	}
+	log_store_close(store);
+	assert_int_equal(log_flows(directory, &query, look_at_age, &n, error, sizeof(error)), 0);
+	assert_int_equal(n, 2);
+}
+
 /* A scan of all ports costs ports, and neither addresses nor the services of others. */
 static void test_adds_up_the_ports_of_a_scan(void **state)
 {
@@ -623,6 +667,7 @@ int main(void)
 		TEST(test_does_without_what_is_missing),
 		TEST(test_survives_nonsense),
 		TEST(test_adds_up_the_rarest_addresses),
+		TEST(test_says_what_may_be_older),
 		TEST(test_adds_up_the_ports_of_a_scan),
 		TEST(test_adds_up_parties_at_last),
 	};
