@@ -62,7 +62,7 @@ static bool parse_name(const char *name, struct log_bucket *bucket)
 		return false;
 	strcpy(bucket->name, name);
 	rest = name + length;
-	bucket->has_wal = !strcmp(rest, "-wal");
+	bucket->has_wal = !strcmp(rest, "-wal") || !strcmp(rest, "-journal");
 	bucket->damaged = !strncmp(rest, ".damaged", 8) && !strchr(rest, '-');
 	return !*rest || bucket->has_wal || bucket->damaged;
 }

@@ -38,10 +38,12 @@ enum {
 #define LOG_SECOND_NS	    1000000000ull
 
 struct log_bucket {
-	uint64_t start;			/* Seconds since 1970. */
-	unsigned int part;		/* From 1. */
-	bool damaged;			/* Set aside: only retention looks at it. */
-	bool has_wal;			/* Under way, or left so by a crash, or held by a reader. */
+	uint64_t start;	   /* Seconds since 1970. */
+	unsigned int part; /* From 1. */
+	bool damaged;	   /* Set aside: only retention looks at it. */
+	/* Under way, or left so by a crash, or held by a reader.  A rollback journal counts too: it
+	 * is left by a crash while the file was finished. */
+	bool has_wal;
 	char name[LOG_BUCKET_NAME_MAX]; /* The file's, without the directory. */
 };
 

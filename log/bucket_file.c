@@ -209,25 +209,58 @@ int log_bucket_open(const char *directory, const struct log_bucket *bucket, sqli
 	return result;
 }
 
-int log_bucket_open_read(const char *path, sqlite3 **db, char *error, size_t size)
+/* One attempt.  *torn: a writer died while it finished the file. */
+static int open_read(const char *path, sqlite3 **db, bool *torn, char *error, size_t size)
 {
-	int result, rc;
+	int result,
+		rc = sqlite3_open_v2(path, db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
 
-	*db = NULL;
-	if (access(path, F_OK))
-		return -errno;
-	rc = sqlite3_open_v2(path, db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
 	if (rc == SQLITE_OK) {
 		sqlite3_busy_timeout(*db, READER_WAITS_MS);
 		rc = log_bucket_execute(*db, reader_sql);
 	}
 	result = rc == SQLITE_OK ? examine(*db, path, LOG_BUCKET_FORMAT_OLDEST, error, size)
 				 : say(error, size, path, *db, rc);
+	*torn = result < 0 && sqlite3_extended_errcode(*db) == SQLITE_READONLY_ROLLBACK;
 	if (result == 1)
 		return 0;
 	sqlite3_close(*db);
 	*db = NULL;
 	return result ? result : -ENOENT;
+}
+
+/* Lets SQLite undo what the writer had begun, which who only reads may not. */
+static void mend(const char *path)
+{
+	sqlite3 *db;
+
+	if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) ==
+		SQLITE_OK) {
+		sqlite3_busy_timeout(db, READER_WAITS_MS);
+		log_bucket_execute(db, "SELECT count(*) FROM sqlite_schema");
+	}
+	sqlite3_close(db);
+}
+
+int log_bucket_open_read(const char *path, sqlite3 **db, char *error, size_t size)
+{
+	bool torn;
+	int result;
+
+	*db = NULL;
+	if (access(path, F_OK))
+		return -errno;
+	result = open_read(path, db, &torn, error, size);
+	if (torn) {
+		mend(path);
+		result = open_read(path, db, &torn, error, size);
+	}
+	if (torn)
+		snprintf(error, size,
+			"%s: the switch was killed while it finished this file, and will mend it "
+			"when it runs; or ask as a user who may write there",
+			path);
+	return result;
 }
 
 int log_bucket_last(sqlite3 *db, uint64_t *sequence, uint64_t *time_ns)

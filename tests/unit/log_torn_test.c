@@ -180,6 +180,68 @@ static void test_killed_at_any_moment(void **state)
 	assert_int_equal(count_files(".damaged"), 0);
 }
 
+/* Dies in the midst of changing a finished file, with a journal that tells how to undo it. */
+static void die_with_a_journal(void)
+{
+	sqlite3 *db;
+
+	if (sqlite3_open(path_of(first_hour), &db) != SQLITE_OK ||
+		sqlite3_exec(db,
+			"PRAGMA journal_mode = DELETE; PRAGMA cache_size = 5; BEGIN;"
+			"UPDATE records SET time = time + 1",
+			NULL, NULL, NULL) != SQLITE_OK)
+		_exit(1);
+	kill(getpid(), SIGKILL);
+}
+
+/* As an ordinary user, who may read and no more: 0 if told what is wrong. */
+static int read_as_nobody(void)
+{
+	struct log_filter filter = LOG_FILTER_ANY;
+	struct found *found;
+
+	if (!getuid() && (setgid(65534) || setuid(65534)))
+		return 2;
+	found = query(&filter);
+	return !(found->rc == -EIO && strstr(found->error, "killed while it finished"));
+}
+
+static void test_killed_while_a_file_is_finished(void **state)
+{
+	struct stat journal;
+	int status;
+	pid_t pid;
+
+	(void)state;
+	write_two_hours(5000);
+	for (int round = 0; round < 2; round++) {
+		pid = fork();
+		if (!pid)
+			die_with_a_journal();
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_true(WIFSIGNALED(status));
+		assert_int_equal(stat(path_of("traffic-20261001T120000Z.db-journal"), &journal), 0);
+		assert_true(journal.st_size > 0);
+		assert_int_equal(chmod(directory, 0755), 0);
+		assert_int_equal(chmod(path_of(first_hour), 0644), 0);
+		assert_int_equal(chmod(path_of(second_hour), 0644), 0);
+		assert_int_equal(chmod(path_of("traffic-20261001T120000Z.db-journal"), 0644), 0);
+		pid = fork();
+		if (!pid)
+			_exit(read_as_nobody());
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_int_equal(status, 0);
+		/* The next writer mends it, or the next reader who may. */
+		if (round)
+			log_store_close(open_store(NULL));
+		else
+			query_all();
+		assert_int_equal(count_files("-journal"), 0);
+		assert_int_equal(query_all()->n, 10000);
+		assert_int_equal(sum_of_flows(), 10000);
+	}
+}
+
 /* --- Transactions -------------------------------------------------------------------------------
  */
 
@@ -342,6 +404,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_a_file_cut_in_half),
 		TEST(test_killed_at_any_moment),
+		TEST(test_killed_while_a_file_is_finished),
 		TEST(test_what_is_lost_is_written_again),
 		TEST(test_no_space_for_an_index),
 		TEST(test_two_readers_while_an_hour_ends),
