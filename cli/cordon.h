@@ -178,8 +178,8 @@ int64_t cli_json_number(const struct json *object, const char *name);	/* 0 */
 bool cli_json_true(const struct json *object, const char *name);
 const struct json *cli_json_member(const struct json *object, const char *name); /* NULL */
 
-/* Sorts an array of objects by a member, numbers by value and texts as people count ("p2", "p10").
- */
+/* Sorts an array of objects by a member, numbers by value and texts as people count ("p2", "p10");
+ * equal ones stay in their order. */
 void cli_json_sort(struct json *array, const char *name);
 
 /* The same for numbers, the highest first. */

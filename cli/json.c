@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "util.h"
+
 const struct json *cli_json_member(const struct json *object, const char *name)
 {
 	if (!object || object->type != JSON_OBJECT)
@@ -22,13 +24,16 @@ const char *cli_json_text(const struct json *object, const char *name)
 	return member && member->type == JSON_STRING ? member->string : "";
 }
 
-int64_t cli_json_number(const struct json *object, const char *name)
+static int64_t number_of(const struct json *member)
 {
-	const struct json *member = cli_json_member(object, name);
-
 	if (member && member->type == JSON_INTEGER)
 		return member->integer;
 	return member && member->type == JSON_REAL ? (int64_t)member->real : 0;
+}
+
+int64_t cli_json_number(const struct json *object, const char *name)
+{
+	return number_of(cli_json_member(object, name));
 }
 
 bool cli_json_true(const struct json *object, const char *name)
@@ -48,11 +53,19 @@ enum cli_status cli_print_json(struct cli *cli, struct json *json)
 	return CLI_OK;
 }
 
-static int compare_members(const void *a_, const void *b_, void *name)
-{
-	const struct json *a = cli_json_member(*(struct json *const *)a_, name);
-	const struct json *b = cli_json_member(*(struct json *const *)b_, name);
+/* An element under way, with its place before. */
+struct element {
+	struct json *json;
+	size_t place;
+};
 
+struct order {
+	const char *name;
+	int (*compare)(const struct json *a, const struct json *b);
+};
+
+static int compare_members(const struct json *a, const struct json *b)
+{
 	if (!a || !b)
 		return !!a - !!b;
 	if (a->type == JSON_INTEGER && b->type == JSON_INTEGER)
@@ -62,24 +75,44 @@ static int compare_members(const void *a_, const void *b_, void *name)
 	return 0;
 }
 
-void cli_json_sort(struct json *array, const char *name)
+static int compare_most(const struct json *a, const struct json *b)
 {
-	qsort_r(array->array.elems, array->array.n, sizeof(*array->array.elems), compare_members,
-		CONST_CAST(char *, name));
-}
-
-static int compare_most(const void *a, const void *b, void *name)
-{
-	int64_t left = cli_json_number(*(struct json *const *)a, name);
-	int64_t right = cli_json_number(*(struct json *const *)b, name);
+	int64_t left = number_of(a), right = number_of(b);
 
 	return left > right ? -1 : left < right;
 }
 
+/* Equal ones stay in their order, so that an array can be sorted by one member after another. */
+static int compare_elements(const void *a_, const void *b_, void *order_)
+{
+	const struct element *a = a_, *b = b_;
+	const struct order *order = order_;
+	int sign = order->compare(
+		cli_json_member(a->json, order->name), cli_json_member(b->json, order->name));
+
+	return sign ? sign : (a->place > b->place) - (a->place < b->place);
+}
+
+static void sort(struct json *array, struct order order)
+{
+	struct element *elements = xcalloc(array->array.n + 1, sizeof(*elements));
+
+	for (size_t i = 0; i < array->array.n; i++)
+		elements[i] = (struct element){array->array.elems[i], i};
+	qsort_r(elements, array->array.n, sizeof(*elements), compare_elements, &order);
+	for (size_t i = 0; i < array->array.n; i++)
+		array->array.elems[i] = elements[i].json;
+	free(elements);
+}
+
+void cli_json_sort(struct json *array, const char *name)
+{
+	sort(array, (struct order){name, compare_members});
+}
+
 void cli_json_sort_most(struct json *array, const char *name)
 {
-	qsort_r(array->array.elems, array->array.n, sizeof(*array->array.elems), compare_most,
-		CONST_CAST(char *, name));
+	sort(array, (struct order){name, compare_most});
 }
 
 void cli_json_keep(struct json *array, size_t n)

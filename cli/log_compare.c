@@ -172,9 +172,15 @@ static char *pair_key(const struct json *row)
 static struct pair *find_pair(struct comparison *comparison, const struct log_flow *flow)
 {
 	struct json *row = cli_log_flow_json(flow, comparison->by);
-	char *key = pair_key(row);
-	struct pair *pair = shash_find_data(&comparison->pairs, key);
+	struct pair *pair;
+	char *key;
 
+	/* Of what was only counted, it is not known for which service. */
+	if (!flow->protocol && flow->counts.held_back)
+		json_object_put(
+			row, "added_up", json_array_create_1(json_string_create("service")));
+	key = pair_key(row);
+	pair = shash_find_data(&comparison->pairs, key);
 	if (pair) {
 		json_destroy(row);
 		free(key);
@@ -433,8 +439,8 @@ enum cli_status cli_log_compare(struct cli *cli)
 {
 	static const struct cli_column columns[] = {
 		{"change", "change", CLI_AUTO, 0, 0, NULL},
-		{"source", "source_vm_name", CLI_AUTO, 1, 8, cli_log_source_cell},
-		{"destination", "destination_vm_name", CLI_AUTO, 1, 8, cli_log_destination_cell},
+		{"source", "source_vm_name", CLI_AUTO, 2, 10, cli_log_source_cell},
+		{"destination", "destination_vm_name", CLI_AUTO, 2, 11, cli_log_destination_cell},
 		{"service", "protocol", CLI_AUTO, 0, 0, cli_log_service_cell},
 		{"before", "before_allowed", CLI_AUTO, 1, 16, before_cell},
 		{"after", "after_allowed", CLI_AUTO, 1, 16, after_cell},

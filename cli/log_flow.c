@@ -235,7 +235,7 @@ char *cli_log_zones_cell(const struct json *row)
 	const char *from = cli_json_text(row, "source_zone");
 	const char *to = cli_json_text(row, "destination_zone");
 
-	return *from || *to ? xasprintf("%s -> %s", from, to) : NULL;
+	return *from || *to ? xasprintf("%s -> %s", *from ? from : "-", *to ? to : "-") : NULL;
 }
 
 static bool is_added_up(const struct json *row, const char *field)
@@ -260,8 +260,11 @@ char *cli_log_service_cell(const struct json *row)
 	if (!number && ethertype)
 		return ethertype == 0x0806 ? xstrdup("arp")
 					   : xasprintf("0x%04llx", (long long int)ethertype);
+	if (!number && is_added_up(row, "service"))
+		return xstrdup("any");
+	/* Of what was only counted, the log has no more than the number. */
 	if (!number)
-		return xstrdup(is_added_up(row, "service") ? "any" : "not IP");
+		return xstrdup(cli_json_number(row, "held_back") ? "held back" : "not IP");
 	if ((number == IPPROTO_ICMP || number == IPPROTO_ICMPV6) &&
 		cli_json_member(row, "icmp_type"))
 		return xasprintf(

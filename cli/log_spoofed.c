@@ -124,7 +124,7 @@ enum cli_status cli_log_spoofed(struct cli *cli)
 	static const struct cli_column columns[] = {
 		{"who", "vm_name", CLI_AUTO, 0, 12, who_cell},
 		{"zone", "zone", CLI_AUTO, 2, 8, NULL},
-		{"reason", "reason", CLI_AUTO, 1, 12, NULL},
+		{"reason", "reason", CLI_AUTO, 1, 15, NULL},
 		{"claimed address", "claimed_address", CLI_AUTO, 1, 15, NULL},
 		{"claimed MAC", "claimed_mac", CLI_AUTO, 1, 17, NULL},
 		{"attempts", "attempts", CLI_COUNT, 0, 0, NULL},

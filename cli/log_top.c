@@ -71,7 +71,7 @@ static char *end_key(const struct kind *kind, const struct log_flow_end *end)
 }
 
 /* The name that people know it by. */
-static char *end_name(const struct kind *kind, const struct log_flow_end *end)
+static char *end_name(const struct kind *kind, const struct log_flow_end *end, bool lumped)
 {
 	char address[IP_TEXT_MAX] = "";
 	const char *name = *end->vm_name ? end->vm_name : *end->vm_id ? end->vm_id : end->port;
@@ -79,17 +79,17 @@ static char *end_name(const struct kind *kind, const struct log_flow_end *end)
 	if (!strcmp(kind->name, "zone"))
 		return cli_log_clean_text(*end->zone ? end->zone : "(no zone)");
 	if (strcmp(kind->name, "address") != 0)
-		return cli_log_clean_text(*name ? name : "(others)");
+		return cli_log_clean_text(*name ? name : lumped ? "(others)" : "(unknown)");
 	if (!end->addresses.length)
-		return xstrdup("(others)");
+		return xstrdup(lumped ? "(others)" : "(unknown)");
 	return xstrdup(cli_log_addresses_text(&end->addresses, address));
 }
 
-static struct json *end_row(const struct kind *kind, const struct log_flow_end *end)
+static struct json *end_row(const struct kind *kind, const struct log_flow_end *end, bool lumped)
 {
 	struct json *row = json_object_create();
 
-	json_object_put(row, "name", json_string_create_nocopy(end_name(kind, end)));
+	json_object_put(row, "name", json_string_create_nocopy(end_name(kind, end, lumped)));
 	if (strcmp(kind->name, "zone") != 0)
 		json_object_put(
 			row, "zone", json_string_create_nocopy(cli_log_clean_text(end->zone)));
@@ -102,14 +102,14 @@ static struct json *end_row(const struct kind *kind, const struct log_flow_end *
 	return row;
 }
 
-static struct talker *find_end(struct top *top, const struct log_flow_end *end)
+static struct talker *find_end(struct top *top, const struct log_flow_end *end, bool lumped)
 {
 	char *key = end_key(top->kind, end);
 	struct talker *talker = shash_find_data(&top->talkers, key);
 
 	if (!talker) {
 		talker = xzalloc(sizeof(*talker));
-		talker->row = end_row(top->kind, end);
+		talker->row = end_row(top->kind, end, lumped);
 		shash_add_nocopy(&top->talkers, key, talker);
 		return talker;
 	}
@@ -121,8 +121,10 @@ static void add_ends(struct top *top, const struct log_flow *flow)
 {
 	const struct log_flow_counts *counts = &flow->counts;
 	uint64_t connections = log_flow_connections(counts);
-	struct talker *source = find_end(top, &flow->source);
-	struct talker *destination = find_end(top, &flow->destination);
+	struct talker *source = find_end(
+		top, &flow->source, flow->lumped & (LOG_FLOW_SOURCE | LOG_FLOW_SOURCE_ADDRESS));
+	struct talker *destination = find_end(top, &flow->destination,
+		flow->lumped & (LOG_FLOW_DESTINATION | LOG_FLOW_DESTINATION_ADDRESS));
 
 	log_flow_add(&source->total, counts, true);
 	if (destination != source)

@@ -108,6 +108,8 @@ static char *reason_against(const struct log_flow *flow, const char *from, const
 		return xstrdup("spoofed frames");
 	if (flow->kind == LOG_LIMIT)
 		return xasprintf("refused for want of room (%s)", flow->reason);
+	if (!flow->protocol && flow->counts.held_back)
+		return xstrdup("attempts that the log has only counted");
 	if (!flow->protocol)
 		return xstrdup("frames that are not IP: rules need `service: any` for them");
 	if (flow->lumped & LOG_FLOW_SERVICE)
@@ -225,6 +227,16 @@ static void add_point(struct observing *observing, const struct observed *one)
 		suggest_leave_out(suggestion,
 			xasprintf("a scan: %s tried %zu services of zone %s in vain", one->source,
 				sset_count(refused_by(observing, one)), one->to),
+			&one->counts);
+		return;
+	}
+	/* Many who knock once are the noise of the internet, whatever they come to together. */
+	if (one->outside && !one->counts.allowed &&
+		one->counts.denied < (uint64_t)suggestion->at_least) {
+		suggest_leave_out(suggestion,
+			xasprintf("of outside addresses in no zone, each refused fewer than %lld "
+				  "times",
+				(long long int)suggestion->at_least),
 			&one->counts);
 		return;
 	}

@@ -257,6 +257,33 @@ static void test_outside_addresses(void **state)
 	expect("from: db, to: [internet, suggested-outside], service: tcp/443,");
 }
 
+/* Each of the internet's scanners knocks once; together they would look as if they were meant. */
+static void test_the_internets_noise(void **state)
+{
+	struct log_store *store = begin();
+
+	(void)state;
+	for (int i = 1; i < 9; i++) {
+		struct log_record record = attempt(22, false);
+		char text[32];
+
+		snprintf(text, sizeof(text), "192.0.2.%d", i);
+		record.source = (struct log_party){.address = address(text),
+			.port = "uplink0",
+			.vm_id = "",
+			.vm_name = "",
+			.tags = "",
+			.zone = "quarantine"};
+		record.policy = record.rule = "";
+		write_one(store, &record);
+	}
+	end(store);
+	suggest("db");
+	expect("    rules: []\n");
+	expect_not("suggested-outside");
+	expect("of outside addresses in no zone, each refused fewer than 3 times (8 refused");
+}
+
 static void test_many_high_ports(void **state)
 {
 	struct log_store *store = begin();
@@ -322,6 +349,7 @@ int main(void)
 		STORY(test_what_is_left_out),
 		STORY(test_zones_share_a_rule),
 		STORY(test_outside_addresses),
+		STORY(test_the_internets_noise),
 		STORY(test_many_high_ports),
 		STORY(test_hostile_names),
 		STORY(test_nothing_seen),
