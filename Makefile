@@ -78,7 +78,7 @@ DATAPATH := $(addprefix datapath/,$(addsuffix .c, \
 	event event_record port_identity log_thread hits_keeper sweep rule_hits rule_hits_count rule_hits_file rule_hits_save conn_file conn_adopt \
 	config config_policy policy_intent policy_compiler wall_clock config_zones policies policy_return config_port config_log status control control_conn control_hits control_limits control_log control_plan \
 	trace trace_conn trace_zones trace_output trace_words control_trace inject \
-	capture control_capture capture_filter capture_receive capture_refuse capture_send capture_take capture_fate capture_ring capture_stream capture_words pcapng telemetry \
+	capture control_capture capture_filter capture_receive capture_refuse capture_send capture_take capture_fate capture_ring capture_stream capture_message capture_words pcapng telemetry \
 	dpdk buffers options))
 DATAPATH_MAIN := datapath/main.c
 

@@ -11,7 +11,8 @@
  *      capture_fate.c      what became of a frame, and by which rule         workers
  *      capture_take.c      a frame's copy, into the ring                     workers
  *      capture_stream.c    from the rings to the client                      the session's thread
- *      capture_words.c     a copy as a packet of pcapng, or as JSON          the session's thread
+ *      capture_message.c   copies as blocks of pcapng, or as lines of JSON   the session's thread
+ *      capture_words.c     what is said of a copy                            the session's thread
  *
  * While nothing is captured, nothing of this is on a packet's way, not even a question.  A port
  * that is captured is treated differently by what is there in any case:
@@ -38,6 +39,7 @@
 #include "datapath/capture_filter.h"
 #include "datapath/capture_ring.h"
 #include "datapath/config.h"
+#include "datapath/pcapng.h"
 
 struct json;
 
@@ -269,6 +271,41 @@ bool capture_stream_is_over(const struct capture_stream *stream);
 
 /* Waits for the thread to end; session->cancel makes it do so soon.  Accepts NULL. */
 void capture_stream_join(struct capture_stream *stream);
+
+/* --- capture_message.c: the session's thread ------------------------------------------------ */
+
+/* A port as an interface of the file. */
+struct capture_interface {
+	char name[PORT_NAME_MAX];
+	uint16_t port;
+	uint64_t delivered;
+};
+
+/* What is on its way to the client: whole blocks, or whole lines. */
+struct capture_message {
+	struct capture_session *session;
+	struct pcapng blocks;
+	struct capture_interface *interfaces;
+	size_t n_interfaces;
+	/* As they were before the last copy, and the interface that this was put at. */
+	size_t before, interfaces_before, last;
+};
+
+void capture_message_init(struct capture_message *message, struct capture_session *session);
+void capture_message_destroy(struct capture_message *message);
+
+/* What comes before all packets. */
+void capture_message_begin(struct capture_message *message);
+
+/* Adds a copy; false if there is no room for it.  And takes the last one that was added back. Under
+ * RCU. */
+bool capture_message_put(struct capture_message *message, const struct capture_record *record);
+void capture_message_take_back(struct capture_message *message);
+
+/* What became of the frames of interface number i, and the last word. */
+void capture_message_statistics(struct capture_message *message, size_t i, uint64_t end_ns);
+void capture_message_end(
+	struct capture_message *message, const char *why, uint64_t packets, uint64_t lost);
 
 /* --- capture_words.c: the session's thread -------------------------------------------------- */
 

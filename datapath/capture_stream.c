@@ -7,8 +7,6 @@
  * "end", which says why it is the last one and what was lost.  Whatever the client sends ends the
  * capture, as does its going away.  It may be slow: then copies wait in the rings, and when these
  * are full they are lost there, and counted.
- *
- * Interfaces of the file are ports, each described when its first packet comes.
  */
 #include <config.h>
 
@@ -24,16 +22,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "datapath/control.h"
-#include "datapath/pcapng.h"
-#include "openvswitch/json.h"
 #include "ovs-rcu.h"
 #include "ovs-thread.h"
 #include "seq.h"
 #include "util.h"
 
 enum {
-	MESSAGE_BYTES = 128 << 10,
 	SEND_FROM_BYTES = 48 << 10, /* More is not waited for. */
 	SOCKET_BYTES = 1 << 20,
 	STATISTICS_BYTES = 256, /* At most, for each interface, at the end. */
@@ -45,13 +39,6 @@ enum {
 #define SECOND_NS      UINT64_C(1000000000)
 #define MILLISECOND_NS UINT64_C(1000000)
 
-/* A port as an interface of the file. */
-struct interface {
-	char name[PORT_NAME_MAX];
-	uint16_t port;
-	uint64_t delivered;
-};
-
 struct capture_stream {
 	struct capture_session *session;
 	struct seq *over_news;
@@ -61,9 +48,7 @@ struct capture_stream {
 	int listener, client; /* -1: none. */
 
 	/* The thread's own. */
-	struct pcapng message;
-	struct interface *interfaces;
-	size_t n_interfaces;
+	struct capture_message message;
 	uint64_t packets, bytes; /* Delivered to the client. */
 	uint64_t unsaid;	 /* Copies that no message has room for. */
 	uint64_t end_ns;	 /* No packet after this. */
@@ -168,122 +153,11 @@ static void send_bytes(struct capture_stream *stream, const void *bytes, size_t 
 
 static void flush(struct capture_stream *stream)
 {
-	send_bytes(stream, stream->message.bytes, stream->message.n);
-	stream->bytes += stream->message.n;
-	stream->message.n = 0;
-}
+	struct pcapng *blocks = &stream->message.blocks;
 
-/* --- Packets as blocks ---------------------------------------------------------------------- */
-
-static void put_section(struct capture_stream *stream)
-{
-	const struct capture_session *session = stream->session;
-	const struct capture_order *order = &session->order;
-	char *comment = xasprintf("captured on host %s at %s%s for %s", session->sw->options->host,
-		order->names[0], order->n_names > 1 ? " and others" : "", order->who);
-
-	pcapng_section(
-		&stream->message, &(struct pcapng_section){.application = "Cordon " CORDON_VERSION,
-					  .system = "Linux",
-					  .comment = comment});
-	free(comment);
-}
-
-static bool put_interface(struct capture_stream *stream, const char *name, uint16_t port)
-{
-	const struct capture_session *session = stream->session;
-	char *words = capture_port_words(session->sw, port);
-	bool fits = pcapng_interface(&stream->message, &(struct pcapng_interface){.name = name,
-							       .description = words,
-							       .filter = session->order.filter_text,
-							       .snaplen = session->order.snaplen});
-
-	free(words);
-	if (!fits)
-		return false;
-	stream->interfaces = xrealloc(
-		stream->interfaces, (stream->n_interfaces + 1) * sizeof(*stream->interfaces));
-	struct interface *interface = &stream->interfaces[stream->n_interfaces++];
-	*interface = (struct interface){.port = port};
-	ovs_strlcpy(interface->name, name, sizeof(interface->name));
-	return true;
-}
-
-/* The number of the port's interface, or -1 if there is no room to describe it.  A port that has
- * another name than before is another one. */
-static int find_interface(struct capture_stream *stream, uint16_t port)
-{
-	const char *name = control_port_name(stream->session->sw, port);
-
-	for (size_t i = stream->n_interfaces; i-- > 0;)
-		if (stream->interfaces[i].port == port &&
-			strcmp(stream->interfaces[i].name, name) == 0)
-			return (int)i;
-	return put_interface(stream, name, port) ? (int)stream->n_interfaces - 1 : -1;
-}
-
-static bool put_block(struct capture_stream *stream, const struct capture_record *record)
-{
-	int interface = find_interface(stream, record->port);
-	char *comment;
-
-	if (interface < 0)
-		return false;
-	comment = capture_comment(stream->session->sw, record);
-	bool fits = pcapng_packet(&stream->message,
-		&(struct pcapng_packet){.interface = (uint32_t)interface,
-			.time_ns = record->time_ns,
-			.data = record->data,
-			.captured = record->captured,
-			.original = record->original,
-			.direction = record->point == CAPTURE_IN ? PCAPNG_INBOUND : PCAPNG_OUTBOUND,
-			.comment = comment});
-	free(comment);
-	stream->interfaces[interface].delivered += fits;
-	return fits;
-}
-
-static void put_statistics(struct capture_stream *stream)
-{
-	struct capture_session *session = stream->session;
-
-	for (size_t i = 0; i < stream->n_interfaces; i++) {
-		const struct interface *interface = &stream->interfaces[i];
-
-		pcapng_statistics(&stream->message,
-			&(struct pcapng_statistics){.interface = (uint32_t)i,
-				.time_ns = stream->end_ns,
-				.start_ns = session->start_ns,
-				.end_ns = stream->end_ns,
-				.dropped = atomic_load(&session->lost[interface->port]),
-				.delivered = interface->delivered});
-		if (stream->message.n > SEND_FROM_BYTES)
-			flush(stream);
-	}
-}
-
-/* --- Packets as lines ----------------------------------------------------------------------- */
-
-static bool put_text(struct capture_stream *stream, struct json *object)
-{
-	struct pcapng *message = &stream->message;
-	char *text = json_to_string(object, JSSF_SORT);
-	size_t n = strlen(text);
-	bool fits = n < message->room - message->n;
-
-	if (fits) {
-		memcpy(message->bytes + message->n, text, n);
-		message->bytes[message->n + n] = '\n';
-		message->n += n + 1;
-	}
-	free(text);
-	json_destroy(object);
-	return fits;
-}
-
-static bool put_line(struct capture_stream *stream, const struct capture_record *record)
-{
-	return put_text(stream, capture_describe(stream->session->sw, record));
+	send_bytes(stream, blocks->bytes, blocks->n);
+	stream->bytes += blocks->n;
+	blocks->n = 0;
 }
 
 /* --- From the rings ------------------------------------------------------------------------- */
@@ -306,36 +180,28 @@ static const struct capture_record *oldest(
 	return first;
 }
 
-static bool put_record(struct capture_stream *stream, const struct capture_record *record)
-{
-	return stream->session->order.format == CAPTURE_PCAPNG ? put_block(stream, record)
-							       : put_line(stream, record);
-}
-
 /* Would the file become longer than it may, with what is owed at its end? */
 static bool is_beyond_bytes(const struct capture_stream *stream)
 {
 	uint64_t limit = stream->session->order.bytes;
 
-	return limit != 0 &&
-	       stream->bytes + stream->message.n + stream->n_interfaces * STATISTICS_BYTES > limit;
+	return limit != 0 && stream->bytes + stream->message.blocks.n +
+					     stream->message.n_interfaces * STATISTICS_BYTES >
+				     limit;
 }
 
 /* Puts one copy into the message, which is sent before if it is full. */
 static void deliver(struct capture_stream *stream, const struct capture_record *record)
 {
-	size_t n = stream->message.n;
-
-	if (!put_record(stream, record)) {
+	if (!capture_message_put(&stream->message, record)) {
 		flush(stream);
-		n = 0;
-		if (!put_record(stream, record)) {
+		if (!capture_message_put(&stream->message, record)) {
 			stream->unsaid++;
 			return;
 		}
 	}
 	if (is_beyond_bytes(stream)) {
-		stream->message.n = n;
+		capture_message_take_back(&stream->message);
 		end(stream, "bytes");
 		return;
 	}
@@ -366,7 +232,7 @@ static bool drain(struct capture_stream *stream)
 			deliver(stream, record);
 		capture_ring_release(ring);
 		any = true;
-		if (stream->message.n > SEND_FROM_BYTES)
+		if (stream->message.blocks.n > SEND_FROM_BYTES)
 			break;
 	}
 	flush(stream);
@@ -398,25 +264,25 @@ static uint64_t count_lost(const struct capture_stream *stream)
 	return lost;
 }
 
-/* Says why it is over. */
+/* What became of each interface's frames, and why it is over. */
 static void say_end(struct capture_stream *stream)
 {
-	struct json *object = json_object_create();
+	struct capture_message *message = &stream->message;
 
-	json_object_put_string(object, "end", stream->end);
-	json_object_put(object, "packets", json_integer_create((long long int)stream->packets));
-	json_object_put(object, "lost", json_integer_create((long long int)count_lost(stream)));
-	put_text(stream, object);
+	for (size_t i = 0; i < message->n_interfaces; i++) {
+		capture_message_statistics(message, i, stream->end_ns);
+		if (message->blocks.n > SEND_FROM_BYTES)
+			flush(stream);
+	}
+	flush(stream);
+	capture_message_end(message, stream->end, stream->packets, count_lost(stream));
 	flush(stream);
 }
 
 static void capture(struct capture_stream *stream)
 {
-	const struct capture_order *order = &stream->session->order;
-
-	stream->end_ns = stream->session->start_ns + order->seconds * SECOND_NS;
-	if (order->format == CAPTURE_PCAPNG)
-		put_section(stream);
+	stream->end_ns = stream->session->start_ns + stream->session->order.seconds * SECOND_NS;
+	capture_message_begin(&stream->message);
 	while (!stream->gone) {
 		bool ended = is_ended(stream);
 		bool any = drain(stream);
@@ -430,9 +296,6 @@ static void capture(struct capture_stream *stream)
 	if (stream->gone)
 		return;
 	discard(stream);
-	if (order->format == CAPTURE_PCAPNG)
-		put_statistics(stream);
-	flush(stream);
 	say_end(stream);
 }
 
@@ -478,8 +341,7 @@ static void stream_free(struct capture_stream *stream)
 {
 	if (stream->listener >= 0)
 		close(stream->listener);
-	free(stream->message.bytes);
-	free(stream->interfaces);
+	capture_message_destroy(&stream->message);
 	free(stream);
 }
 
@@ -490,7 +352,7 @@ struct capture_stream *capture_stream_start(
 
 	*stream = (struct capture_stream){
 		.session = session, .over_news = over, .listener = -1, .client = -1};
-	stream->message = (struct pcapng){.bytes = xmalloc(MESSAGE_BYTES), .room = MESSAGE_BYTES};
+	capture_message_init(&stream->message, session);
 	if (listen_at(stream, run_directory) != 0) {
 		int error = errno;
 

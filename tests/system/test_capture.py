@@ -379,6 +379,14 @@ def test_bytes(site, path):
     assert blocks(path)[0][-1] == 5 and len(read(path)) > 40
 
 
+def test_not_even_one_packet_within_the_bytes(site, path):
+    """What is not written is not described either."""
+    capture = Capture(site.switch, "web", "-f", "udp", "--bytes", "1K", "-w", path)
+    flood(site, 1, 1200)
+    capture.wait()
+    assert read(path) == [] and blocks(path) == ([0x0a0d0d0a], [])
+
+
 def test_snaplen(site, path):
     capture = Capture(site.switch, "web", "-f", "udp", "--snaplen", "60", "-w", path)
     flood(site, 1, 1000)
