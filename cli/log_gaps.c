@@ -164,10 +164,9 @@ void cli_log_gap_rows(struct cli_log_answer *answer)
 {
 	const struct log_filter *filter = &answer->query.filter;
 	struct record_of_all all = {.answer = answer};
-	char error[sizeof(answer->error)];
 
-	cli_log_answer_note(
-		answer, log_files_read(answer->directory, &all.files, error, sizeof(error)));
+	cli_log_answer_note(answer, log_files_read(answer->directory, &all.files, answer->error,
+					    sizeof(answer->error)));
 	cli_log_answer_note(answer, log_gaps(answer->directory, filter->since_ns, filter->until_ns,
 					    add_gap, &all, answer->error, sizeof(answer->error)));
 	for (size_t i = 0; i < all.files.n; i++)

@@ -33,7 +33,6 @@ static bool is_known(
 	struct cli_log_answer *answer, const char *vm, const char *port, const char *zone)
 {
 	struct log_filter filter = answer->query.filter;
-	char error[512];
 	bool any = false;
 
 	filter.vm = vm;
@@ -41,8 +40,8 @@ static bool is_known(
 	filter.zone = zone;
 	filter.with_gaps = false;
 	filter.limit = 1;
-	cli_log_answer_note(answer,
-		log_query(answer->directory, &filter, note_any, &any, error, sizeof(error)));
+	cli_log_answer_note(answer, log_query(answer->directory, &filter, note_any, &any,
+					    answer->error, sizeof(answer->error)));
 	return any;
 }
 

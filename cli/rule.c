@@ -10,6 +10,7 @@
 
 #include "cli/log.h"
 #include "openvswitch/dynamic-string.h"
+#include "openvswitch/shash.h"
 #include "svec.h"
 #include "util.h"
 
@@ -108,23 +109,13 @@ static struct json *keep_unused(struct json *rows, uint64_t time_ns)
 	return some;
 }
 
-/* The row that a flow's rule has, or NULL. */
-static struct json *row_of(const struct json *rows, const struct log_flow *flow)
+/* `context`: rows by their names. */
+static bool note_use(const struct log_flow *flow, void *context)
 {
-	for (size_t i = 0; i < rows->array.n; i++) {
-		struct json *row = rows->array.elems[i];
+	char *name = xasprintf("%s%s%s", flow->policy, *flow->policy ? "/" : "", flow->rule);
+	struct json *row = shash_find_data(context, name);
 
-		if (!strcmp(cli_json_text(row, "rule"), flow->rule) &&
-			!strcmp(cli_json_text(row, "policy"), flow->policy))
-			return row;
-	}
-	return NULL;
-}
-
-static bool note_use(const struct log_flow *flow, void *rows)
-{
-	struct json *row = row_of(rows, flow);
-
+	free(name);
 	if (row && (int64_t)flow->counts.last_ns > cli_json_number(row, "logged_last_ns")) {
 		cli_log_put_number(row, "logged_last_ns", flow->counts.last_ns);
 		cli_log_put_time(row, "logged_last", flow->counts.last_ns);
@@ -138,16 +129,21 @@ static void add_log(struct cli *cli, struct json *rows)
 {
 	struct log_flow_query query = {
 		.filter = LOG_FILTER_ANY, .by = LOG_FLOW_RULE | LOG_FLOW_REVISION};
+	struct shash by_name = SHASH_INITIALIZER(&by_name);
 	char *directory = cli_log_directory(cli);
 	char error[512];
 
 	for (size_t i = 0; i < rows->array.n; i++) {
-		cli_log_put_number(rows->array.elems[i], "logged_last_ns", 0);
-		cli_log_put_time(rows->array.elems[i], "logged_last", 0);
-		cli_log_put_number(rows->array.elems[i], "logged_revision", 0);
+		struct json *row = rows->array.elems[i];
+
+		cli_log_put_number(row, "logged_last_ns", 0);
+		cli_log_put_time(row, "logged_last", 0);
+		cli_log_put_number(row, "logged_revision", 0);
+		shash_add_nocopy(&by_name, name_text(row), row);
 	}
 	if (rows->array.n)
-		log_flows(directory, &query, note_use, rows, error, sizeof(error));
+		log_flows(directory, &query, note_use, &by_name, error, sizeof(error));
+	shash_destroy(&by_name);
 	free(directory);
 }
 

@@ -241,8 +241,8 @@ def test_a_damaged_file_among_good_ones(site):
     with open(path, "wb") as file:
         file.write(b"not a database " * 1000)
     try:
-        for question in ("denied", "matrix", "top", "new", "gaps"):
-            result = site.switch.try_cordon("log", question, "--json", "--since", "2019-01-01")
+        for question in (["denied"], ["talks", "db-1"], ["matrix"], ["top"], ["new"], ["gaps"]):
+            result = site.switch.try_cordon("log", *question, "--json", "--since", "2019-01-01")
             assert result.returncode == 1 and path in result.stderr, question
             assert len(result.stdout) > 10, question
         assert "damaged" in result.stdout
@@ -342,13 +342,23 @@ def test_rules_are_suggested_that_allow_what_was_seen(shop, version, tmp_path):
 
 
 def test_unused_rules_and_their_last_record(shop):
+    """What the switch has forgotten to have counted, the log knows, and by which revision it was."""
     switch, web, db = shop
     with TcpServer(db, 5432):
         assert web.can_connect(db.ipv4, 5432)
-    switch.wait_log(kind="start", rule="web-to-db")
+    start = switch.wait_log(kind="start", rule="web-to-db")[0]
     switch.policy(BEFORE.replace("    rules:\n", "    rules:\n      - {id: never, from: db, to: web, action: allow}\n"))
     wait_for(lambda: [row["rule"] for row in switch.json("rule", "list", "--unused")] == ["never"], 10, "the unused")
     row, = switch.json("rule", "list", "--unused")
-    assert row["logged_last_ns"] == 0 and row["logged_revision"] == 0
-    rows = list(csv.DictReader(io.StringIO(switch.cordon("rule", "list", "--csv"))))
-    assert {row["rule"] for row in rows} >= {"never", "web-to-db"}
+    assert (row["logged_last_ns"], row["logged_revision"]) == (0, 0)
+    switch.cordon("down")
+    for folder in (switch.run, switch.state):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(folder, "rule-hits"))
+    switch.up()
+    rows = {row["rule"]: row for row in switch.json("rule", "list", "--unused")}
+    assert set(rows) == {"never", "web-to-db"}
+    assert rows["web-to-db"]["logged_last_ns"] >= start["time_ns"] and rows["web-to-db"]["logged_revision"] == 1
+    assert "@1" in switch.cordon("rule", "list", "--unused")
+    rows = list(csv.DictReader(io.StringIO(switch.cordon("rule", "list", "--unused", "--csv"))))
+    assert {row["rule"] for row in rows} == {"never", "web-to-db"}
