@@ -115,11 +115,13 @@ _Atomic uint64_t *log_account_producer(struct log_account *account, unsigned int
 	return &account->file->produced[number].n;
 }
 
+/* A place that no sink of this process has. */
 static unsigned int find_sink(const struct log_account *account, const char *name)
 {
 	unsigned int i = 0;
 
-	while (i < LOG_ACCOUNT_SINKS && strcmp(account->file->sinks[i].name, name) != 0)
+	while (i < LOG_ACCOUNT_SINKS &&
+		(account->claimed[i] || strcmp(account->file->sinks[i].name, name) != 0))
 		i++;
 	return i;
 }
@@ -133,6 +135,15 @@ static unsigned int find_place(const struct log_account *account)
 		for (i = 0; i < LOG_ACCOUNT_SINKS && account->claimed[i]; i++)
 			continue;
 	return i;
+}
+
+/* One of the same name is about to end: what the next process finds under the name must be the
+ * account of the one that goes on.  Its place stays taken until it is forgotten. */
+static void take_name(struct log_account *account, const char *name)
+{
+	for (unsigned int i = 0; i < LOG_ACCOUNT_SINKS; i++)
+		if (account->claimed[i] && strcmp(account->file->sinks[i].name, name) == 0)
+			account->file->sinks[i].name[0] = '\0';
 }
 
 static _Atomic uint64_t *begin_sink(struct log_account *account, const char *name)
@@ -153,7 +164,8 @@ _Atomic uint64_t *log_account_sink(struct log_account *account, const char *name
 	unsigned int i = find_sink(account, name);
 
 	*missing = 0;
-	if (i == LOG_ACCOUNT_SINKS || account->claimed[i])
+	take_name(account, name);
+	if (i == LOG_ACCOUNT_SINKS)
 		return begin_sink(account, name);
 	struct sink_counter *sink = &account->file->sinks[i];
 	uint64_t settled = atomic_load(&sink->settled);
@@ -177,6 +189,21 @@ void log_account_forget(struct log_account *account, const _Atomic uint64_t *set
 			account->file->sinks[i].name[0] = '\0';
 			account->claimed[i] = false;
 		}
+}
+
+static bool is_among(const char *name, const char *const *names, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(names[i], name) == 0)
+			return true;
+	return false;
+}
+
+void log_account_forget_others(struct log_account *account, const char *const *names, size_t n)
+{
+	for (unsigned int i = 0; i < LOG_ACCOUNT_SINKS; i++)
+		if (!account->claimed[i] && !is_among(account->file->sinks[i].name, names, n))
+			account->file->sinks[i].name[0] = '\0';
 }
 
 _Atomic uint64_t *log_account_sequence(struct log_account *account)

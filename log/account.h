@@ -12,6 +12,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct log_account;
@@ -33,13 +34,19 @@ void log_account_add(struct log_account *account, uint64_t n);
 /* Where sink `name` counts the events that it has settled: it alone writes there.  *missing is the
  * number of events that it had not settled when the last process ended; 0 for one that is new,
  * which owes nothing of what was handed out before.  They are the sink's to settle.  Exact, but for
- * the delivery during which the process may have died.  NULL if there are too many sinks.  One
- * thread at a time. */
+ * the delivery during which the process may have died.  Of two that have the same name, because the
+ * first is still about to end, the second is the one that the next process finds.  NULL if there
+ * are too many sinks.  One thread at a time. */
 _Atomic uint64_t *log_account_sink(
 	struct log_account *account, const char *name, uint64_t *missing);
 
 /* Forgets the sink that has counted there, and does so no more.  One thread at a time. */
 void log_account_forget(struct log_account *account, const _Atomic uint64_t *settled);
+
+/* Forgets sinks of former processes that this one does not have, but for those of these names: one
+ * that comes back one day owes nothing of what happened while nobody wanted it.  One thread at a
+ * time. */
+void log_account_forget_others(struct log_account *account, const char *const *names, size_t n);
 
 /* The highest sequence number given to a record.  The log thread writes it. */
 _Atomic uint64_t *log_account_sequence(struct log_account *account);

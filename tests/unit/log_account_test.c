@@ -158,6 +158,59 @@ static void test_forgotten_sink_begins_anew(void **state)
 	expect_missing(*state, "gone", 0);
 }
 
+/* A sink is replaced by another one of its name, and the process killed before the first has
+ * ended: what the second one misses is told, not what the first one did. */
+static void test_namesake_that_is_about_to_end(void **state)
+{
+	struct log_account *account = open_account(*state);
+	_Atomic uint64_t *old = sink_of(account, "archive", 0);
+
+	produce(account, 0, 100);
+	log_account_add(account, 100);
+	_Atomic uint64_t *new = sink_of(account, "archive", 0);
+	assert_ptr_not_equal(old, new);
+	produce(account, 0, 7);
+	log_account_add(account, 7);
+	atomic_fetch_add(new, 5);
+	atomic_fetch_add(old, 60);
+	log_account_close(account);
+	expect_missing(*state, "archive", 2);
+}
+
+static void test_place_of_one_that_is_about_to_end_is_not_given_away(void **state)
+{
+	struct log_account *account = open_account(*state);
+	_Atomic uint64_t *old = sink_of(account, "archive", 0);
+
+	sink_of(account, "archive", 0);
+	assert_ptr_not_equal(sink_of(account, "other", 0), old);
+	log_account_forget(account, old);
+	assert_ptr_equal(sink_of(account, "third", 0), old);
+	log_account_close(account);
+}
+
+/* Wanted no more while no process ran, and wanted again some processes later. */
+static void test_sink_that_comes_back_owes_nothing(void **state)
+{
+	static const char *const wanted[] = {"default", "wrong"};
+	struct log_account *account = open_account(*state);
+
+	sink_of(account, "default", 0);
+	sink_of(account, "gone", 0);
+	sink_of(account, "wrong", 0);
+	log_account_close(account);
+	account = open_account(*state);
+	atomic_fetch_add(sink_of(account, "default", 0), 10);
+	log_account_forget_others(account, wanted, 2);
+	produce(account, 0, 10);
+	log_account_close(account);
+	account = open_account(*state);
+	sink_of(account, "gone", 0);
+	sink_of(account, "default", 0);
+	sink_of(account, "wrong", 10);
+	log_account_close(account);
+}
+
 static void test_more_sinks_than_places(void **state)
 {
 	struct log_account *account = open_account(*state);
@@ -249,6 +302,9 @@ int main(void)
 		IN_A_DIRECTORY(test_more_settled_than_produced_is_nothing_missing),
 		IN_A_DIRECTORY(test_sink_that_comes_later),
 		IN_A_DIRECTORY(test_forgotten_sink_begins_anew),
+		IN_A_DIRECTORY(test_namesake_that_is_about_to_end),
+		IN_A_DIRECTORY(test_place_of_one_that_is_about_to_end_is_not_given_away),
+		IN_A_DIRECTORY(test_sink_that_comes_back_owes_nothing),
 		IN_A_DIRECTORY(test_more_sinks_than_places),
 		IN_A_DIRECTORY(test_sequence_is_kept),
 		IN_A_DIRECTORY(test_number_of_the_gap),
