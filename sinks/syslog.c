@@ -22,7 +22,8 @@
 enum {
 	BATCH_BYTES = 256 << 10, /* Handed to the kernel at once. */
 	DATAGRAMS_MAX = 256,
-	LENGTH_MAX = 8, /* "65507 " before a message on a stream. */
+	LENGTH_MAX = 8,	    /* "65507 " before a message on a stream. */
+	LISTENING_MAX = 64, /* Reads of what a server says, at a time: it may never stop. */
 };
 
 enum transport { TRANSPORT_UDP, TRANSPORT_TCP, TRANSPORT_TLS, N_TRANSPORTS };
@@ -154,8 +155,9 @@ static int check(struct syslog *syslog, char *error, size_t error_size)
 	if (syslog->transport == TRANSPORT_TLS)
 		return syslog_tls_check(syslog->tls, error, error_size);
 	/* Whatever it says is nothing that a sender of syslog could understand. */
-	while (syslog->transport == TRANSPORT_TCP &&
-		sink_socket_receive(&syslog->socket, unexpected, sizeof(unexpected)) > 0)
+	for (int i = 0; syslog->transport == TRANSPORT_TCP && i < LISTENING_MAX &&
+			sink_socket_receive(&syslog->socket, unexpected, sizeof(unexpected)) > 0;
+		i++)
 		continue;
 	return sink_socket_check(&syslog->socket, error, error_size);
 }

@@ -22,6 +22,7 @@
 
 enum {
 	RECEIVE_BYTES = 16 << 10,
+	LISTENING_MAX = 64, /* Reads of what a server says, at a time: it may never stop. */
 	/* How long a server of TLS 1.3 is given to refuse this host's certificate, which it only
 	 * does when the handshake is over here.  Most say at once that all is well. */
 	REFUSAL_MS = 500,
@@ -153,7 +154,7 @@ static int take_incoming(struct syslog_tls *tls)
 int syslog_tls_check(struct syslog_tls *tls, char *error, size_t error_size)
 {
 	char unexpected[RECEIVE_BYTES];
-	int failure, n;
+	int failure, n, turns = 0;
 
 	ERR_clear_error();
 	do {
@@ -167,9 +168,10 @@ int syslog_tls_check(struct syslog_tls *tls, char *error, size_t error_size)
 		case SSL_ERROR_ZERO_RETURN: return fail_socket(tls, -EPIPE, error, error_size);
 		default: return fail_tls(tls, error, error_size);
 		}
-	} while (failure == 0);
+	} while (failure == 0 && ++turns < LISTENING_MAX);
 	ERR_clear_error();
-	return failure == -EAGAIN ? 0 : fail_socket(tls, failure, error, error_size);
+	return failure == 0 || failure == -EAGAIN ? 0
+						  : fail_socket(tls, failure, error, error_size);
 }
 
 /* What was said before the connection was lost explains more than that it was. */

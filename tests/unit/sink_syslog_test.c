@@ -424,6 +424,27 @@ static void test_tcp_server_speaks(void **state)
 	stop_server(server);
 }
 
+/* One that never stops holds nobody up. */
+static void test_tcp_server_babbles(void **state)
+{
+	struct syslog_server *server = new_server();
+	struct fixture_sink sink;
+
+	(void)state;
+	server->babbles = true;
+	start_server(server);
+	prepare_tcp(&sink, server->endpoint);
+	open_sink(&sink);
+	alarm(30);
+	for (int i = 0; i < 20; i++) {
+		flush_sink(&sink, T0);
+		server_wait_ms(5);
+	}
+	alarm(0);
+	close_sink(&sink);
+	stop_server(server);
+}
+
 /* --- Options ---------------------------------------------------------------------------------- */
 
 static void assert_refused(const char *const *options, const char *sentence)
@@ -492,6 +513,7 @@ int main(void)
 		cmocka_unit_test(test_tcp_ends_when_it_must),
 		cmocka_unit_test(test_tcp_server_closes_while_idle),
 		cmocka_unit_test(test_tcp_server_speaks),
+		cmocka_unit_test(test_tcp_server_babbles),
 		cmocka_unit_test(test_options_that_make_no_sense_are_refused),
 		cmocka_unit_test(test_fingerprints),
 	};

@@ -23,7 +23,8 @@ enum {
 	SERVER_SEQUENCES_MAX = 200000,
 	SERVER_BUFFER = 1 << 17,
 	SERVER_SLICE_MS = 20,
-	SERVER_SLOW_BYTES = 8 << 10
+	SERVER_SLOW_BYTES = 8 << 10,
+	SERVER_BABBLE = 1 << 14
 };
 
 struct syslog_server {
@@ -32,6 +33,7 @@ struct syslog_server {
 	bool is_slow;		/* It reads little at a time. */
 	bool never_reads;	/* It accepts, and that is all. */
 	bool shakes_hands_only; /* And then reads nothing. */
+	bool babbles;		/* It says more and more, and never reads. */
 	const char *greeting;	/* Said in plain text to whoever connects. */
 	size_t close_after;	/* Messages, once; 0: never. */
 	/* What it has got. */
@@ -117,6 +119,19 @@ static void server_note_refusal(struct syslog_server *server)
 	ERR_clear_error();
 }
 
+/* As fast as it is taken.  Returns false once nobody takes it any more. */
+static bool server_babble(struct syslog_server *server, int fd, SSL *tls)
+{
+	struct pollfd one = {.fd = fd, .events = POLLOUT};
+	int n;
+
+	if (poll(&one, 1, SERVER_SLICE_MS) <= 0)
+		return true;
+	n = tls ? SSL_write(tls, server->buffer, SERVER_BABBLE)
+		: (int)send(fd, server->buffer, SERVER_BABBLE, MSG_NOSIGNAL | MSG_DONTWAIT);
+	return n > 0 || (!tls && errno == EAGAIN);
+}
+
 static void server_talk(struct syslog_server *server, int fd)
 {
 	SSL *tls = server->context ? SSL_new(server->context) : NULL;
@@ -135,6 +150,8 @@ static void server_talk(struct syslog_server *server, int fd)
 	while (go_on && !server->ending && !server->closes) {
 		if (server->never_reads || server->shakes_hands_only)
 			server_wait_ms(SERVER_SLICE_MS);
+		else if (server->babbles)
+			go_on = server_babble(server, fd, tls);
 		else
 			go_on = server_receive(server, fd, tls);
 	}
