@@ -30,8 +30,8 @@ static struct sink_settings settings_of(
 	return (struct sink_settings){.kind = kind, .n = n, .at = at};
 }
 
-/* What is wrong with the row, or NULL; the caller frees.  *wanted is as good as it can be: where
- * the row is wrong, the sink of that name goes on as it was. */
+/* What is wrong with the row, or NULL; the caller frees.  Where it is wrong, *wanted has no kind:
+ * the sink of that name goes on as it was. */
 static char *read_row(const struct cordonrec_log_sink *row, struct sink_wanted *wanted)
 {
 	const struct sink_kind *kind = sink_kind_find(row->type);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Writes the rule hits to the disk now and then, so that they survive the machine going down.  A
- * thread of its own: the disk may be slow, or hang, and nobody else is to wait for it.
+ * Writes the rule hits to the disk now and then, so that they survive the machine going down; and
+ * how far the log has counted.  A thread of its own: the disk may be slow, or hang, and nobody else
+ * is to wait for it.
  */
 #include <config.h>
 
@@ -52,6 +53,7 @@ static void *keep(void *keeper_)
 			save(keeper);
 			waited = 0;
 		}
+		log_thread_keep_sequence(keeper->sw->log);
 		nanosleep(&(struct timespec){.tv_nsec = LOOK_MS * 1000000L}, NULL);
 	}
 	return NULL;

@@ -25,6 +25,7 @@
 
 #include "datapath/event_record.h"
 #include "log/account.h"
+#include "log/sequence.h"
 #include "openvswitch/vlog.h"
 #include "ovs-rcu.h"
 #include "ovs-thread.h"
@@ -38,7 +39,11 @@ enum {
 	PASS_EVENTS = 20000,
 	BURST = 64,
 	OPENING_MS = 1000, /* For the sinks to say which records they have. */
-	DRAIN_MS = 5000,   /* For the sinks to deliver what they have, at the end. */
+	/* For the sinks to deliver what they have, at the end: guests wait for the next process. */
+	DRAIN_MS = 1000,
+	AHEAD = 1 << 20, /* Numbers between those given and the one on the disk, at most... */
+	AHEAD_LEAST = AHEAD / 2, /* ...and when it is written anew. */
+	RETRY_MS = 60000,	 /* If it could not be written. */
 };
 
 _Static_assert(LOG_ACCOUNT_PRODUCERS == WORKERS_MAX + 1, "workers and the sweep");
@@ -49,9 +54,14 @@ struct log_thread {
 	struct log_account *account;
 	struct sinks *sinks;
 	_Atomic long long int read_until; /* time_msec(): the rings were read as of then. */
+	_Atomic uint64_t *sequence;	  /* The account's.  The thread writes it. */
+	uint64_t left_off;		  /* On the disk when this process began.  Immutable. */
+
+	/* Of whoever calls log_thread_keep_sequence(). */
+	uint64_t on_disk;
+	long long int retry_at;
 
 	/* The thread's own. */
-	_Atomic uint64_t *sequence; /* The account's. */
 	struct log_batch_builder builder;
 	uint64_t gap;	    /* Events that the gap record in the builder tells. */
 	uint64_t ring_lost; /* Events that gap records have told. */
@@ -188,7 +198,10 @@ static bool may_begin(struct log_thread *log)
 			return false;
 		nanosleep(&(struct timespec){.tv_nsec = BATCH_MS * 1000000L}, NULL);
 	}
-	sinks_await_opening(log->sinks, OPENING_MS);
+	bool all_open = sinks_await_opening(log->sinks, OPENING_MS);
+	/* The account is new, and places that cannot be asked may have records of before. */
+	if (atomic_load(log->sequence) == 0 && !(all_open && sinks_known_sequence(log->sinks) != 0))
+		atomic_store(log->sequence, log->left_off);
 	return true;
 }
 
@@ -204,6 +217,38 @@ static void *log_main(void *log_)
 		if (!run_once(log))
 			nanosleep(&(struct timespec){.tv_nsec = BATCH_MS * 1000000L}, NULL);
 	return NULL;
+}
+
+/* --- the last number on the disk -------------------------------------------------------------- */
+
+static uint64_t last_number(const struct log_thread *log)
+{
+	uint64_t sequence = atomic_load(log->sequence);
+
+	return sequence != 0 ? sequence : log->left_off;
+}
+
+static void write_number(struct log_thread *log, uint64_t number)
+{
+	const char *directory = log->sw->options->state_directory;
+	int error = log_sequence_write(directory, number);
+
+	if (error == 0) {
+		log->on_disk = number;
+		return;
+	}
+	log->retry_at = time_msec() + RETRY_MS;
+	VLOG_WARN("%s/log-sequence: %s; should the machine go down, the log may give sequence "
+		  "numbers again that it has given before",
+		directory, ovs_strerror(-error));
+}
+
+void log_thread_keep_sequence(struct log_thread *log)
+{
+	uint64_t number = last_number(log);
+
+	if (number + AHEAD_LEAST > log->on_disk && time_msec() >= log->retry_at)
+		write_number(log, number + AHEAD);
 }
 
 /* --- start and end -------------------------------------------------------------------------- */
@@ -231,6 +276,7 @@ static bool open_account(struct log_thread *log)
 			  "say how many records were lost with it",
 			directory, ovs_strerror(-error));
 	log->sequence = log_account_sequence(log->account);
+	log->left_off = log->on_disk = log_sequence_read(log->sw->options->state_directory);
 	return true;
 }
 
@@ -286,6 +332,7 @@ void log_thread_join(struct log_thread *log)
 	while (sinks_are_configured(log->sinks) && run_once(log))
 		continue;
 	sinks_destroy(log->sinks, DRAIN_MS);
+	write_number(log, last_number(log));
 	log_account_close(log->account);
 	free(log);
 }

@@ -315,7 +315,7 @@ static void start_threads(struct cordon_switch *sw, const struct switch_options 
 		sw->n_workers = i + 1;
 	}
 	sw->log = log_thread_start(sw);
-	sw->hits_keeper = hits_keeper_start(sw);
+	sw->hits_keeper = sw->log != NULL ? hits_keeper_start(sw) : NULL;
 	sw->sweep = sweep_start(sw);
 	if (sw->log == NULL || sw->hits_keeper == NULL || sw->sweep == NULL)
 		out_of_memory();

@@ -690,6 +690,9 @@ struct sinks *log_thread_sinks(struct log_thread *log);
 
 /* A moment on time_msec(): all events from before it have their names.  Any thread. */
 long long int log_thread_read_until(const struct log_thread *log);
+/* Has the last record's number on the disk, as log/sequence.h says.  May wait for the disk.  The
+ * keeper of the rule hits. */
+void log_thread_keep_sequence(struct log_thread *log);
 void log_thread_join(struct log_thread *log); /* Records what is in the rings, then ends. */
 
 /* --- hits_keeper.c: the rule hits on the disk ------------------------------------------------ */

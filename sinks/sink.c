@@ -596,6 +596,9 @@ void sink_end(struct sink *sink, unsigned int drain_ms)
 	pthread_mutex_lock(&sink->mutex);
 	sink->end = true;
 	sink->end_ns = clock_ns(CLOCK_MONOTONIC) + milliseconds(drain_ms);
+	/* Nobody waits for a place that is only being tried. */
+	if (!sink->statistics.is_open)
+		atomic_store(&sink->ending, true);
 	pthread_cond_signal(&sink->work);
 	pthread_mutex_unlock(&sink->mutex);
 }

@@ -73,11 +73,18 @@ static void free_ended(struct sinks *sinks)
 	}
 }
 
+static bool is_the_one(const struct sink *sink, const struct sink_wanted *wanted)
+{
+	const struct sink_kind *kind = wanted->settings.kind;
+
+	return strcmp(sink_name(sink), wanted->name) == 0 &&
+	       (!kind || sink_type_of(sink)->kind == kind);
+}
+
 static struct sink *find(const struct sinks *sinks, const struct sink_wanted *wanted)
 {
 	for (size_t i = 0; i < sinks->n; i++)
-		if (strcmp(sink_name(sinks->at[i]), wanted->name) == 0 &&
-			sink_type_of(sinks->at[i])->kind == wanted->settings.kind)
+		if (is_the_one(sinks->at[i], wanted))
 			return sinks->at[i];
 	return NULL;
 }
@@ -85,8 +92,7 @@ static struct sink *find(const struct sinks *sinks, const struct sink_wanted *wa
 static bool is_wanted(const struct sink *sink, const struct sink_wanted *wanted, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		if (strcmp(sink_name(sink), wanted[i].name) == 0 &&
-			sink_type_of(sink)->kind == wanted[i].settings.kind)
+		if (is_the_one(sink, &wanted[i]))
 			return true;
 	return false;
 }
@@ -127,6 +133,16 @@ static bool begin(struct sinks *sinks, const struct sink_wanted *wanted)
 	return sink != NULL;
 }
 
+/* Other processes may have had sinks that are wanted no more. */
+static void forget_others(struct sinks *sinks, const struct sink_wanted *wanted, size_t n)
+{
+	const char *names[SINKS_MAX];
+
+	for (size_t i = 0; i < n && i < SINKS_MAX; i++)
+		names[i] = wanted[i].name;
+	log_account_forget_others(sinks->account, names, n < SINKS_MAX ? n : SINKS_MAX);
+}
+
 size_t sinks_configure(struct sinks *sinks, const struct sink_wanted *wanted, size_t n)
 {
 	size_t failed = 0;
@@ -137,11 +153,14 @@ size_t sinks_configure(struct sinks *sinks, const struct sink_wanted *wanted, si
 	for (size_t i = 0; i < n; i++) {
 		struct sink *sink = find(sinks, &wanted[i]);
 
+		if (!wanted[i].settings.kind)
+			continue;
 		if (sink)
 			sink_configure(sink, &wanted[i].settings);
 		else
 			failed += !begin(sinks, &wanted[i]);
 	}
+	forget_others(sinks, wanted, n);
 	sinks->configured = true;
 	pthread_mutex_unlock(&sinks->mutex);
 	return failed;
@@ -172,25 +191,31 @@ uint64_t sinks_known_sequence(const struct sinks *sinks)
 	return atomic_load_explicit(&sinks->known_sequence, memory_order_relaxed);
 }
 
-static bool all_tried(struct sinks *sinks)
+static bool all_tried(struct sinks *sinks, bool *all_open)
 {
 	bool tried = true;
 
+	*all_open = true;
 	pthread_mutex_lock(&sinks->mutex);
 	for (size_t i = 0; i < sinks->n; i++) {
 		struct sink_statistics statistics;
 
 		sink_read_statistics(sinks->at[i], &statistics);
 		tried = tried && (statistics.is_open || statistics.failures != 0);
+		*all_open = *all_open && statistics.is_open;
 	}
 	pthread_mutex_unlock(&sinks->mutex);
 	return tried;
 }
 
-void sinks_await_opening(struct sinks *sinks, unsigned int ms)
+bool sinks_await_opening(struct sinks *sinks, unsigned int ms)
 {
-	for (unsigned int waited = 0; waited < ms && !all_tried(sinks); waited += WAIT_STEP_MS)
+	bool all_open;
+
+	for (unsigned int waited = 0; !all_tried(sinks, &all_open) && waited < ms;
+		waited += WAIT_STEP_MS)
 		nanosleep(&(struct timespec){.tv_nsec = WAIT_STEP_MS * 1000000L}, NULL);
+	return all_open;
 }
 
 /* --- How they do ------------------------------------------------------------------------------ */
@@ -237,8 +262,12 @@ void sinks_destroy(struct sinks *sinks, unsigned int drain_ms)
 		sink_end(sinks->at[i], drain_ms);
 	for (size_t i = 0; i < sinks->n; i++)
 		sink_destroy(sinks->at[i]);
-	for (size_t i = 0; i < sinks->n_ending; i++)
+	for (size_t i = 0; i < sinks->n_ending; i++) {
+		_Atomic uint64_t *settled = sink_settled(sinks->ending[i]);
+
 		sink_destroy(sinks->ending[i]);
+		log_account_forget(sinks->account, settled);
+	}
 	pthread_mutex_destroy(&sinks->mutex);
 	free(sinks);
 }

@@ -33,7 +33,7 @@ struct sinks *sinks_create(const struct sinks_owner *owner);
 /* A sink as it is wanted. */
 struct sink_wanted {
 	const char *name;
-	struct sink_settings settings; /* Checked. */
+	struct sink_settings settings; /* Checked.  No kind: it goes on as it is, if it is there. */
 };
 
 /* Makes the sinks be these: begins those that are new, changes those that are there, ends those
@@ -50,8 +50,9 @@ void sinks_push(struct sinks *sinks, struct log_batch *batch);
 /* The highest sequence number that any sink knows of. */
 uint64_t sinks_known_sequence(const struct sinks *sinks);
 
-/* Waits until the places have been tried that may raise it, but no longer than `ms`. */
-void sinks_await_opening(struct sinks *sinks, unsigned int ms);
+/* Waits until the places have been tried that may raise it, but no longer than `ms`.  True if all
+ * of them are open. */
+bool sinks_await_opening(struct sinks *sinks, unsigned int ms);
 
 struct sinks_row {
 	char name[SINK_NAME_MAX];

@@ -14,7 +14,6 @@ enum { PATH_LENGTH = 4096 };
 
 struct sqlite_place {
 	struct log_store *store;
-	bool failed; /* Nothing more is committed. */
 };
 
 static int open_store(const struct sink_place *place, void **state, char *error, size_t error_size)
@@ -52,7 +51,6 @@ static int open_store(const struct sink_place *place, void **state, char *error,
 static int fail(struct sqlite_place *sqlite, int result, char *error, size_t error_size)
 {
 	snprintf(error, error_size, "%s", log_store_error(sqlite->store));
-	sqlite->failed = true;
 	return result;
 }
 

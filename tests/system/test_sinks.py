@@ -8,6 +8,8 @@
 
 import json
 import os
+import socket
+import time
 
 import pytest
 
@@ -172,6 +174,82 @@ def test_sinks_are_set_up_in_words(site, tmp_path):
     switch.cordon("sink", "del", "default")
     assert switch.json("sink", "list") == []
     assert "written nowhere" in switch.cordon("sink", "list")
+
+
+def set_options(switch, name, options):
+    database.transact(switch, {"op": "update", "table": "Log_Sink", "where": [["name", "==", name]],
+                               "row": {"options": ["map", [list(pair) for pair in options.items()]]}})
+
+
+def test_row_that_is_wrong_leaves_its_sink_as_it_was(site, tmp_path):
+    """Whoever writes nonsense into the database, past `cordon sink set`, loses no records by it."""
+    switch, web, app = site
+    path = tmp_path / "log.json"
+    switch.cordon("sink", "add", "lines", "json", f"path={path}")
+    wait_for(lambda: sink(switch, "lines")["state"] == "ok", 10, "the sink at work")
+    set_options(switch, "lines", {"path": "nowhere"})
+    wait_for(lambda: "absolute" in sink(switch, "lines")["error"], 10, "what is wrong with the row")
+    with TcpServer(app, 80):
+        assert web.can_connect(app.ipv4, 80)
+        wait_for(lambda: [row for row in lines(path) if row["kind"] == "start"], 10, "its records, as before")
+    assert "memory" not in switch.log_file()
+    set_options(switch, "lines", {"path": str(path)})
+    wait_for(lambda: sink(switch, "lines")["state"] == "ok", 10, "all is well again")
+
+
+def test_no_number_twice_after_a_reboot(site):
+    """The run directory is empty, and the place that knows the numbers of before comes back late: its records wait, and
+    go on where those of before have ended."""
+    switch, web, app = site
+    with TcpServer(app, 80):
+        for _ in range(3):
+            assert web.can_connect(app.ipv4, 80)
+        switch.wait_log(kind="start", count=3)
+        switch.cordon("conn", "flush", "--all")
+        switch.wait_log(kind="end", count=3)
+        switch.cordon("down")
+        before = [row["sequence"] for row in switch.log()]
+        os.unlink(f"{switch.run}/log-account")
+        os.rename(f"{switch.state}/log", f"{switch.state}/log-later")
+        with open(f"{switch.state}/log", "w", encoding="ascii") as file:
+            file.write("the disk is not mounted yet")
+        switch.up()
+        wait_for(lambda: sink(switch, "default")["state"] == "error", 10, "the error")
+        wait_for(lambda: web.can_connect(app.ipv4, 80), 20, "a connection after the reboot")
+        wait_for(lambda: sink(switch, "default")["waiting"], 10, "a record that waits")
+        os.unlink(f"{switch.state}/log")
+        os.rename(f"{switch.state}/log-later", f"{switch.state}/log")
+        wait_for(lambda: len(switch.log(kind="start")) >= 4, 60, "the record that has waited")
+    numbers = [row["sequence"] for row in switch.log()]
+    assert numbers[:len(before)] == before and numbers[len(before)] == before[-1] + 1
+    assert sink(switch, "default")["lost"] == 0 and not switch.log(kind="gap")
+
+
+def test_dead_places_do_not_hold_up_an_upgrade(site):
+    """A database that accepts and says nothing, a collector whose host drops everything, one that never reads."""
+    switch, web, app = site
+    with socket.create_server(("127.0.0.1", 0), backlog=1) as silent, \
+            socket.create_server(("127.0.0.1", 0), backlog=0) as full, TcpServer(app, 80):
+        crowd = [socket.socket() for _ in range(4)]
+        for one in crowd:
+            one.setblocking(False)
+            one.connect_ex(full.getsockname())
+        switch.cordon("sink", "add", "fleet", "postgresql",
+                      f"connection=host=127.0.0.1 port={silent.getsockname()[1]} dbname=fleet")
+        for name, type_, key in (("flows", "ipfix", "collector"), ("alarms", "syslog", "server")):
+            switch.cordon("sink", "add", name, type_, f"{key}=127.0.0.1:{full.getsockname()[1]}", "transport=tcp")
+        wait_for(lambda: len(switch.json("sink", "list")) == 4, 10, "four sinks")
+        assert web.can_connect(app.ipv4, 80)
+        switch.wait_log(kind="start")
+        for delay in (0.1, 1, 2.5):
+            time.sleep(delay)
+            began = time.monotonic()
+            switch.cordon("down", "--keep-connections")
+            assert time.monotonic() - began < 3
+            switch.up()
+        for one in crowd:
+            one.close()
+        wait_for(lambda: web.can_connect(app.ipv4, 80), 10, "a connection after that")
 
 
 def test_long_connections_give_updates(site, version):

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "sinks/sink.h"
 #include "zones/zone.h"
@@ -41,6 +42,7 @@ static struct place {
 	bool gone;		/* open() fails. */
 	bool full;		/* flush() fails. */
 	bool stuck;		/* write() waits. */
+	bool silent;		/* open() waits until the place is ending. */
 	uint64_t refused;	/* This sequence number is refused... */
 	uint64_t refused_until; /* ...and those up to this one. */
 	uint64_t breaks_at;	/* write() fails once, at this one. */
@@ -60,10 +62,20 @@ static void unlock(void)
 	pthread_mutex_unlock(&place.mutex);
 }
 
-static int open_place(const struct sink_place *where, void **state, char *error, size_t error_size)
+static bool is_set(const bool *flag)
 {
 	lock();
-	int result = place.gone ? -ENOENT : 0;
+	bool set = *flag;
+	unlock();
+	return set;
+}
+
+static int open_place(const struct sink_place *where, void **state, char *error, size_t error_size)
+{
+	while (is_set(&place.silent) && !sink_place_is_ending(where))
+		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+	lock();
+	int result = place.gone || place.silent ? -ENOENT : 0;
 
 	if (result == 0) {
 		place.opened++;
@@ -465,6 +477,21 @@ static void test_end_without_a_place(void **state)
 	assert_int_equal(atomic_load(&settled), 0);
 }
 
+/* Whoever ends the sink does not wait for a place that does not answer. */
+static void test_end_while_the_place_is_being_opened(void **state)
+{
+	(void)state;
+	set(&place.silent, true);
+	struct sink *sink = start("", "1048576", 0);
+	push(sink, 1, 10, LOG_START);
+	nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+	alarm(PATIENCE_MS / 1000);
+	sink_end(sink, 600000);
+	sink_destroy(sink);
+	alarm(0);
+	assert_int_equal(atomic_load(&settled), 0);
+}
+
 static void test_end_delivers_what_waits(void **state)
 {
 	(void)state;
@@ -518,6 +545,7 @@ int main(void)
 		WITH_A_PLACE(test_last_record_is_refused),
 		WITH_A_PLACE(test_what_the_last_process_lost_is_told_first),
 		WITH_A_PLACE(test_end_without_a_place),
+		WITH_A_PLACE(test_end_while_the_place_is_being_opened),
 		WITH_A_PLACE(test_end_delivers_what_waits),
 		WITH_A_PLACE(test_other_settings),
 	};
