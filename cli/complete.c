@@ -10,10 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "log/sink_options.h"
 #include "svec.h"
 #include "util.h"
 
-enum { COMPLETE_TIMEOUT_MS = 300 };
+enum { COMPLETE_TIMEOUT_MS = 300, ARGUMENTS_KEPT = 2 };
 
 /* What the words before the last one say. */
 struct place {
@@ -21,6 +22,7 @@ struct place {
 	const struct cli_command *command;
 	const struct cli_option *awaited; /* The option whose value the last word is. */
 	size_t n_arguments;
+	const char *arguments[ARGUMENTS_KEPT]; /* The first ones. */
 };
 
 static void offer(const struct cli *cli, const char *candidate, const char *start)
@@ -59,6 +61,8 @@ static void take_word(struct place *place, const char *word)
 			option = find_option(place->command->options, word);
 		place->awaited = option && option->argument ? option : NULL;
 	} else if (place->command) {
+		if (place->n_arguments < ARGUMENTS_KEPT)
+			place->arguments[place->n_arguments] = word;
 		place->n_arguments++;
 	} else if (!place->noun) {
 		place->noun = word;
@@ -163,6 +167,77 @@ static void offer_names(struct cli *cli, const char *kind, const char *start)
 		fprintf(cli->out, "<%s>\n", kind); /* The shell knows better. */
 }
 
+/* --- Log sinks -------------------------------------------------------------------------------- */
+
+static void offer_sinks(struct cli *cli, const char *start)
+{
+	struct model_error error;
+	struct model *model = model_open(cli->database, cli->timeout_ms, &error);
+	const struct cordonrec_log_sink *sink;
+
+	if (!model)
+		return;
+	CORDONREC_LOG_SINK_FOR_EACH (sink, model_idl(model))
+		offer(cli, sink->name, start);
+	model_close(model);
+}
+
+static const struct sink_kind *kind_of_sink(struct cli *cli, const char *name)
+{
+	struct model_error error;
+	struct model *model = model_open(cli->database, cli->timeout_ms, &error);
+	const struct cordonrec_log_sink *sink = model ? model_sink(model, name) : NULL;
+	const struct sink_kind *kind = sink ? sink_kind_find(sink->type) : NULL;
+
+	model_close(model);
+	return kind;
+}
+
+/* "transport=", and when that is written, "transport=udp" and so on. */
+static void offer_sink_option(
+	const struct cli *cli, const struct sink_option *option, const char *start)
+{
+	char *name = xasprintf("%s=", option->name);
+	char *choices = xstrdup(option->choices ? option->choices : ""), *save = NULL;
+
+	if (strncmp(start, name, strlen(name)) != 0)
+		offer(cli, name, start);
+	else
+		for (char *choice = strtok_r(choices, " ", &save); choice;
+			choice = strtok_r(NULL, " ", &save)) {
+			char *word = xasprintf("%s%s", name, choice);
+
+			offer(cli, word, start);
+			free(word);
+		}
+	free(choices);
+	free(name);
+}
+
+static void offer_sink_argument(struct cli *cli, const struct place *place, const char *start)
+{
+	bool adds = !strcmp(place->command->verb, "add");
+	const struct sink_kind *kind;
+
+	if (place->n_arguments == (adds ? 1 : 0) && strcmp(place->command->verb, "list") != 0) {
+		if (!adds && strcmp(place->command->verb, "types") != 0)
+			offer_sinks(cli, start);
+		else
+			for (size_t i = 0; i < n_sink_kinds; i++)
+				offer(cli, sink_kinds[i].name, start);
+		return;
+	}
+	if (place->n_arguments == 0 || (!adds && strcmp(place->command->verb, "set") != 0))
+		return;
+	kind = adds ? sink_kind_find(place->arguments[1]) : kind_of_sink(cli, place->arguments[0]);
+	for (size_t i = 0; kind && i < kind->n_options; i++)
+		offer_sink_option(cli, &kind->options[i], start);
+	for (size_t i = 0; kind && i < n_sink_common_options; i++)
+		offer_sink_option(cli, &sink_common_options[i], start);
+}
+
+/* --- What comes next -------------------------------------------------------------------------- */
+
 static void offer_choices(const struct cli *cli, const char *choices, const char *start)
 {
 	char *copy = xstrdup(choices), *save = NULL;
@@ -209,6 +284,10 @@ static void offer_argument(struct cli *cli, const struct place *place, const cha
 	const char *kind = command->arguments ? command->arguments : "";
 	char *name;
 
+	if (!strcmp(command->noun, "sink")) {
+		offer_sink_argument(cli, place, start);
+		return;
+	}
 	for (size_t i = 0; i < place->n_arguments && *kind; i++) {
 		kind += strcspn(kind, " ");
 		kind += *kind == ' ';

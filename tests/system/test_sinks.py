@@ -171,6 +171,11 @@ def test_sinks_are_set_up_in_words(site, tmp_path):
     switch.cordon("sink", "set", "default", "retention-days=")
     assert sink(switch, "default")["options"] == {}
     assert "retention-days" in switch.cordon("sink", "types", "sqlite")
+    assert "retention-days=" in switch.cordon("--complete", "sink", "set", "default", "retention-").split()
+    assert switch.cordon("--complete", "sink", "show", "").split() == ["default"]
+    assert switch.cordon("--complete", "sink", "add", "x", "i").split() == ["ipfix"]
+    assert switch.cordon("--complete", "sink", "add", "x", "ipfix", "transport=").split() == \
+        ["transport=udp", "transport=tcp"]
     switch.cordon("sink", "del", "default")
     assert switch.json("sink", "list") == []
     assert "written nowhere" in switch.cordon("sink", "list")
