@@ -12,8 +12,8 @@ POLICIES_IN_ROTATION = 4
 class Actions:
     """A dice, and what it may choose: (weight, action, may be chosen while the switch is to live)."""
 
-    def __init__(self, world, policies):
-        self.world, self.policies = world, policies
+    def __init__(self, world, policies, sinks):
+        self.world, self.policies, self.sinks = world, policies, sinks
         self.switch, self.stations, self.dice, self.journal = world.switch, world.stations, world.dice, world.journal
         self.kills = []  # When the switch was killed: records of the moments before may be lost.
         self.table = [
@@ -25,6 +25,8 @@ class Actions:
             (10, self.move_outside, True),
             (5, self.flush, True),
             (4, self.kill_database, True),
+            (4, self.sinks.fail, True),
+            (4, self.sinks.come_and_go, True),
             (4, self.kill_switch, False),
             (2, self.kill_and_change, False),
             (3, self.upgrade, False),
@@ -141,7 +143,8 @@ class Actions:
         for name in ("k0", "g0"):
             self.world.unplug(name)
             self.world.plug(name)
-        for action in (self.reboot_guest, self.kill_database, self.apply_policy, self.flush):
+        for action in (self.reboot_guest, self.kill_database, self.apply_policy, self.flush, self.sinks.fail,
+                       self.sinks.come_and_go, self.sinks.come_and_go):
             action()
 
     def check_alive(self):

@@ -7,6 +7,7 @@ import time
 
 import audit
 import leaks
+import sinks
 import traffic_log
 from actions import POLICIES_IN_ROTATION, Actions
 from cordon import BUILD, Switch
@@ -66,8 +67,10 @@ class Course:
         self.switch.up()
         self.world = World(self.switch, self.stations, self.dice, self.journal)
         policies = [Policy(self.dice, POLICY_SHARE) for _ in range(POLICIES_IN_ROTATION)]
-        self.actions = Actions(self.world, policies)
+        self.sinks = sinks.Sinks(self.switch, self.dice, self.journal, self.directory)
+        self.actions = Actions(self.world, policies, self.sinks)
         self.world.build()
+        self.sinks.build()
         self.tcp = Tcp(self.switch)
         self.tcp.start()
         self.world.apply(policies[0])

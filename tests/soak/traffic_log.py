@@ -4,6 +4,7 @@
 import collections
 import ipaddress
 
+import sinks
 from world import SERVICE_PORT
 
 JOURNAL_LINES = 200
@@ -32,7 +33,9 @@ def key_of(record):
 def judge(course):
     promises, flows = course.promises, expected(course)
     starts, ends, lost = collections.Counter(), collections.Counter(), 0
-    for record in course.switch.log():
+    stored = course.switch.log()
+    sinks.judge(course, stored)
+    for record in stored:
         if record["kind"] == "start":
             starts[key_of(record)] += 1
         elif record["kind"] == "end":
