@@ -383,6 +383,15 @@ static const char *value_of(const struct sink_settings *settings, const char *na
 	return NULL;
 }
 
+/* Values stand in the lines of messages and tables. */
+static bool has_control_characters(const char *value)
+{
+	for (; *value; value++)
+		if ((unsigned char)*value < ' ' || *value == 0x7f)
+			return true;
+	return false;
+}
+
 static bool setting_is_good(const struct sink_kind *kind, const struct sink_setting *setting,
 	char *error, size_t error_size)
 {
@@ -392,6 +401,11 @@ static bool setting_is_good(const struct sink_kind *kind, const struct sink_sett
 	if (!option) {
 		snprintf(error, error_size, "a sink of type %s has no option '%s'", kind->name,
 			setting->name);
+		return false;
+	}
+	if (has_control_characters(setting->value)) {
+		snprintf(error, error_size, "%s=: must be one line, without control characters",
+			option->name);
 		return false;
 	}
 	if (!value_is_good(option, setting->value, why, sizeof(why))) {

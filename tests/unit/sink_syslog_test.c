@@ -465,6 +465,7 @@ static void assert_refused(const char *const *options, const char *sentence)
 static void test_options_that_make_no_sense_are_refused(void **state)
 {
 	(void)state;
+	REFUSED("one line", "server", "host", "transport", "tls", "ca", "/ca\n.pem");
 	REFUSED("needs server=", "transport", "tcp");
 	REFUSED("facility=kernel", "server", "a", "facility", "kernel");
 	REFUSED("message-bytes=479", "server", "a", "message-bytes", "479");
