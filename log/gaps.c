@@ -210,28 +210,32 @@ static int read_file(struct gaps *gaps, char *error, size_t error_size)
 	return rc;
 }
 
-static int read_files(struct gaps *gaps, struct log_walk *files)
+/* A file of the span, or the one before it, which has the record before the span's first. */
+static bool is_of_span(const struct gaps *gaps, const struct log_walk *files, size_t i)
+{
+	return log_walk_may_have(files, i, gaps->since_ns, gaps->until_ns) ||
+	       (i + 1 < files->list.n &&
+		       log_walk_may_have(files, i + 1, gaps->since_ns, gaps->until_ns));
+}
+
+/* Reads the files of the span, or all others. */
+static void read_files(struct gaps *gaps, struct log_walk *files, bool of_span)
 {
 	struct log_filter filter = LOG_FILTER_ANY;
-	uint64_t since_ns = gaps->since_ns, until_ns = gaps->until_ns;
 
 	filter.kind = LOG_GAP;
-	filter.since_ns = since_ns;
-	filter.until_ns = until_ns;
+	filter.since_ns = gaps->since_ns;
+	filter.until_ns = gaps->until_ns;
 	for (size_t i = 0; i < files->list.n; i++) {
 		char reason[512];
-		/* And the file before, which has the record before the span's first. */
-		bool next = i + 1 < files->list.n &&
-			    log_walk_may_have(files, i + 1, since_ns, until_ns);
 
-		if (!next && !log_walk_may_have(files, i, since_ns, until_ns))
+		if (is_of_span(gaps, files, i) != of_span)
 			continue;
 		gaps->reader = log_walk_read(files, i, &filter);
 		if (gaps->reader && read_file(gaps, reason, sizeof(reason)))
 			log_walk_note(files, reason);
 		log_reader_close(gaps->reader);
 	}
-	return log_walk_result(files);
 }
 
 /* --- Giving out ------------------------------------------------------------------------------- */
@@ -275,16 +279,51 @@ static bool is_within(const struct gaps *gaps, const struct log_gap *gap)
 	       (!gaps->until_ns || gap->until_ns <= gaps->until_ns);
 }
 
+static void sort(struct gaps *gaps)
+{
+	if (gaps->n_runs)
+		qsort(gaps->runs, gaps->n_runs, sizeof(gaps->runs[0]), compare_runs);
+	if (gaps->n_told)
+		qsort(gaps->told, gaps->n_told, sizeof(gaps->told[0]), compare_told);
+}
+
+/* True if numbers are missing in the span, and no gap record tells of as many. */
+static bool has_unexplained(const struct gaps *gaps)
+{
+	struct log_gap hole;
+
+	for (size_t i = 0; i < gaps->n_runs; i++) {
+		struct told key = {0}, *told = NULL;
+
+		if (!find_hole(gaps, i, &hole) || !is_within(gaps, &hole))
+			continue;
+		key.gap.sequence = hole.sequence;
+		if (gaps->n_told)
+			told = bsearch(&key, gaps->told, gaps->n_told, sizeof(*told), compare_told);
+		if (!told || told->gap.lost < hole.missing)
+			return true;
+	}
+	return false;
+}
+
+/* After the clock was set back, the numbers that a span lacks may be in a file of another one. */
+static int read_all(struct gaps *gaps, struct log_walk *files)
+{
+	read_files(gaps, files, true);
+	sort(gaps);
+	if (has_unexplained(gaps)) {
+		read_files(gaps, files, false);
+		sort(gaps);
+	}
+	return log_walk_result(files);
+}
+
 static void give_out(
 	struct gaps *gaps, bool (*each)(const struct log_gap *gap, void *context), void *context)
 {
 	bool more = true;
 	size_t told = 0;
 
-	if (gaps->n_runs)
-		qsort(gaps->runs, gaps->n_runs, sizeof(gaps->runs[0]), compare_runs);
-	if (gaps->n_told)
-		qsort(gaps->told, gaps->n_told, sizeof(gaps->told[0]), compare_told);
 	for (size_t i = 0; i < gaps->n_runs && more; i++) {
 		struct log_gap hole;
 		bool is_hole = find_hole(gaps, i, &hole);
@@ -324,7 +363,7 @@ int log_gaps(const char *directory, uint64_t since_ns, uint64_t until_ns,
 
 	if (rc)
 		return rc;
-	rc = read_files(&gaps, &files);
+	rc = read_all(&gaps, &files);
 	if (gaps.out_of_memory) {
 		snprintf(error, error_size, "no memory for so many gaps");
 		rc = -ENOMEM;

@@ -25,6 +25,7 @@ struct log_reader {
 	const struct log_filter *filter;
 	uint64_t start_ns;
 	int64_t first, last; /* Sequence numbers that there were when it was opened. */
+	int64_t last_summed; /* The last that was in a slice then; 0: none. */
 	struct log_conditions conditions;
 	struct log_pieces pieces;
 	/* Of a range of records, those that match; the newest of these; one record, if it matches;
@@ -150,6 +151,9 @@ static int survey(struct log_reader *reader, char *error, size_t error_size)
 		(uint64_t)log_bucket_number(reader->db, "SELECT start_ns FROM bucket", 0);
 	reader->first = log_bucket_number(reader->db, "SELECT min(sequence) FROM records", 1);
 	reader->last = log_bucket_number(reader->db, "SELECT max(sequence) FROM records", 0);
+	if (log_bucket_format(reader->db) >= LOG_BUCKET_FORMAT_INDEXED)
+		reader->last_summed = log_bucket_number(
+			reader->db, "SELECT last FROM slices ORDER BY first DESC LIMIT 1", 0);
 	skip_older(reader);
 	if (after && reader->first <= after)
 		reader->first = after + 1;
@@ -221,6 +225,11 @@ uint64_t log_reader_start_ns(const struct log_reader *reader)
 uint64_t log_reader_last(const struct log_reader *reader)
 {
 	return (uint64_t)reader->last;
+}
+
+uint64_t log_reader_last_summed(const struct log_reader *reader)
+{
+	return (uint64_t)reader->last_summed;
 }
 
 /* The part of a piece that lies from `low` to `high`.  False if there is none. */

@@ -27,6 +27,10 @@ void log_reader_close(struct log_reader *reader); /* Accepts NULL. */
 /* The highest sequence number in the file. */
 uint64_t log_reader_last(const struct log_reader *reader);
 
+/* The highest that is added up in a slice; 0: none is.  Like the one above as of when the file was
+ * opened: what is added up later may refer to rows that the filter has not been put to. */
+uint64_t log_reader_last_summed(const struct log_reader *reader);
+
 /* Counts the matching records from the newest back, but not past `limit`.  The range of their
  * sequence numbers is stored in *low and *high. */
 int log_reader_newest(struct log_reader *reader, size_t limit, size_t *n, uint64_t *low,

@@ -55,7 +55,8 @@ static int add_slice(struct visit *visit, sqlite3_stmt *row, uint64_t *next)
 	};
 	int rc = SQLITE_OK;
 
-	if (slice.low < *next || slice.high < slice.low || slice.high > INT64_MAX)
+	if (slice.low < *next || slice.high < slice.low ||
+		slice.high > log_reader_last_summed(visit->reader))
 		return SQLITE_OK;
 	if (slice.low > *next)
 		rc = add_part(visit, &(struct part){.low = *next, .high = slice.low - 1});

@@ -222,8 +222,12 @@ int log_timeline(const char *directory, const struct log_filter *filter, uint64_
 	timeline.filter.limit = 0;
 	timeline.filter.with_gaps = false;
 	rc = read_files(&timeline, directory, error, error_size);
-	if (!rc)
-		rc = read_gaps(&timeline, directory, error, error_size);
+	/* What could be read counts; the same file is at fault in both, and said so. */
+	if (!rc || rc == -EIO) {
+		int gaps_rc = read_gaps(&timeline, directory, error, error_size);
+
+		rc = gaps_rc ? gaps_rc : rc;
+	}
 	if (timeline.error)
 		rc = complain(timeline.error, error, error_size);
 	for (size_t i = 0; (!rc || rc == -EIO) && i < timeline.n; i++)

@@ -13,6 +13,7 @@
 #include <errno.h>
 
 #include "log/flows.h"
+#include "log/sums.h"
 #include "tests/unit/log_fixture.h"
 
 /* --- Questions ------------------------------------------------------------------------------ */
@@ -200,6 +201,84 @@ static void test_finds_what_is_seen_for_the_first_time(void **state)
 	assert_int_equal(answer.n, 0);
 }
 
+/* A scan of so many ports that all of them are added up hides none that was met before. */
+static void test_knows_again_what_was_added_up(void **state)
+{
+	struct log_flow_query query = {.filter = LOG_FILTER_ANY,
+		.by = LOG_FLOW_SOURCE_ZONE | LOG_FLOW_DESTINATION_ZONE | LOG_FLOW_SERVICE,
+		.first_since_ns = T0 + HOUR};
+	struct log_store *store = open_store(NULL);
+	struct log_record record;
+
+	(void)state;
+	for (uint64_t i = 1; i <= 20000; i++) {
+		record = record_of(i, T0 + i * 1000);
+		record.destination.transport_port = (uint16_t)(10000 + i);
+		write_one(store, &record);
+	}
+	commit(store, T0 + SECOND);
+	record = record_of(20001, T0 + HOUR + SECOND);
+	record.destination.transport_port = 29000;
+	write_one(store, &record);
+	record = record_of(20002, T0 + HOUR + SECOND);
+	record.destination.transport_port = 22;
+	write_one(store, &record);
+	log_store_close(store);
+	ask(&query);
+	assert_int_equal(answer.n, 1);
+	assert_int_equal(answer.rows[0].port, 22);
+}
+
+/* Sums that are written while a file is being read may speak of parties that the filter has not
+ * been put to. */
+static bool add_counts(const struct log_flow_row *row, void *context)
+{
+	*(uint64_t *)context += row->counts.records;
+	return true;
+}
+
+static bool add_one(const struct log_row *row, void *context)
+{
+	(void)row;
+	++*(uint64_t *)context;
+	return true;
+}
+
+static bool take_all(const struct log_flow_row *rows, size_t n, void *context)
+{
+	(void)rows;
+	(void)n;
+	(void)context;
+	return true;
+}
+
+static void test_reads_a_file_as_it_was_when_opened(void **state)
+{
+	struct log_store *store = open_store(NULL);
+	struct log_filter filter = LOG_FILTER_ANY;
+	struct log_reader *reader;
+	uint64_t n = 0;
+	const struct log_sums_visitor visitor = {.kind = LOG_SUMS_FLOWS,
+		.can_use = take_all,
+		.row = add_counts,
+		.record = add_one,
+		.context = &n};
+	char error[256] = "";
+	bool stopped = false;
+
+	(void)state;
+	write_many(store, 1, 10, T0, SECOND);
+	assert_int_equal(log_reader_open(path_of("traffic-20261001T120000Z.db"), &filter, &reader,
+				 error, sizeof(error)),
+		0);
+	write_many(store, 11, 15, T0 + 20 * SECOND, SECOND);
+	log_store_close(store);
+	assert_int_equal(
+		log_sums_visit(reader, &filter, &visitor, &stopped, error, sizeof(error)), 0);
+	assert_int_equal(n, 10);
+	log_reader_close(reader);
+}
+
 static void test_says_that_there_is_no_log(void **state)
 {
 	struct log_flow_query query = {.filter = LOG_FILTER_ANY};
@@ -282,6 +361,11 @@ static void test_counts_over_time(void **state)
 	filter = (struct log_filter)LOG_FILTER_ANY;
 	draw(&filter, 1, 0);
 	assert_int_equal(slots[1].start_ns, T0 + 60 * SECOND);
+	/* A file that cannot be read leaves what the others tell of losses. */
+	write_garbage("traffic-20261001T110000Z.db");
+	draw(&filter, 300, -EIO);
+	assert_int_equal(slots[n_slots - 1].lost, 99);
+	assert_int_equal(unlink(path_of("traffic-20261001T110000Z.db")), 0);
 	store = open_store(NULL);
 	record = record_of(32, T0 + 400 * 24 * HOUR);
 	write_one(store, &record);
@@ -385,6 +469,24 @@ static void test_finds_gaps_after_the_clock_was_set_back(void **state)
 	assert_int_equal(gaps[0].until_ns, T0 + 10 * SECOND);
 }
 
+/* What lies in a file out of the span is not missing in it. */
+static void test_takes_no_file_for_a_hole(void **state)
+{
+	struct log_store *store = open_store(NULL);
+
+	(void)state;
+	write_many(store, 1, 10, T0, SECOND);
+	commit(store, T0 + 2 * HOUR);
+	write_many(store, 11, 20, T0 + 2 * HOUR, SECOND);
+	commit(store, T0 + 10 * SECOND);
+	write_many(store, 21, 30, T0 + 10 * SECOND, SECOND);
+	log_store_close(store);
+	find_gaps(0, T0 + HOUR);
+	assert_int_equal(n_gaps, 0);
+	find_gaps(0, 0);
+	assert_int_equal(n_gaps, 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_directory, remove_directory)
 
 int main(void)
@@ -395,9 +497,12 @@ int main(void)
 		TEST(test_orders_and_limits),
 		TEST(test_keeps_to_the_filter_and_the_span),
 		TEST(test_finds_what_is_seen_for_the_first_time),
+		TEST(test_knows_again_what_was_added_up),
+		TEST(test_reads_a_file_as_it_was_when_opened),
 		TEST(test_says_that_there_is_no_log),
 		TEST(test_counts_over_time),
 		TEST(test_finds_gaps),
+		TEST(test_takes_no_file_for_a_hole),
 		TEST(test_holes_of_a_filtered_log_are_no_gaps),
 		TEST(test_finds_gaps_after_the_clock_was_set_back),
 	};
