@@ -54,7 +54,7 @@ static void choose_names(struct cli_csv *csv, const struct json *rows)
 
 static void put_text(struct ds *line, const char *text)
 {
-	bool formula = *text && strchr("=+-@\t\r", *text);
+	bool formula = *text && strchr("=+-@\t\r\n", *text);
 
 	if (!formula && !strpbrk(text, ",\"\r\n")) {
 		ds_put_cstr(line, text);

@@ -30,7 +30,7 @@ static const struct cli_column columns[] = {
 	{"service", "protocol", CLI_AUTO, 0, 0, cli_log_service_cell},
 	{"zones", "source_zone", CLI_AUTO, 3, 12, cli_log_zones_cell},
 	{"reason", "reason", CLI_AUTO, 2, 15, NULL},
-	{"rule", "rule", CLI_AUTO, 1, 16, cli_log_rule_cell},
+	{"rule", "rule", CLI_AUTO, 1, 12, cli_log_rule_cell},
 	{"first", "first_ns", CLI_AUTO, 4, CLI_LOG_UNCUT, cli_log_first_cell},
 };
 

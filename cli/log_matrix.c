@@ -121,17 +121,38 @@ static bool has_record(const struct json *rows, const char *pair)
 	return false;
 }
 
+/* The switch counts what each pair of zones does, and when last; not by whom, nor at what time. */
+static bool asks_for_more_than_counts(const struct cli_log_answer *answer)
+{
+	const struct log_filter *filter = &answer->query.filter;
+
+	return cli_option(answer->cli, "until") || filter->vm || filter->port || filter->prefix ||
+	       filter->rule || filter->kind >= 0 || filter->verdict >= 0 || filter->protocol >= 0 ||
+	       filter->transport_port >= 0 || filter->simulated >= 0;
+}
+
+/* True if a zone is one of a pair's, which is "FROM->TO". */
+static bool is_of_pair(const char *zone, const char *pair)
+{
+	const char *arrow = strstr(pair, "->");
+
+	return arrow &&
+	       ((strlen(zone) == (size_t)(arrow - pair) && !strncmp(pair, zone, strlen(zone))) ||
+		       !strcmp(arrow + 2, zone));
+}
+
 /* The baseline logs refusals unless it is told otherwise; so what it lets pass would be missing
  * here without a word.  The switch counts it. */
 char *cli_log_matrix_unlogged(struct cli_log_answer *answer)
 {
+	const struct log_filter *filter = &answer->query.filter;
 	const char *words[] = {"policy=baseline"};
 	struct ds text = DS_EMPTY_INITIALIZER;
 	enum cli_status status;
 	struct json *hits;
 	char count[CLI_TEXT_MAX];
 
-	if (cli_option(answer->cli, "directory"))
+	if (cli_option(answer->cli, "directory") || asks_for_more_than_counts(answer))
 		return NULL;
 	hits = cli_ask_switch(answer->cli, true, &status, "cordon/rule-hits", 1, words);
 	for (size_t i = 0; hits && hits->type == JSON_ARRAY && i < hits->array.n; i++) {
@@ -139,7 +160,8 @@ char *cli_log_matrix_unlogged(struct cli_log_answer *answer)
 		int64_t n = cli_json_number(hit, "connections");
 
 		if (strcmp(cli_json_text(hit, "action"), "allow") || !n ||
-			(uint64_t)cli_json_number(hit, "last_ns") < answer->query.filter.since_ns ||
+			(uint64_t)cli_json_number(hit, "last_ns") < filter->since_ns ||
+			(filter->zone && !is_of_pair(filter->zone, cli_json_text(hit, "rule"))) ||
 			has_record(answer->rows, cli_json_text(hit, "rule")))
 			continue;
 		ds_put_format(&text, "%s%s (%s)", text.length ? ", " : "",
@@ -153,8 +175,8 @@ static void say_unlogged(struct cli *cli, char *pairs)
 {
 	if (pairs)
 		fprintf(cli->err,
-			"Unprotected too, but without a record, as the baseline logs no "
-			"connections: %s.\n`baseline: {log: session}` would log them.\n",
+			"Unprotected too, as the switch has counted, but without a record of "
+			"this time: %s.\nThe baseline logs connections with `log: session` only.\n",
 			pairs);
 	free(pairs);
 }

@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -157,15 +158,43 @@ static enum cli_status read_span(struct report *report)
 	return CLI_OK;
 }
 
+/* Where the page is written before it takes the place of `path`, so that nobody reads a half of it;
+ * in *beside its name, or NULL: what is no file, such as a pipe, is written to as it is. */
+static FILE *open_page(const char *path, char **beside)
+{
+	struct stat status;
+	mode_t mask;
+	FILE *page;
+	int fd;
+
+	*beside = NULL;
+	if (!stat(path, &status) && !S_ISREG(status.st_mode))
+		return fopen(path, "w");
+	*beside = xasprintf("%s.XXXXXX", path);
+	fd = mkstemp(*beside);
+	page = fd >= 0 ? fdopen(fd, "w") : NULL;
+	mask = umask(0);
+	umask(mask);
+	if (page && !fchmod(fd, 0666 & ~mask))
+		return page;
+	if (fd >= 0)
+		unlink(*beside);
+	if (page)
+		fclose(page);
+	return NULL;
+}
+
 static enum cli_status finish(struct report *report, const char *path, const char *beside)
 {
 	struct cli *cli = report->cli;
 	bool whole = !fflush(report->out) && !ferror(report->out);
 	int error = errno;
 
-	if (beside) {
+	if (report->out != cli->out) {
 		whole = !fclose(report->out) && whole;
 		error = whole ? 0 : error;
+	}
+	if (beside) {
 		if (whole && rename(beside, path)) {
 			whole = false;
 			error = errno;
@@ -196,9 +225,7 @@ enum cli_status cli_report(struct cli *cli)
 	if (!path || !*path)
 		return cli_fail(cli, CLI_USAGE, "say where to: cordon report -o report.html");
 	directory = cli_log_place(cli);
-	if (strcmp(path, "-") != 0)
-		beside = xasprintf("%s.new", path);
-	report.out = beside ? fopen(beside, "w") : cli->out;
+	report.out = strcmp(path, "-") ? open_page(path, &beside) : cli->out;
 	if (report.out) {
 		put_page(&report, directory);
 		status = finish(&report, path, beside);
@@ -207,9 +234,11 @@ enum cli_status cli_report(struct cli *cli)
 			ovs_strerror(errno));
 	}
 	if (status == CLI_OK && beside)
-		fprintf(cli->err, "The report is in %s: %s.\n", path,
-			report.records ? "open it with a browser"
-				       : "but the log has nothing of this time");
+		fprintf(cli->err, "The report is in %s%s%s%s.\n", path,
+			report.records ? ": open it with a browser"
+				       : ", but the log has nothing of this time",
+			!report.records && report.zone ? " and of a zone " : "",
+			!report.records && report.zone ? report.zone : "");
 	free(beside);
 	free(directory);
 	return status;

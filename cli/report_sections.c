@@ -186,8 +186,9 @@ static void put_matrix(struct report *report, const struct report_totals *totals
 	if (totals->matrix->array.n)
 		report_put_matrix(report->out, totals->matrix);
 	if (totals->unlogged) {
-		fputs("<p class=\"warning\">Unprotected too, but without a record, as the baseline "
-		      "logs no connections: ",
+		fputs("<p class=\"warning\">Unprotected too, as the switch has counted, but "
+		      "without "
+		      "a record of this time: ",
 			report->out);
 		report_put_text(report->out, totals->unlogged);
 		fputs(".</p>\n", report->out);

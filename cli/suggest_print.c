@@ -8,8 +8,10 @@
  */
 #include "cli/suggest.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
 #include "openvswitch/dynamic-string.h"
@@ -60,6 +62,24 @@ static void put_quoted(FILE *out, const char *text)
 	fputc('"', out);
 }
 
+/* What others take for a number, or for no text at all, is a name to us: "1.0", "null". */
+static bool looks_like_no_text(const char *name)
+{
+	static const char *const words[] = {
+		"y", "yes", "n", "no", "on", "off", "true", "false", "null"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+		if (!strcasecmp(name, words[i]))
+			return true;
+	}
+	return !isalpha((unsigned char)*name) && *name != '_';
+}
+
+static void put_name(FILE *out, const char *name)
+{
+	fprintf(out, looks_like_no_text(name) ? "\"%s\"" : "%s", name);
+}
+
 /* One word, or a list of them. */
 static void put_words(FILE *out, const struct svec *words)
 {
@@ -68,8 +88,10 @@ static void put_words(FILE *out, const struct svec *words)
 
 	if (words->n != 1)
 		fputc('[', out);
-	SVEC_FOR_EACH (i, word, words)
-		fprintf(out, "%s%s", i ? ", " : "", word);
+	SVEC_FOR_EACH (i, word, words) {
+		fputs(i ? ", " : "", out);
+		put_name(out, word);
+	}
 	if (words->n != 1)
 		fputc(']', out);
 }
@@ -123,7 +145,9 @@ static void put_limits(FILE *out, const struct zone_limits *limits)
 
 static void put_zone(FILE *out, const struct document_zone *zone)
 {
-	fprintf(out, "  %s: {", zone->name.text);
+	fputs("  ", out);
+	put_name(out, zone->name.text);
+	fputs(": {", out);
 	if (zone->match) {
 		fputs("match: ", out);
 		put_quoted(out, zone->match);
@@ -186,7 +210,9 @@ static void put_services(const struct suggestion *suggestion, FILE *out)
 		if (!is_used(suggestion, service->name.text) ||
 			service_is_literal(service->name.text))
 			continue;
-		fprintf(out, "%s  %s: [", any ? "" : "\nservices:\n", service->name.text);
+		fputs(any ? "  " : "\nservices:\n  ", out);
+		put_name(out, service->name.text);
+		fputs(": [", out);
 		any = true;
 		for (uint32_t r = 0; r < service->n_ranges; r++) {
 			char text[SERVICE_TEXT_MAX];
@@ -201,8 +227,10 @@ static void put_services(const struct suggestion *suggestion, FILE *out)
 static void put_tiers_of(const struct policy_document *document, FILE *out)
 {
 	fputs("\ntiers: [", out);
-	for (size_t i = 0; i < document->n_tiers; i++)
-		fprintf(out, "%s%s", i ? ", " : "", document->tiers[i].text);
+	for (size_t i = 0; i < document->n_tiers; i++) {
+		fputs(i ? ", " : "", out);
+		put_name(out, document->tiers[i].text);
+	}
 	fputs("]\n\npolicies:\n", out);
 }
 
@@ -240,7 +268,9 @@ static void put_rule(FILE *out, const struct suggest_rule *rule)
 	if (rule->n_high)
 		fprintf(out, "      # %s high ports were seen; the range takes in those between.\n",
 			cli_format_count(rule->n_high, count));
-	fprintf(out, "      - {id: %s, from: ", rule->id);
+	fputs("      - {id: ", out);
+	put_name(out, rule->id);
+	fputs(", from: ", out);
 	put_words(out, &rule->from);
 	fputs(", to: ", out);
 	put_words(out, &rule->to);
@@ -283,8 +313,11 @@ static void put_policy(const struct suggestion *suggestion, FILE *out)
 	char *name = policy_name(suggestion);
 
 	fprintf(out, "  - id: %s\n", name);
-	if (document->n_tiers)
-		fprintf(out, "    tier: %s\n", document->tiers[document->n_tiers - 1].text);
+	if (document->n_tiers) {
+		fputs("    tier: ", out);
+		put_name(out, document->tiers[document->n_tiers - 1].text);
+		fputc('\n', out);
+	}
 	put_left_out(suggestion, out);
 	fputs(suggestion->n_rules ? "    rules:\n" : "    rules: []\n", out);
 	for (size_t i = 0; i < suggestion->n_rules; i++)

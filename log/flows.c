@@ -146,25 +146,12 @@ static bool add_row(const struct log_flow_row *row, void *context)
 	return add(flows, &key, &row->counts, kind);
 }
 
-/* Of what was met before only the name can tell, and a row for several has none. */
-static bool hides_older(
-	const struct log_flow_query *query, const struct log_flow_row *rows, size_t n)
-{
-	for (size_t i = 0; i < n && query->first_since_ns; i++)
-		if (rows[i].key.lumped & query->by &&
-			rows[i].counts.first_ns < query->first_since_ns)
-			return true;
-	return false;
-}
-
 /* What is asked for is never answered from a row that only might be about it. */
 static bool can_use(const struct log_flow_row *rows, size_t n, void *context)
 {
 	struct flows *flows = context;
 	const struct log_filter *filter = &flows->query->filter;
 
-	if (hides_older(flows->query, rows, n))
-		return false;
 	if (!filter->vm && !filter->port && !filter->prefix && filter->transport_port < 0)
 		return true;
 	for (size_t i = 0; i < n; i++)

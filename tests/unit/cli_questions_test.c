@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include <fcntl.h>
 #include <time.h>
 
 #include "cli/log.h"
@@ -23,6 +24,8 @@ static struct {
 	char *out, *err;
 	enum cli_status status;
 } said;
+
+static char report_words[600];
 
 static void forget(void)
 {
@@ -496,6 +499,34 @@ static void test_a_span_without_data(void **state)
 	}
 }
 
+/* A report takes the place of a file, and of nothing else. */
+static void test_report_replaces_files_only(void **state)
+{
+	struct stat status;
+
+	(void)state;
+	write_garbage("other");
+	assert_int_equal(symlink("other", path_of("report.new")), 0);
+	assert_int_equal(mkfifo(path_of("pipe"), 0600), 0);
+	snprintf(report_words, sizeof(report_words), "report -o %s", path_of("report"));
+	run(report_words);
+	assert_int_equal(said.status, CLI_OK);
+	assert_int_equal(lstat(path_of("report"), &status), 0);
+	assert_true(S_ISREG(status.st_mode));
+	assert_int_equal(stat(path_of("other"), &status), 0);
+	assert_int_equal(status.st_size, 2000 * strlen("This is not a database. "));
+	/* Somebody must listen, or opening it would wait. */
+	int reader = open(path_of("pipe"), O_RDONLY | O_NONBLOCK);
+	fcntl(reader, F_SETPIPE_SZ, 1 << 20);
+	snprintf(report_words, sizeof(report_words), "report -o %s", path_of("pipe"));
+	run(report_words);
+	close(reader);
+	assert_int_equal(said.status, CLI_OK);
+	assert_int_equal(lstat(path_of("pipe"), &status), 0);
+	assert_true(S_ISFIFO(status.st_mode));
+	assert_int_equal(count_files("report."), 1);
+}
+
 static void test_csv(void **state)
 {
 	struct log_store *store = open_store(NULL);
@@ -541,6 +572,7 @@ int main(void)
 		OF_TRAFFIC(test_no_log),
 		OF_TRAFFIC(test_a_span_without_data),
 		OF_TRAFFIC(test_csv),
+		OF_TRAFFIC(test_report_replaces_files_only),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -21,6 +21,8 @@ static const char reference[] =
 	"  app: {match: tier=app, limits: {connections: 7}}\n"
 	"  db: {match: tier=db, intra: deny}\n"
 	"  internet: {cidrs: [\"2001:db8::/32\"]}\n"
+	"  \"null\": {match: tier=none}\n"
+	"  \"1.0\": {match: tier=one}\n"
 	"services:\n"
 	"  postgres: tcp/5432\n"
 	"  web: [tcp/80, tcp/443]\n"

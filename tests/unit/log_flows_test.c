@@ -201,34 +201,6 @@ static void test_finds_what_is_seen_for_the_first_time(void **state)
 	assert_int_equal(answer.n, 0);
 }
 
-/* A scan of so many ports that all of them are added up hides none that was met before. */
-static void test_knows_again_what_was_added_up(void **state)
-{
-	struct log_flow_query query = {.filter = LOG_FILTER_ANY,
-		.by = LOG_FLOW_SOURCE_ZONE | LOG_FLOW_DESTINATION_ZONE | LOG_FLOW_SERVICE,
-		.first_since_ns = T0 + HOUR};
-	struct log_store *store = open_store(NULL);
-	struct log_record record;
-
-	(void)state;
-	for (uint64_t i = 1; i <= 20000; i++) {
-		record = record_of(i, T0 + i * 1000);
-		record.destination.transport_port = (uint16_t)(10000 + i);
-		write_one(store, &record);
-	}
-	commit(store, T0 + SECOND);
-	record = record_of(20001, T0 + HOUR + SECOND);
-	record.destination.transport_port = 29000;
-	write_one(store, &record);
-	record = record_of(20002, T0 + HOUR + SECOND);
-	record.destination.transport_port = 22;
-	write_one(store, &record);
-	log_store_close(store);
-	ask(&query);
-	assert_int_equal(answer.n, 1);
-	assert_int_equal(answer.rows[0].port, 22);
-}
-
 /* Sums that are written while a file is being read may speak of parties that the filter has not
  * been put to. */
 static bool add_counts(const struct log_flow_row *row, void *context)
@@ -497,7 +469,6 @@ int main(void)
 		TEST(test_orders_and_limits),
 		TEST(test_keeps_to_the_filter_and_the_span),
 		TEST(test_finds_what_is_seen_for_the_first_time),
-		TEST(test_knows_again_what_was_added_up),
 		TEST(test_reads_a_file_as_it_was_when_opened),
 		TEST(test_says_that_there_is_no_log),
 		TEST(test_counts_over_time),
