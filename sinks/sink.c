@@ -186,6 +186,7 @@ static void lose(struct sink *sink, const struct log_batch *batch)
 		if (!entry)
 			return; /* Counted, and told by the next process: it is not settled. */
 		entry->loss.reason = "backlog-full";
+		sink->n_waiting++;
 		append(sink, entry);
 	}
 	add_loss(&entry->loss, records, batch->events, &batch->records[batch->n - 1]);
@@ -295,10 +296,8 @@ static void settle(struct sink *sink)
 	}
 	for (struct entry *entry = done; entry; entry = entry->next) {
 		events += entry->batch ? entry->batch->events : entry->loss.events;
-		if (!entry->batch)
-			continue;
-		sink->waiting_bytes -= entry->batch->bytes;
-		sink->n_waiting -= entry->batch->n;
+		sink->n_waiting -= entry->batch ? entry->batch->n : 1;
+		sink->waiting_bytes -= entry->batch ? entry->batch->bytes : 0;
 	}
 	sink->statistics.delivered += sink->n_written;
 	sink->statistics.lost += sink->n_refused;
@@ -489,6 +488,7 @@ static bool begin_with_loss(struct sink *sink, uint64_t missing)
 		.sequence = sink->context->gap_sequence,
 		.time_ns = (uint64_t)clock_ns(CLOCK_REALTIME)};
 	sink->statistics.lost = missing;
+	sink->n_waiting = 1;
 	append(sink, entry);
 	return true;
 }

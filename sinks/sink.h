@@ -47,7 +47,7 @@ struct sink_context {
 struct sink_statistics {
 	uint64_t delivered;	/* Records. */
 	uint64_t lost;		/* Records that the filter lets through. */
-	uint64_t waiting;	/* Records, before the filter. */
+	uint64_t waiting;	/* Records, before the filter; gap records, too. */
 	uint64_t waiting_bytes; /* Memory that they take. */
 	uint64_t failures;	/* How often the place was out of order. */
 	bool is_open;

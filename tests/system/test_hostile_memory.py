@@ -35,7 +35,7 @@ def status(site):
 
 
 def says_so(site):
-    wait_for(lambda: "memory was truncated by its VMM" in status(site), 10, "the port to say what is wrong")
+    wait_for(lambda: "memory was truncated by its VMM" in status(site), 30, "the port to say what is wrong")
 
 
 def times(site):

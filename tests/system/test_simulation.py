@@ -203,8 +203,8 @@ def test_a_rule_that_would_log_nothing_is_silent(site):
 def test_many_are_capped_and_counted(site):
     switch, web, app, _ = site
     switch.policy(POLICY + AUDIT + BASELINE)
-    for _ in range(60):
-        assert web.can_ask(app.ipv4, 7)
+    for port in range(20000, 20060):
+        assert web.can_ask(app.ipv4, 7, source_port=port)
 
     def told():
         rows = switch.log(kind="would-deny")
