@@ -50,36 +50,11 @@ static struct json *make_row(
 	return row;
 }
 
-/* What is looked at. */
-struct record_of_all {
-	struct cli_log_answer *answer;
-	struct log_files files;
-};
-
-/* After the clock was set back, numbers are found in a file that comes later by its name. */
-static bool is_elsewhere(const struct log_files *files, const struct log_gap *gap)
-{
-	for (size_t i = 0; i < files->n && !gap->recorded; i++) {
-		const struct log_file *file = &files->at[i];
-
-		if (file->state == LOG_FILE_GOOD && file->newest_ns > gap->until_ns &&
-			file->first_sequence <= gap->sequence - gap->missing &&
-			file->last_sequence >= gap->sequence - 1)
-			return true;
-	}
-	return false;
-}
-
 static bool add_gap(const struct log_gap *gap, void *context)
 {
-	struct record_of_all *all = context;
-	struct cli_log_answer *answer = all->answer;
-	struct json *row;
-
-	if (is_elsewhere(&all->files, gap))
-		return true;
-	row = make_row(gap->recorded ? "lost" : "hole", gap->from_ns, gap->until_ns, gap->lost,
-		gap->recorded ? gap->reason : "numbers are missing");
+	struct cli_log_answer *answer = context;
+	struct json *row = make_row(gap->recorded ? "lost" : "hole", gap->from_ns, gap->until_ns,
+		gap->lost, gap->recorded ? gap->reason : "numbers are missing");
 
 	cli_log_put_number(row, "sequence", gap->sequence);
 	json_object_put(row, "host", json_string_create_nocopy(cli_log_clean_text(gap->host)));
@@ -163,16 +138,16 @@ static void look_at_ends(struct cli_log_answer *answer, const struct log_files *
 void cli_log_gap_rows(struct cli_log_answer *answer)
 {
 	const struct log_filter *filter = &answer->query.filter;
-	struct record_of_all all = {.answer = answer};
+	struct log_files files;
 
-	cli_log_answer_note(answer, log_files_read(answer->directory, &all.files, answer->error,
-					    sizeof(answer->error)));
+	cli_log_answer_note(answer,
+		log_files_read(answer->directory, &files, answer->error, sizeof(answer->error)));
 	cli_log_answer_note(answer, log_gaps(answer->directory, filter->since_ns, filter->until_ns,
-					    add_gap, &all, answer->error, sizeof(answer->error)));
-	for (size_t i = 0; i < all.files.n; i++)
-		look_at_file(answer, &all.files, i);
-	look_at_ends(answer, &all.files);
-	log_files_free(&all.files);
+					    add_gap, answer, answer->error, sizeof(answer->error)));
+	for (size_t i = 0; i < files.n; i++)
+		look_at_file(answer, &files, i);
+	look_at_ends(answer, &files);
+	log_files_free(&files);
 	cli_json_sort(answer->rows, "from_ns");
 }
 

@@ -157,6 +157,8 @@ enum cli_status cli_log_talks(struct cli *cli)
 {
 	struct log_flow_query query = {.by = fields};
 	struct cli_log_answer answer;
+	enum cli_status status;
+	char *what;
 	bool one;
 
 	if (cli_log_answer_begin(cli, &answer, LIMIT_DEFAULT) != CLI_OK)
@@ -169,6 +171,10 @@ enum cli_status cli_log_talks(struct cli *cli)
 	query.filter.limit = answer.limit ? (size_t)answer.limit + 1 : 0;
 	one = query.filter.vm || query.filter.port;
 	cli_log_answer_ask(&answer, &query, add_flow, &answer);
-	return cli_log_answer_finish(
-		&answer, columns + one, ARRAY_SIZE(columns) - one, "traffic of this kind");
+	what = cli->n_arguments && !query.filter.prefix
+		       ? xasprintf("traffic of a VM, port or zone '%s'", cli->arguments[0])
+		       : xstrdup("traffic of this kind");
+	status = cli_log_answer_finish(&answer, columns + one, ARRAY_SIZE(columns) - one, what);
+	free(what);
+	return status;
 }

@@ -225,6 +225,12 @@ enum cli_status cli_report(struct cli *cli)
 	if (!path || !*path)
 		return cli_fail(cli, CLI_USAGE, "say where to: cordon report -o report.html");
 	directory = cli_log_place(cli);
+	if (cli_option(cli, "directory") && access(directory, R_OK | X_OK)) {
+		status = cli_fail(cli, CLI_NOT_FOUND, "cannot read the log directory %s: %s",
+			directory, ovs_strerror(errno));
+		free(directory);
+		return status;
+	}
 	report.out = strcmp(path, "-") ? open_page(path, &beside) : cli->out;
 	if (report.out) {
 		put_page(&report, directory);

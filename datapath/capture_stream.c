@@ -51,26 +51,29 @@ struct capture_stream {
 	struct capture_message message;
 	uint64_t packets, bytes; /* Delivered to the client. */
 	uint64_t unsaid;	 /* Copies that no message has room for. */
+	uint64_t deadline_ns;	 /* By a clock that nobody sets. */
+	uint64_t ended_ns;	 /* When it ended, by the same. */
 	uint64_t end_ns;	 /* No packet after this. */
 	const char *end;	 /* Why it ends; NULL: it goes on. */
 	bool gone;		 /* Nobody is there to write to. */
 };
 
-static uint64_t wall_clock(void)
+/* The time of frames, CLOCK_REALTIME, or one that is never set, CLOCK_MONOTONIC. */
+static uint64_t now_by(clockid_t clock)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_REALTIME, &now);
+	clock_gettime(clock, &now);
 	return (uint64_t)now.tv_sec * SECOND_NS + (uint64_t)now.tv_nsec;
 }
 
 static void end(struct capture_stream *stream, const char *why)
 {
-	uint64_t now = wall_clock();
-
-	if (stream->end == NULL)
-		stream->end = why;
-	stream->end_ns = MIN(stream->end_ns, now);
+	if (stream->end != NULL)
+		return;
+	stream->end = why;
+	stream->end_ns = now_by(CLOCK_REALTIME);
+	stream->ended_ns = now_by(CLOCK_MONOTONIC);
 }
 
 /* --- The client ----------------------------------------------------------------------------- */
@@ -128,7 +131,7 @@ static bool is_ended(struct capture_stream *stream)
 {
 	if (is_cancelled(stream))
 		end(stream, "switch");
-	else if (stream->end == NULL && wall_clock() >= stream->end_ns)
+	else if (stream->end == NULL && now_by(CLOCK_MONOTONIC) >= stream->deadline_ns)
 		end(stream, "seconds");
 	return stream->end != NULL;
 }
@@ -281,14 +284,15 @@ static void say_end(struct capture_stream *stream)
 
 static void capture(struct capture_stream *stream)
 {
-	stream->end_ns = stream->session->start_ns + stream->session->order.seconds * SECOND_NS;
+	stream->end_ns = UINT64_MAX;
+	stream->deadline_ns = now_by(CLOCK_MONOTONIC) + stream->session->order.seconds * SECOND_NS;
 	capture_message_begin(&stream->message);
 	while (!stream->gone) {
 		bool ended = is_ended(stream);
 		bool any = drain(stream);
 
-		if (ended &&
-			(!any || wall_clock() > stream->end_ns + LAST_WAIT_MS * MILLISECOND_NS))
+		if (ended && (!any || now_by(CLOCK_MONOTONIC) >
+					      stream->ended_ns + LAST_WAIT_MS * MILLISECOND_NS))
 			break;
 		if (!ended)
 			listen_to_client(stream, any ? 0 : LOOK_MS);

@@ -111,8 +111,12 @@ def test_no_traffic_no_log_and_no_place_to_write(site, tmp_path):
     result = site.try_cordon("report", "-o", path, "--since", "2h", "--until", "1h")
     assert result.returncode == 0 and "nothing of this time" in result.stderr
     assert "Nothing was recorded." in path.read_text(encoding="utf-8")
+    path.unlink()
     result = site.try_cordon("report", "-o", path, "--directory", tmp_path / "none")
-    assert result.returncode == 0 and "Nothing was recorded." in path.read_text(encoding="utf-8")
+    assert result.returncode == 3 and "none: No such file" in result.stderr and not path.exists()
+    (tmp_path / "empty").mkdir()
+    site.cordon("report", "-o", path, "--directory", tmp_path / "empty")
+    assert "Nothing was recorded." in path.read_text(encoding="utf-8")
     assert site.try_cordon("report").returncode == 2
     assert site.try_cordon("report", "-o", path, "--since", "1h", "--until", "2h").returncode == 2
     result = site.try_cordon("report", "-o", tmp_path / "none" / "report.html")

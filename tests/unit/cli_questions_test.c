@@ -221,6 +221,7 @@ static void test_talks(void **state)
 	expect_text(rows->array.elems[1], "direction", "within");
 	json_destroy(rows);
 	json_destroy(rows_of("log talks nobody", 0));
+	assert_true(mentions(said.err, "No traffic of a VM, port or zone 'nobody' found"));
 	run("log talks");
 	assert_int_equal(said.status, CLI_USAGE);
 	run("log talks web-1 --vm db-1");
@@ -424,10 +425,10 @@ static void test_gaps(void **state)
 	record.sequence = 8;
 	record.time_ns = T0 + 8 * MINUTE;
 	write_one(store, &record);
-	write_many(store, 20, 20, T0 + 9 * MINUTE, 0); /* 9 to 19 are missing. */
-	write_many(store, 21, 21, T0 + 3 * HOUR, 0);   /* Hours without a record. */
-	write_many(store, 22, 23, T0 + 2 * HOUR, 0);   /* The clock was set back... */
-	write_many(store, 24, 29, T0 + 2 * HOUR, 0);   /* ...and another file begun. */
+	write_many(store, 20, 21, T0 + 9 * MINUTE, MINUTE); /* 9 to 19 are missing. */
+	write_many(store, 22, 22, T0 + 3 * HOUR, 0);	    /* Hours without a record. */
+	write_many(store, 23, 24, T0 + 2 * HOUR, 0);	    /* The clock was set back... */
+	write_many(store, 25, 30, T0 + 2 * HOUR, 0);	    /* ...and another file begun. */
 	log_store_close(store);
 	write_garbage("traffic-20261001T160000Z.db");
 	write_garbage("traffic-20261001T170000Z.db.damaged");
