@@ -279,10 +279,29 @@ static bool is_within(const struct gaps *gaps, const struct log_gap *gap)
 	       (!gaps->until_ns || gap->until_ns <= gaps->until_ns);
 }
 
+/* Makes one of runs that have numbers in common; they are sorted. */
+static void merge_runs(struct gaps *gaps)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < gaps->n_runs; i++) {
+		struct run *before = n ? &gaps->runs[n - 1] : NULL, *run = &gaps->runs[i];
+
+		if (!before || run->first > before->last) {
+			gaps->runs[n++] = *run;
+		} else if (run->last > before->last) {
+			before->last = run->last;
+			before->last_ns = run->last_ns;
+		}
+	}
+	gaps->n_runs = n;
+}
+
 static void sort(struct gaps *gaps)
 {
 	if (gaps->n_runs)
 		qsort(gaps->runs, gaps->n_runs, sizeof(gaps->runs[0]), compare_runs);
+	merge_runs(gaps);
 	if (gaps->n_told)
 		qsort(gaps->told, gaps->n_told, sizeof(gaps->told[0]), compare_told);
 }

@@ -459,6 +459,27 @@ static void test_takes_no_file_for_a_hole(void **state)
 	assert_int_equal(n_gaps, 0);
 }
 
+/* Another host's file among them: numbers that were given twice make no hole. */
+static void test_numbers_given_twice_are_no_hole(void **state)
+{
+	struct log_store *store = open_store(NULL);
+	char aside[100];
+
+	(void)state;
+	write_many(store, 40, 60, T0 + HOUR, SECOND);
+	log_store_close(store);
+	snprintf(aside, sizeof(aside), "%s/aside", directory);
+	assert_int_equal(rename(path_of("traffic-20261001T130000Z.db"), aside), 0);
+	store = open_store(NULL);
+	write_many(store, 1, 100, T0, SECOND);
+	commit(store, T0 + 2 * HOUR);
+	write_many(store, 101, 110, T0 + 2 * HOUR, SECOND);
+	log_store_close(store);
+	assert_int_equal(rename(aside, path_of("traffic-20261001T130000Z.db")), 0);
+	find_gaps(0, 0);
+	assert_int_equal(n_gaps, 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_directory, remove_directory)
 
 int main(void)
@@ -474,6 +495,7 @@ int main(void)
 		TEST(test_counts_over_time),
 		TEST(test_finds_gaps),
 		TEST(test_takes_no_file_for_a_hole),
+		TEST(test_numbers_given_twice_are_no_hole),
 		TEST(test_holes_of_a_filtered_log_are_no_gaps),
 		TEST(test_finds_gaps_after_the_clock_was_set_back),
 	};
