@@ -88,16 +88,29 @@ class Site:
         rows = self.switch.connections(**fields)
         return len(rows), sum(row["state"] in HALF_OPEN for row in rows)
 
-    def wrong_counts(self):
-        """What counts and what there is, where they differ.  What is denied counts in its port's quota alone."""
+    def expected_counts(self):
+        """What there is.  What is denied counts in its port's quota alone."""
         expected = {("zone", "client"): self.counted(source_zone="client", verdict="allowed"),
                     ("rule", "shop/tcp"): self.counted(rule="tcp", verdict="allowed"),
                     ("rule", "shop/udp"): self.counted(rule="udp", verdict="allowed")}
         for port in ("client1", "client2", "server", "other"):
             expected["port", port] = self.counted(in_port=port)
             expected["inbound", port] = self.counted(in_port="outside", out_port=port)
+        return expected
+
+    def wrong_counts(self):
+        """What counts and what there is, where they differ."""
+        expected = self.expected_counts()
         found = {where: self.use(*where) for where in expected}
         return [(where, found[where], there) for where, there in expected.items() if found[where] not in (None, there)]
+
+    def wrong_counts_at_rest(self):
+        """The same, between two looks at the connections that saw no difference: then none is the looks' fault."""
+        for _ in range(20):
+            before, wrong = self.expected_counts(), self.wrong_counts()
+            if before == self.expected_counts():
+                return wrong
+        raise AssertionError("connections came and went all the time")
 
     def audit(self, when, seconds=5):
         """Connections come and go between two looks, so a difference must last to be one."""
@@ -268,11 +281,16 @@ def test_counts_are_exact_over_policies_kills_and_many_connections(site):
         site.audit("counts that are those of the connections")
         assert site.use("zone", "client")[0] > 10 and site.use("rule", "shop/tcp")[0] > 10
 
-        # Other numbers for the same names, and other limits: the counts stay.
+        # Other numbers for the same names, and other limits: the counts stay, and so does every open connection.
+        def open_ones():
+            return {(row["id"], row["source_port"]) for row in site.switch.connections(rule="tcp", state="ESTABLISHED")}
+
+        held = open_ones()
         site.switch.policy(policy(before=BEFORE, **dict(limits, tcp="limits: {connections: 1}")))
         site.audit("the same counts under other numbers")
         wait_for(lambda: site.use("rule", "shop/tcp")[0] == len(site.switch.connections(rule="tcp")) > 1, 5,
-                 "nobody is cut by a limit that shrank")
+                 "the count of what there is")
+        assert len(held) > 1 and held <= open_ones(), "nobody is cut by a limit that shrank"
         assert not site.client2.can_connect(site.server.ipv4, 80, 0.3)
 
         # Without limits nothing counts; with them again, what exists does.
@@ -285,7 +303,7 @@ def test_counts_are_exact_over_policies_kills_and_many_connections(site):
             site.switch.kill()
             site.switch.up("--max-connections", CAPACITY)
             wait_for(lambda: site.use("zone", "client") is not None, 10, "the policy")
-            site.audit("right from the start")
+            assert not site.wrong_counts_at_rest(), "right from the start"
             for name in ("client1", "client2", "server", "other", "outside"):
                 site.switch.wait_port(name)
             make_traffic(site, rng, stack)

@@ -386,9 +386,9 @@ def test_garbled_ring_hurts_nobody_else(site, table):
         ring.write(1, 0x4000, struct.pack("<HHH", 0, 60000, 0xffff))
         ring.kick()
         time.sleep(0.05)
-        wait_for(lambda: site.g1.ping(site.web.ipv4, 3) == 3, 10, "answers beside the garbled ring")
+        assert site.g1.ping(site.web.ipv4, 3, wait=5) == 3, "late on a busy machine, but none lost"
         ring.connection.close()
-        wait_for(lambda: site.g1.ping(site.web.ipv4, 3) == 3, 10, "answers after it has gone")
+        assert site.g1.ping(site.web.ipv4, 3, wait=5) == 3
     finally:
         site.switch.cordon("port", "del", "ring")
         if ring:
