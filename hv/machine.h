@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One guest: its memory, its processors, its devices, and what has become of it.
+ *
+ * Threads.  Each vCPU has one, which is in KVM_RUN or handles the exit that KVM_RUN ended with. The
+ * main thread runs the event loop: devices' queues, back ends, the control socket.  There is one
+ * lock, the machine's: a vCPU thread takes it for an access to a device (rare: notifications and
+ * interrupts go through KVM's eventfds), the event loop holds it while it calls a source.  Frames
+ * and disks of vhost-user back ends never pass through this process.
+ */
+#ifndef HV_MACHINE_H
+#define HV_MACHINE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "hv/bus.h"
+#include "hv/error.h"
+#include "hv/event_loop.h"
+#include "hv/guest_memory.h"
+#include "hv/interrupts.h"
+
+/* How a guest ended: the process's exit status (docs/hv.md). */
+enum machine_outcome {
+	MACHINE_SHUTDOWN = 0, /* The guest switched itself off. */
+	MACHINE_NOT_STARTED =
+		1,	    /* Something that was asked for cannot be: no guest instruction ran. */
+	MACHINE_USAGE = 2,  /* The command line is wrong. */
+	MACHINE_RESET = 10, /* The guest asked for a reset: start it again. */
+	MACHINE_GUEST_FAULT = 11, /* Triple fault, or an instruction that this host cannot run. */
+	MACHINE_VMM_FAULT = 12,	  /* KVM or the host failed under the guest. */
+	MACHINE_STOPPED = 13,	  /* `stop` on the control socket, SIGTERM or SIGINT. */
+};
+
+enum machine_state { MACHINE_STARTING, MACHINE_RUNNING, MACHINE_PAUSED, MACHINE_ENDING };
+
+struct vcpu;
+struct pci_root;
+struct power;
+
+struct machine {
+	/* Immutable once the guest runs. */
+	int kvm_fd, vm_fd;
+	unsigned int n_vcpus;
+	struct vcpu **vcpus;
+	struct guest_memory memory;
+	struct event_loop *loop;
+	struct interrupts *interrupts;
+	struct pci_root *pci;
+	struct power *power; /* ACPI's sleep and reset registers, and its power button. */
+	/* Held for everything below, and for all devices. */
+	pthread_mutex_t lock;
+	struct bus ports; /* I/O ports. */
+	struct bus mmio;  /* Memory that is not the guest's. */
+	enum machine_state state;
+	enum machine_outcome outcome; /* In state MACHINE_ENDING. */
+	char reason[HV_ERROR_BYTES];  /* Why it ended, a sentence. */
+};
+
+/* All with the machine's lock held. */
+
+/* Ends the machine: vCPUs leave, the loop stops.  The first call counts; the format is the reason.
+ */
+void machine_end(struct machine *machine, enum machine_outcome outcome, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* vCPUs leave KVM_RUN and stay out of it; returns when all have.  And back.  -EINVAL in another
+ * state. */
+int machine_pause(struct machine *machine);
+int machine_resume(struct machine *machine);
+
+/* ACPI's power button is pressed: the guest shuts down if it cares for it. */
+void machine_press_power_button(struct machine *machine);
+
+const char *machine_state_name(enum machine_state state);
+const char *machine_outcome_name(enum machine_outcome outcome); /* "shutdown", "reset", ... */
+
+#endif
