@@ -102,8 +102,13 @@ CLI := $(addprefix cli/,$(addsuffix .c, \
 	ask table csv text json))
 CLI_MAIN := cli/main.c
 
-UNLISTED := $(filter-out $(ZONES) $(LOG) $(SINKS) $(DATAPATH) $(DATAPATH_MAIN) $(MODEL) $(CLI) $(CLI_MAIN), \
-	$(wildcard zones/*.c log/*.c sinks/*.c datapath/*.c controller/*.c cli/*.c))
+# The virtual machine monitor: a guest's memory, its boot, its processors, its buses, PCI, virtio and the devices; then
+# what commands it, and what it may do.
+VMM := $(addprefix hv/,$(addsuffix .c, \
+	error))
+
+UNLISTED := $(filter-out $(ZONES) $(LOG) $(SINKS) $(DATAPATH) $(DATAPATH_MAIN) $(MODEL) $(CLI) $(CLI_MAIN) $(VMM), \
+	$(wildcard zones/*.c log/*.c sinks/*.c datapath/*.c controller/*.c cli/*.c hv/*.c))
 ifneq ($(UNLISTED),)
 $(warning in no list of the Makefile, and so in no program: $(UNLISTED))
 endif
@@ -116,6 +121,7 @@ UNIT_DPDK := $(shell grep -lE '"datapath/(switch|port|worker|log_thread|offload|
 UNIT_MODEL := $(shell grep -lE '"(controller/model|cordon-idl|openvswitch)' $(UNIT) /dev/null)
 UNIT_SINKS := $(shell grep -lE '"sinks/' $(UNIT) /dev/null)
 UNIT_CLI := $(shell grep -lE '"cli/' $(UNIT) /dev/null)
+UNIT_VMM := $(shell grep -lE '"hv/' $(UNIT) /dev/null)
 
 FUZZ := $(sort $(wildcard tests/fuzz/*_fuzz.c))
 FUZZ_SECONDS ?= 10
@@ -134,6 +140,8 @@ SINKS_PACKAGES := libfixbuf libpq openssl
 SINKS_CFLAGS := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags $(SINKS_PACKAGES) 2>/dev/null))
 SINKS_LIBS := $(shell pkg-config --libs $(SINKS_PACKAGES) 2>/dev/null)
 DPDK_LIBS := $(shell pkg-config --libs libdpdk 2>/dev/null)
+# Disks, the list of allowed system calls, and the control protocol of the virtual machine monitor.
+VMM_LIBS := -luring -lseccomp -ljansson
 # The same instruction set in all rooms of the packet path as in DPDK's inline functions.
 MACHINE := $(filter -m%,$(DPDK_CFLAGS)) -mprfchw
 # Where Open vSwitch's macros are used, clang blames us for their comparisons; gcc looks after ours.
@@ -177,7 +185,7 @@ SCHEMA := $(OUT)/cordon.ovsschema
 
 all: $(PROGRAMS) $(SCHEMA) ## Build the programs (the default)
 
-lib: $(OUT)/libzones.a $(OUT)/liblog.a $(OUT)/libsinks.a $(OUT)/libcore.a $(OUT)/libmodel.a
+lib: $(OUT)/libzones.a $(OUT)/liblog.a $(OUT)/libsinks.a $(OUT)/libcore.a $(OUT)/libmodel.a $(OUT)/libvmm.a
 
 $(OUT)/libzones.a: $(call objects,$(ZONES))
 $(OUT)/liblog.a: $(call objects,$(LOG))
@@ -186,6 +194,7 @@ $(OUT)/libcore.a: $(call objects,$(CORE))
 $(OUT)/libdatapath.a: $(call objects,$(filter-out $(DATAPATH_MAIN),$(DRIVEN)))
 $(OUT)/libmodel.a: $(call objects,$(MODEL)) $(IDL_OBJECT)
 $(OUT)/libcli.a: $(call objects,$(CLI))
+$(OUT)/libvmm.a: $(call objects,$(VMM))
 
 $(OUT)/lib%.a:
 	$(call say,AR,$@) rm -f $@ && $(AR) rcs $@ $^
@@ -279,10 +288,12 @@ $(call unit_programs,$(UNIT_CLI)): $(OUT)/libcli.a
 $(call unit_programs,$(UNIT_DPDK)): $(OUT)/libdatapath.a
 $(call unit_programs,$(UNIT_CLI) $(UNIT_MODEL) $(UNIT_DPDK)): $(OUT)/libmodel.a
 $(call unit_programs,$(UNIT_SINKS)): $(OUT)/libsinks.a
+$(call unit_programs,$(UNIT_VMM)): $(OUT)/libvmm.a
 $(call unit_programs,$(UNIT)): $(OUT)/libcore.a $(OUT)/liblog.a $(OUT)/libzones.a
 $(call unit_programs,$(filter-out $(UNIT_DPDK),$(UNIT_CLI) $(UNIT_MODEL))): UNIT_LIBS = $(OVS_LIBS)
 $(call unit_programs,$(UNIT_DPDK)): UNIT_LIBS = $(OVS_LIBS) $(DPDK_LIBS) $(SINKS_LIBS)
 $(call unit_programs,$(filter-out $(UNIT_DPDK),$(UNIT_SINKS))): UNIT_LIBS = $(SINKS_LIBS)
+$(call unit_programs,$(UNIT_VMM)): UNIT_LIBS = $(VMM_LIBS)
 
 # Fuzz targets: clang's, with the rooms' sources instrumented for it.
 FUZZ_FLAGS := -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all
@@ -293,11 +304,11 @@ $(BUILD)/fuzz/obj/%.o: %.c
 	$(call say,FUZZ-CC,$<) clang $(FUZZ_FLAGS) $(COMMON) $(GLIB_CFLAGS) -fsanitize=fuzzer-no-link,address,undefined \
 		-MMD -MP -c -o $@ $<
 
-$(BUILD)/fuzz/librooms.a: $(call fuzz_objects,$(CORE) $(LOG) $(ZONES))
+$(BUILD)/fuzz/librooms.a: $(call fuzz_objects,$(VMM) $(CORE) $(LOG) $(ZONES))
 	$(call say,AR,$@) rm -f $@ && $(AR) rcs $@ $^
 
 $(BUILD)/fuzz/%_fuzz: $(BUILD)/fuzz/obj/tests/fuzz/%_fuzz.o $(BUILD)/fuzz/librooms.a
-	$(call say,FUZZ-LD,$@) clang $(FUZZ_FLAGS) -fsanitize=fuzzer,address,undefined -o $@ $^ $(CORE_LIBS) $(ZONES_LIBS) -lm -lpthread
+	$(call say,FUZZ-LD,$@) clang $(FUZZ_FLAGS) -fsanitize=fuzzer,address,undefined -o $@ $^ $(VMM_LIBS) $(CORE_LIBS) $(ZONES_LIBS) -lm -lpthread
 
 # --- Benches: programs of their own, not part of `all` --------------------------------------------------------------
 
