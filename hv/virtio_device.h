@@ -16,6 +16,14 @@
 
 struct virtio_device;
 
+/* A number that a device counts, for metrics: "reads", "bytes-read". */
+struct virtio_counter {
+	const char *name;
+	uint64_t value;
+};
+
+enum { VIRTIO_COUNTERS = 24 };
+
 struct virtio_device_type {
 	const char *name;     /* "net", "block", ... */
 	uint16_t id;	      /* virtio 1.2, 5. */
@@ -35,6 +43,9 @@ struct virtio_device_type {
 		struct virtio_device *device, uint32_t offset, uint8_t *data, unsigned int bytes);
 	void (*write_config)(struct virtio_device *device, uint32_t offset, const uint8_t *data,
 		unsigned int bytes);
+	/* Fills in what the device has counted since it was made: how many numbers, at most
+	 * VIRTIO_COUNTERS.  Or NULL. */
+	unsigned int (*counters)(struct virtio_device *device, struct virtio_counter *counters);
 	/* Frees the device; it was stopped before. */
 	void (*destroy)(struct virtio_device *device);
 };
