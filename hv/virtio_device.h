@@ -35,7 +35,10 @@ struct virtio_device_type {
 	/* The driver reset the device.  Once it returns nobody touches guest memory for this device
 	 * any more. */
 	void (*stop)(struct virtio_device *device);
-	/* The driver has put requests into queue `index`.  Not with external_queues. */
+	/*
+	 * The driver has put requests into queue `index`: take them with virtio_device_take().  On
+	 * the event loop's thread, between start() and stop().  Not with external_queues.
+	 */
 	void (*notified)(struct virtio_device *device, unsigned int index);
 	/* The device's own configuration space; outside of it, reads give 0 and writes are ignored.
 	 */
@@ -49,6 +52,9 @@ struct virtio_device_type {
 	/* Frees the device; it was stopped before. */
 	void (*destroy)(struct virtio_device *device);
 };
+
+/* How many requests one call of notified() may take before others get their turn. */
+enum { VIRTIO_DEVICE_TURN = 64 };
 
 /* Embedded first in each device. */
 struct virtio_device {
@@ -65,8 +71,27 @@ struct virtio_device {
 	uint64_t features; /* What the driver accepted, a part of what was offered. */
 	struct virtio_queue *queues;
 	bool started;
+	struct virtio_listener *listeners; /* virtio_device.c's, one for each queue. */
 	struct virtio_transport *transport;
 };
+
+/*
+ * Takes the next request of queue `index`, in notified() or whenever the device is started:
+ *
+ *	unsigned int turn = VIRTIO_DEVICE_TURN;
+ *
+ *	while (virtio_device_take(device, index, &chain, &turn))
+ *		...
+ *
+ * False if there is none: the driver then notifies of the next one.  False too if the turn has
+ * ended (notified() is called again soon) and if the queue is broken (virtio_device_fail() has been
+ * called).
+ */
+bool virtio_device_take(struct virtio_device *device, unsigned int index,
+	struct virtio_chain *chain, unsigned int *turn);
+
+/* Calls notified() soon, on the event loop's thread: for who left requests in the queue. */
+void virtio_device_notify_again(struct virtio_device *device, unsigned int index);
 
 /* Called by devices; written by the transport (virtio_pci.c). */
 
@@ -76,5 +101,18 @@ void virtio_device_config_changed(struct virtio_device *device);
 /* The device cannot go on (a broken queue, a back end that refused): DEVICE_NEEDS_RESET, and the
  * reason in metrics. */
 void virtio_device_fail(struct virtio_device *device, const char *reason);
+
+/* Why it needs a reset, or NULL: what virtio_device_fail() was called with since the last one. */
+const char *virtio_device_failure(const struct virtio_device *device);
+
+/*
+ * For the transport (virtio_device.c).  The loop calls notified() from listen to unlisten; prepare
+ * and release, once in a life, make and free what that takes, when the queues have their notify_fd.
+ * They do nothing for external queues.
+ */
+int virtio_device_prepare(struct virtio_device *device);
+int virtio_device_listen(struct virtio_device *device);
+void virtio_device_unlisten(struct virtio_device *device);
+void virtio_device_release(struct virtio_device *device);
 
 #endif
