@@ -105,7 +105,8 @@ CLI_MAIN := cli/main.c
 # The virtual machine monitor: a guest's memory, its boot, its processors, its buses, PCI, virtio and the devices; then
 # what commands it, and what it may do.
 VMM := $(addprefix hv/,$(addsuffix .c, \
-	error))
+	error \
+	guest_memory bus event_loop))
 
 UNLISTED := $(filter-out $(ZONES) $(LOG) $(SINKS) $(DATAPATH) $(DATAPATH_MAIN) $(MODEL) $(CLI) $(CLI_MAIN) $(VMM), \
 	$(wildcard zones/*.c log/*.c sinks/*.c datapath/*.c controller/*.c cli/*.c hv/*.c))
