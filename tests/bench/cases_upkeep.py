@@ -50,6 +50,7 @@ class Idle(Case):
             guest.start()
             switch.add_port(guest.name, type="vhost", socket=guest.socket_path, role="vnic", network="lan",
                             mac=guest.mac, address=guest.ipv4, tag=f"side={side}")
+            guest.wait_ready()
             switch.wait_port(guest.name)
 
 

@@ -275,12 +275,15 @@ class Switch:
     def report(self):
         """All that helps to see why a test failed."""
         parts = []
-        for words in (["status"], ["port", "list"], ["drops"], ["conn", "list"]):
+        for words in (["status"], ["port", "list"], ["drops"], ["mac", "list"], ["conn", "list"], ["worker", "list"],
+                      ["log", "list", "--limit", "20"]):
             try:
                 result = self.try_cordon(*words, seconds=5)
                 parts.append(f"--- cordon {' '.join(words)}\n{result.stdout}{result.stderr}")
             except subprocess.TimeoutExpired:
                 parts.append(f"--- cordon {' '.join(words)}: no answer within 5 s\n")
+        for host in self.hosts:
+            parts.append(f"--- host {host.name}\n{host.report()}")
         for program in ("cordon-switchd", "ovsdb-server"):
             text = "\n".join(self.log_file(program).splitlines()[-60:])
             parts.append(f"--- {program}.log\n{text}\n")

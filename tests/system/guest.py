@@ -5,14 +5,19 @@
     (a Host)                          (a VhostGuest)
 
 So a guest has a real IP stack, and its death and return are a real front end's.
+
+Each testpmd is in a network namespace of its own.  Its af_packet device joins a group of sockets (PACKET_FANOUT)
+under a number that is made of the process's number and the device's; where two of one namespace come to the same, the
+later one is left without the device, and sends all that it receives back where it came from.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
 
 from cordon import unique, wait_for
-from host import Host, run
+from host import Host, inside, run
 
 TESTPMD = shutil.which("dpdk-testpmd")
 
@@ -41,6 +46,7 @@ class Testpmd:
     def wait_prompt(self, count=1):
         def ready():
             assert self.process.poll() is None, f"testpmd ended:\n{self.text()}"
+            assert "probe failed" not in self.text(), f"testpmd goes on without one of its devices:\n{self.text()}"
             return self.text().count("testpmd> ") >= count
 
         wait_for(ready, 20, "testpmd's prompt")
@@ -76,8 +82,8 @@ class Testpmd:
 class VhostGuest(Host):
     """A host whose network card is a virtio device on a vhost-user socket."""
 
-    def __init__(self, switch, name, number, net=0, device_options="mrg_rxbuf=1", queues=1, offloads=False):
-        super().__init__(name, number, net)
+    def __init__(self, switch, name, number, net=0, mtu=1500, device_options="mrg_rxbuf=1", queues=1, offloads=False):
+        super().__init__(name, number, net, mtu, outside=unique("cdt-"))
         self._offloads = offloads
         self.socket_path = os.path.join(switch.directory, f"{name}.sock")
         self._log = os.path.join(switch.directory, f"{name}.testpmd.log")
@@ -103,13 +109,18 @@ class VhostGuest(Host):
 
     def start(self):
         """Makes the socket.  Traffic flows when the switch has connected to it."""
-        self.testpmd = Testpmd(
-            [f"net_virtio_user0,path={self.socket_path},server=1,mac={self.mac},queues={self._queues},{self._options}",
-             f"net_af_packet0,iface={self.device},qpairs={self._queues},framesz=16384,blocksz=65536"],
-            [*self._forwarding(), "--auto-start", "--total-num-mbufs=2048", "--mbuf-size=16640",
-             f"--rxq={self._queues}", f"--txq={self._queues}"],
-            self._log)
+        devices = [
+            f"net_virtio_user0,path={self.socket_path},server=1,mac={self.mac},queues={self._queues},{self._options}",
+            f"net_af_packet0,iface={self.device},qpairs={self._queues},framesz=16384,blocksz=65536"]
+        arguments = [*self._forwarding(), "--auto-start", "--total-num-mbufs=2048", "--mbuf-size=16640",
+                     f"--rxq={self._queues}", f"--txq={self._queues}"]
+        with inside(self.outside):
+            self.testpmd = Testpmd(devices, arguments, self._log)
         wait_for(lambda: os.path.exists(self.socket_path), 10, f"the socket of {self.name}")
+
+    def wait_ready(self):
+        """Waits until testpmd forwards.  The switch has connected, or is about to."""
+        self.testpmd.wait_prompt()
 
     def kill(self):
         """As a crash.  The socket that it leaves behind is removed, as a VMM does before it begins."""
@@ -122,3 +133,11 @@ class VhostGuest(Host):
             if os.path.exists(self.socket_path):
                 os.unlink(self.socket_path)
         super().close()
+
+    def report(self):
+        text = super().report()
+        if self.testpmd is None or self.testpmd.process.poll() is not None:
+            return text + "testpmd is not running\n"
+        with contextlib.suppress(AssertionError, OSError):  # It may hang, or wait for the switch.
+            self.testpmd.command("show port stats all")
+        return text + "\n".join(self.testpmd.text().splitlines()[-80:]) + "\n"

@@ -34,17 +34,33 @@ def run(*words, check=True, text=None):
     return result
 
 
-def ip_batch(commands):
-    run("ip", "-batch", "-", text="\n".join(commands) + "\n")
+def ip_batch(commands, namespace=None):
+    run("ip", *(["-netns", namespace] if namespace else []), "-batch", "-", text="\n".join(commands) + "\n")
+
+
+@contextlib.contextmanager
+def inside(namespace):
+    """The calling thread, and what it starts, is in a namespace within the `with` block; None: where it is already."""
+    if namespace is None:
+        yield
+        return
+    with open("/proc/thread-self/ns/net", "rb") as home, open(f"/run/netns/{namespace}", "rb") as there:
+        if _libc.setns(there.fileno(), CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), f"cannot enter {namespace}")
+        try:
+            yield
+        finally:
+            _libc.setns(home.fileno(), CLONE_NEWNET)
 
 
 class Host:
     """A machine on the network, numbered 1 to 254: 10.0.NET.NUMBER, fd00:NET::NUMBER, 02:00:00:00:NET:NUMBER."""
 
-    def __init__(self, name, number, net=0, mtu=1500):
+    def __init__(self, name, number, net=0, mtu=1500, outside=None):
         self.name = name
         self.namespace = unique("cdn-")
         self.device = unique("cd")  # The end that is plugged into the switch.
+        self.outside = outside  # The namespace of `device`, made for it; None: the test's own.
         self.mac = f"02:00:00:00:{net:02x}:{number:02x}"
         self.ipv4 = f"10.0.{net}.{number}"
         self.ipv6 = str(ipaddress.ip_address(f"fd00:{net:x}::{number:x}"))
@@ -57,23 +73,24 @@ class Host:
             raise
 
     def _create(self, mtu):
-        ip_batch([
-            f"netns add {self.namespace}",
-            f"link add {self.device} mtu {mtu} type veth peer name eth0 address {self.mac} mtu {mtu}"
-            f" netns {self.namespace}",
-        ])
-        # Nothing of our own namespace may speak on the wire, and addresses are to be usable at once.
-        with open(f"/proc/sys/net/ipv6/conf/{self.device}/disable_ipv6", "w", encoding="ascii") as file:
+        ip_batch([f"netns add {namespace}" for namespace in self._namespaces()])
+        ip_batch([f"link add {self.device} mtu {mtu} type veth peer name eth0 address {self.mac} mtu {mtu}"
+                  f" netns {self.namespace}"], self.outside)
+        # Nothing of the namespace outside may speak on the wire, and addresses are to be usable at once.
+        speech = f"/proc/sys/net/ipv6/conf/{self.device}/disable_ipv6"
+        with inside(self.outside), open(speech, "w", encoding="ascii") as file:
             file.write("1")
         with self.entered():
             for name, value in (("accept_dad", 0), ("router_solicitations", 0), ("use_tempaddr", 0)):
                 for interface in ("default", "eth0"):
                     with open(f"/proc/sys/net/ipv6/conf/{interface}/{name}", "w", encoding="ascii") as file:
                         file.write(str(value))
-        ip_batch([f"link set {self.device} up"])
-        commands = ["link set lo up", "link set eth0 up", f"address add {self.ipv4}/24 dev eth0",
-                    f"address add {self.ipv6}/64 dev eth0 nodad"]
-        run("ip", "-netns", self.namespace, "-batch", "-", text="\n".join(commands) + "\n")
+        ip_batch([f"link set {self.device} up"], self.outside)
+        ip_batch(["link set lo up", "link set eth0 up", f"address add {self.ipv4}/24 dev eth0",
+                  f"address add {self.ipv6}/64 dev eth0 nodad"], self.namespace)
+
+    def _namespaces(self):
+        return [self.namespace, *filter(None, [self.outside])]
 
     def close(self):
         for process in self._processes:
@@ -83,21 +100,21 @@ class Host:
         if self._packets:
             self._packets.close()
             self._packets = None
-        run("ip", "link", "delete", self.device, check=False)
-        run("ip", "netns", "delete", self.namespace, check=False)
+        run("ip", *(["-netns", self.outside] if self.outside else []), "link", "delete", self.device, check=False)
+        for namespace in self._namespaces():
+            run("ip", "netns", "delete", namespace, check=False)
+
+    def report(self):
+        """All that helps to see why a test failed."""
+        shown = [run("ip", "-netns", self.namespace, "-statistics", *words, "dev", "eth0", check=False)
+                 for words in (("link", "show"), ("neighbour", "show"))]
+        return "".join(result.stdout + result.stderr for result in shown)
 
     # --- Being there -------------------------------------------------------------------------------------------
 
-    @contextlib.contextmanager
     def entered(self):
         """The calling thread is in the namespace within the `with` block."""
-        with open("/proc/thread-self/ns/net", "rb") as home, open(f"/run/netns/{self.namespace}", "rb") as there:
-            if _libc.setns(there.fileno(), CLONE_NEWNET) != 0:
-                raise OSError(ctypes.get_errno(), f"cannot enter {self.namespace}")
-            try:
-                yield
-            finally:
-                _libc.setns(home.fileno(), CLONE_NEWNET)
+        return inside(self.namespace)
 
     def socket(self, *arguments):
         with self.entered():

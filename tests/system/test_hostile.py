@@ -82,6 +82,7 @@ class Site:
                         address=f"{self.good.ipv4},{self.good.ipv6}", tag="zone=all")
         self.bad = None
         self.bads = itertools.cycle([Bad(switch, number) for number in range(1, BAD_GUESTS + 1)])
+        self.good.wait_ready()
         switch.wait_port("good")
         wait_for(lambda: self.good.ping(self.web.ipv4, wait=0.5) == 1, 10, "a ping from good to web")
         self.pid = switch.pid()

@@ -121,7 +121,7 @@ def site(new_switch):
     guest.start()
     switch.add_port("a", type="vhost", socket=guest.socket_path, network="lan", mac=guest.mac, queues=2, tag="zone=lan",
                     address=f"{guest.ipv4},{guest.ipv6}")
-    guest.testpmd.wait_prompt()
+    guest.wait_ready()
     return switch, guest, switch.host("b", 12, zone="lan")
 
 

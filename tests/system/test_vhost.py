@@ -18,7 +18,7 @@ import pytest
 from capturing import Capture, read
 from cordon import wait_for
 from guest import VhostGuest
-from host import TcpServer, UdpServer, run
+from host import TcpServer, UdpServer
 
 pytestmark = pytest.mark.vhost
 
@@ -40,11 +40,12 @@ class Site:
 
 
 def plug(switch, name, number, zone="all", mtu=1500, **options):
-    guest = VhostGuest(switch, name, number, **options)
+    guest = VhostGuest(switch, name, number, mtu=mtu, **options)
     switch.hosts.append(guest)
     guest.start()
     switch.add_port(name, type="vhost", socket=guest.socket_path, role="vnic", network="lan", mac=guest.mac,
                     address=f"{guest.ipv4},{guest.ipv6}", tag=f"zone={zone}", vm_name=name, vm_id=f"id-{name}", option=f"mtu={mtu}")
+    guest.wait_ready()
     return guest
 
 
@@ -96,8 +97,6 @@ def test_large_fragments_are_held_beyond_the_guests_buffers(site):
     """Of frames of 9000 bytes the tails lie in the guest's memory, which it has back long before the last one comes."""
     guests = [plug(site.switch, name, number, mtu=9000) for name, number in (("g8", 8), ("g9", 9))]
     for guest in guests:
-        run("ip", "link", "set", guest.device, "mtu", 9000)
-        guest.run("ip", "link", "set", "eth0", "mtu", 9000)
         site.switch.wait_port(guest.name)
     send_in_fragments(site, *guests)
     live = site.switch.connections(destination=guests[1].ipv6, protocol="udp")
@@ -147,6 +146,7 @@ def test_killed_guest_comes_back(site):
     wait_for(lambda: site.switch.port("g2")["link"] != "up", 10, "the link seen down")
     assert site.g1.ping(site.web.ipv4, 3) == 3, "the others go on"
     site.g2.start()
+    site.g2.wait_ready()
     site.switch.wait_port("g2")
     talk(site.g1, site.g2)
 
