@@ -106,7 +106,10 @@ CLI_MAIN := cli/main.c
 # what commands it, and what it may do.
 VMM := $(addprefix hv/,$(addsuffix .c, \
 	error \
-	guest_memory bus event_loop))
+	guest_memory bus event_loop \
+	block_file block \
+	rng \
+	balloon))
 
 UNLISTED := $(filter-out $(ZONES) $(LOG) $(SINKS) $(DATAPATH) $(DATAPATH_MAIN) $(MODEL) $(CLI) $(CLI_MAIN) $(VMM), \
 	$(wildcard zones/*.c log/*.c sinks/*.c datapath/*.c controller/*.c cli/*.c hv/*.c))

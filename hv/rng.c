@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * virtio-rng: fills what the guest offers with random numbers.  Called by the event loop, with the
+ * machine's lock held.
+ */
+#include "hv/rng.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+
+enum {
+	QUEUE_SIZE = 16,
+	REQUEST_MAX = 4096, /* A driver asks again for more. */
+};
+
+struct rng {
+	struct virtio_device device;
+	struct virtio_chain chain;
+	uint64_t requests, bytes;
+};
+
+static uint32_t fill(struct rng *rng)
+{
+	uint8_t random[256];
+	uint64_t wanted = rng->chain.writable_bytes, done = 0;
+
+	if (wanted > REQUEST_MAX)
+		wanted = REQUEST_MAX;
+	while (done < wanted) {
+		ssize_t got = getrandom(
+			random, wanted - done < sizeof(random) ? wanted - done : sizeof(random), 0);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			break;
+		done += virtio_chain_write(&rng->chain, done, random, (uint64_t)got);
+	}
+	explicit_bzero(random, sizeof(random));
+	return (uint32_t)done;
+}
+
+/* A queue's worth at most; then the loop gets its turn. */
+static void notified(struct virtio_device *device, unsigned int index)
+{
+	struct rng *rng = (struct rng *)device;
+	struct virtio_queue *queue = &device->queues[index];
+	unsigned int taken = 0;
+
+	do {
+		virtio_queue_disable_notify(queue);
+		while (taken < queue->size && virtio_queue_pop(queue, &rng->chain) == 1) {
+			uint32_t written = fill(rng);
+
+			virtio_queue_push(queue, rng->chain.head, written);
+			rng->requests++;
+			rng->bytes += written;
+			taken++;
+		}
+	} while (!queue->error && taken < queue->size && virtio_queue_enable_notify(queue));
+	if (taken)
+		virtio_queue_signal(queue);
+	if (queue->error)
+		virtio_device_fail(device, queue->error);
+	else if (taken >= queue->size)
+		eventfd_write(queue->notify_fd, 1);
+}
+
+static int start(struct virtio_device *device)
+{
+	(void)device;
+	return 0;
+}
+
+static void stop(struct virtio_device *device)
+{
+	(void)device;
+}
+
+static void read_config(
+	struct virtio_device *device, uint32_t offset, uint8_t *data, unsigned int bytes)
+{
+	(void)device, (void)offset;
+	memset(data, 0, bytes);
+}
+
+static void write_config(
+	struct virtio_device *device, uint32_t offset, const uint8_t *data, unsigned int bytes)
+{
+	(void)device, (void)offset, (void)data, (void)bytes;
+}
+
+static unsigned int counters(struct virtio_device *device, struct virtio_counter *list)
+{
+	const struct rng *rng = (const struct rng *)device;
+
+	list[0] = (struct virtio_counter){"requests", rng->requests};
+	list[1] = (struct virtio_counter){"bytes", rng->bytes};
+	return 2;
+}
+
+static void destroy(struct virtio_device *device)
+{
+	free(device);
+}
+
+static const struct virtio_device_type rng_type = {
+	.name = "rng",
+	.id = 4,
+	.start = start,
+	.stop = stop,
+	.notified = notified,
+	.read_config = read_config,
+	.write_config = write_config,
+	.counters = counters,
+	.destroy = destroy,
+};
+
+int rng_create(
+	struct virtio_device **device, const struct guest_memory *memory, struct event_loop *loop)
+{
+	struct rng *rng = calloc(1, sizeof(*rng));
+
+	if (!rng)
+		return -ENOMEM;
+	rng->device = (struct virtio_device){.type = &rng_type,
+		.name = "rng0",
+		.memory = memory,
+		.loop = loop,
+		.n_queues = 1,
+		.queue_size_max = QUEUE_SIZE};
+	*device = &rng->device;
+	return 0;
+}
