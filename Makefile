@@ -107,6 +107,7 @@ CLI_MAIN := cli/main.c
 VMM := $(addprefix hv/,$(addsuffix .c, \
 	error \
 	guest_memory bus event_loop \
+	virtio_queue virtio_device \
 	block_file block \
 	rng \
 	balloon))
