@@ -110,7 +110,8 @@ VMM := $(addprefix hv/,$(addsuffix .c, \
 	virtio_queue virtio_device \
 	block_file block \
 	rng \
-	balloon))
+	balloon \
+	terminal terminal_client terminal_open serial))
 
 UNLISTED := $(filter-out $(ZONES) $(LOG) $(SINKS) $(DATAPATH) $(DATAPATH_MAIN) $(MODEL) $(CLI) $(CLI_MAIN) $(VMM), \
 	$(wildcard zones/*.c log/*.c sinks/*.c datapath/*.c controller/*.c cli/*.c hv/*.c))

@@ -40,8 +40,7 @@ void terminal_destroy(struct terminal *terminal);
 
 /* --- The device's side --- */
 
-/* `ready` is called when there is input again after terminal_read() had given less than was asked
- * for. */
+/* `ready` is called whenever something has been typed, on the thread of the event loop. */
 void terminal_set_owner(struct terminal *terminal, void (*ready)(void *owner), void *owner);
 void terminal_write(struct terminal *terminal, const void *bytes, size_t n);
 size_t terminal_read(struct terminal *terminal, void *bytes, size_t n);
@@ -61,9 +60,9 @@ void terminal_set_escape(struct terminal *terminal, void (*leave)(void *context)
 
 /*
  * A connected socket becomes a client: it gets the output kept and all that follows, and what it
- * sends is typed, beginning with the `n` bytes of `typed` that were read from it already.  The
- * descriptor (non-blocking) is the terminal's from now on, unless -ENOSPC says that there are too
- * many clients.
+ * sends is typed, beginning with the `n` bytes of `typed` that were read from it already (as many
+ * of them as there is room for).  The descriptor (non-blocking) is the terminal's from now on,
+ * unless -ENOSPC says that there are too many clients.
  */
 int terminal_attach(struct terminal *terminal, int fd, const void *typed, size_t n);
 
