@@ -14,7 +14,6 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 
 enum {
 	PAGE = 4096,
@@ -187,25 +186,18 @@ static void handle(struct balloon *balloon, unsigned int index)
 	virtio_queue_push(queue, head, 0);
 }
 
-/* A queue's worth at most; then the loop gets its turn. */
 static void notified(struct virtio_device *device, unsigned int index)
 {
 	struct balloon *balloon = balloon_of(device);
-	struct virtio_queue *queue = &device->queues[index];
-	unsigned int taken = 0;
+	unsigned int turn = VIRTIO_DEVICE_TURN;
+	bool taken = false;
 
-	do {
-		virtio_queue_disable_notify(queue);
-		for (; taken < queue->size && virtio_queue_pop(queue, &balloon->chain) == 1;
-			taken++)
-			handle(balloon, index);
-	} while (!queue->error && taken < queue->size && virtio_queue_enable_notify(queue));
+	while (virtio_device_take(device, index, &balloon->chain, &turn)) {
+		handle(balloon, index);
+		taken = true;
+	}
 	if (taken)
-		virtio_queue_signal(queue);
-	if (queue->error)
-		virtio_device_fail(device, queue->error);
-	else if (taken >= queue->size)
-		eventfd_write(queue->notify_fd, 1);
+		virtio_queue_signal(&device->queues[index]);
 }
 
 static int start(struct virtio_device *device)

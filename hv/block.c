@@ -18,7 +18,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 
 #include "hv/block_file.h"
 
@@ -314,31 +313,18 @@ static bool take(struct block *block, struct block_slot *slot)
 	return true;
 }
 
-/* Takes requests while there are slots.  After a queue's worth the loop gets its turn, however fast
- * they are answered. */
+/* Takes requests while there are slots; with none left, batch_done() goes on as soon as there are.
+ */
 static void take_requests(struct block *block)
 {
-	struct virtio_queue *queue = &block->device.queues[0];
-	unsigned int taken = 0;
-	int got;
+	unsigned int turn = VIRTIO_DEVICE_TURN;
+	struct block_slot *slot;
 
-	do {
-		virtio_queue_disable_notify(queue);
-		while (free_slot(block) && taken < queue->size &&
-			(got = virtio_queue_pop(queue, &block->free->chain)) == 1) {
-			taken++;
-			if (!take(block, block->free))
-				return;
-		}
-		if (queue->error) {
-			virtio_device_fail(&block->device, queue->error);
+	while ((slot = free_slot(block)) &&
+		virtio_device_take(&block->device, 0, &slot->chain, &turn)) {
+		if (!take(block, slot))
 			break;
-		}
-		if (taken >= queue->size) {
-			eventfd_write(queue->notify_fd, 1);
-			break;
-		}
-	} while (free_slot(block) && virtio_queue_enable_notify(queue));
+	}
 	block_file_submit(block->file);
 	signal_answers(block);
 }
@@ -348,7 +334,7 @@ static void batch_done(void *owner)
 	struct block *block = owner;
 
 	signal_answers(block);
-	if (block->device.started && !block->device.queues[0].error)
+	if (block->device.started)
 		take_requests(block);
 }
 

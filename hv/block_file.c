@@ -33,6 +33,8 @@ enum {
 
 struct block_file {
 	int fds[FILES];
+	int lock_fd; /* Not the ring's, which lets go of its files only some time after the process
+			has ended. */
 	bool direct;
 	uint32_t align_memory, align_offset; /* For O_DIRECT. */
 	uint64_t bytes;
@@ -155,9 +157,11 @@ static int open_files(
 	file->fds[CACHED] = open_one(options, 0, error);
 	if (file->fds[CACHED] < 0)
 		return file->fds[CACHED];
-	result = lock(file->fds[CACHED], options, error);
-	if (!result)
-		result = measure(file, options, error);
+	result = measure(file, options, error);
+	if (!result) {
+		file->lock_fd = open_one(options, 0, error);
+		result = file->lock_fd < 0 ? file->lock_fd : lock(file->lock_fd, options, error);
+	}
 	if (result)
 		return result;
 	warn_of_other_formats(file, options);
@@ -196,8 +200,10 @@ static int restrict_ring(struct io_uring *ring)
 	restrictions[n++].sqe_flags = IOSQE_FIXED_FILE;
 	restrictions[n].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
 	restrictions[n++].sqe_flags = IOSQE_FIXED_FILE;
-	result = io_uring_register_restrictions(ring, restrictions, n);
-	return result ? result : io_uring_enable_rings(ring);
+	/* Debian's shared library leaves out the functions for these two. */
+	result = io_uring_register(ring->ring_fd, IORING_REGISTER_RESTRICTIONS, restrictions, n);
+	return result ? result
+		      : io_uring_register(ring->ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
 }
 
 static int make_ring(
@@ -420,7 +426,7 @@ int block_file_open(struct block_file **result, const struct disk_options *optio
 
 	if (!file)
 		return hv_fail(error, ENOMEM, "no memory for disk %s", options->path);
-	file->fds[DIRECT] = file->fds[CACHED] = file->completions.fd = -1;
+	file->fds[DIRECT] = file->fds[CACHED] = file->lock_fd = file->completions.fd = -1;
 	file->loop = loop;
 	file->batch_done = batch_done;
 	file->owner = owner;
@@ -459,6 +465,8 @@ void block_file_close(struct block_file *file)
 		if (file->fds[i] >= 0)
 			close(file->fds[i]);
 	}
+	if (file->lock_fd >= 0)
+		close(file->lock_fd);
 	if (file->zeros && file->zeros != MAP_FAILED)
 		munmap(file->zeros, ZEROS);
 	free(file);

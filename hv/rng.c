@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/random.h>
 
 enum {
@@ -43,30 +42,23 @@ static uint32_t fill(struct rng *rng)
 	return (uint32_t)done;
 }
 
-/* A queue's worth at most; then the loop gets its turn. */
 static void notified(struct virtio_device *device, unsigned int index)
 {
 	struct rng *rng = (struct rng *)device;
 	struct virtio_queue *queue = &device->queues[index];
-	unsigned int taken = 0;
+	unsigned int turn = VIRTIO_DEVICE_TURN;
+	bool answered = false;
 
-	do {
-		virtio_queue_disable_notify(queue);
-		while (taken < queue->size && virtio_queue_pop(queue, &rng->chain) == 1) {
-			uint32_t written = fill(rng);
+	while (virtio_device_take(device, index, &rng->chain, &turn)) {
+		uint32_t written = fill(rng);
 
-			virtio_queue_push(queue, rng->chain.head, written);
-			rng->requests++;
-			rng->bytes += written;
-			taken++;
-		}
-	} while (!queue->error && taken < queue->size && virtio_queue_enable_notify(queue));
-	if (taken)
+		virtio_queue_push(queue, rng->chain.head, written);
+		rng->requests++;
+		rng->bytes += written;
+		answered = true;
+	}
+	if (answered)
 		virtio_queue_signal(queue);
-	if (queue->error)
-		virtio_device_fail(device, queue->error);
-	else if (taken >= queue->size)
-		eventfd_write(queue->notify_fd, 1);
 }
 
 static int start(struct virtio_device *device)
