@@ -107,6 +107,8 @@ CLI_MAIN := cli/main.c
 VMM := $(addprefix hv/,$(addsuffix .c, \
 	error \
 	guest_memory bus event_loop \
+	acpi_aml acpi_resource acpi_dsdt acpi \
+	boot read_file kernel_image bzimage elf_pvh boot_command_line initrd e820 boot_processor \
 	virtio_queue virtio_device \
 	block_file block \
 	rng \
