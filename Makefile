@@ -113,7 +113,8 @@ VMM := $(addprefix hv/,$(addsuffix .c, \
 	block_file block \
 	rng \
 	balloon \
-	terminal terminal_client terminal_open serial))
+	terminal terminal_client terminal_open serial \
+	broker broker_process seccomp seccomp_table sandbox json_text outcome))
 
 UNLISTED := $(filter-out $(ZONES) $(LOG) $(SINKS) $(DATAPATH) $(DATAPATH_MAIN) $(MODEL) $(CLI) $(CLI_MAIN) $(VMM), \
 	$(wildcard zones/*.c log/*.c sinks/*.c datapath/*.c controller/*.c cli/*.c hv/*.c))
@@ -149,7 +150,7 @@ SINKS_CFLAGS := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags $(SINKS_PA
 SINKS_LIBS := $(shell pkg-config --libs $(SINKS_PACKAGES) 2>/dev/null)
 DPDK_LIBS := $(shell pkg-config --libs libdpdk 2>/dev/null)
 # Disks, the list of allowed system calls, and the control protocol of the virtual machine monitor.
-VMM_LIBS := -luring -lseccomp -ljansson
+VMM_LIBS := -luring -lseccomp -ljansson -lcap-ng
 # The same instruction set in all rooms of the packet path as in DPDK's inline functions.
 MACHINE := $(filter -m%,$(DPDK_CFLAGS)) -mprfchw
 # Where Open vSwitch's macros are used, clang blames us for their comparisons; gcc looks after ours.

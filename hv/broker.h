@@ -14,16 +14,19 @@
 #define HV_BROKER_H
 
 #include "hv/error.h"
+#include "hv/seccomp.h"
 
 struct broker;
 
 /*
- * Forks the broker, which knows the `n` paths from now on (copied; at most BROKER_PATHS).  Call
- * this while the process has one thread and little memory.  0, or a negative errno and a sentence.
+ * Forks the broker, which knows the `n` paths from now on (borrowed; at most BROKER_PATHS) and
+ * enters its list of system calls (NULL: none).  Call this while the process has one thread, little
+ * memory and no descriptors but stdin, stdout and stderr: if stdin is a terminal, its settings are
+ * restored at the end.  0, or a negative errno and a sentence.
  */
 enum { BROKER_PATHS = 64 };
-int broker_start(
-	struct broker **broker, const char *const *paths, unsigned int n, struct hv_error *error);
+int broker_start(struct broker **broker, const char *const *paths, unsigned int n,
+	const struct seccomp *seccomp, struct hv_error *error);
 
 /*
  * Listens at `path`, one of the broker's, with mode 0600; non-blocking, close-on-exec.  A socket

@@ -21,10 +21,15 @@ enum seccomp_thread {
 };
 
 /* What one argument must be; several for the same call are alternatives. */
-enum seccomp_test { SECCOMP_ANY, SECCOMP_EQUAL, SECCOMP_WITHOUT /* None of these bits. */ };
+enum seccomp_test {
+	SECCOMP_ANY,
+	SECCOMP_EQUAL,
+	SECCOMP_WITHOUT, /* None of these bits. */
+};
 
 struct seccomp_rule {
 	int call;
+	const char *name;
 	unsigned int threads; /* Of enum seccomp_thread. */
 	enum seccomp_test test;
 	unsigned int argument;
@@ -35,8 +40,8 @@ struct seccomp_rule {
 extern const struct seccomp_rule seccomp_rules[];
 extern const unsigned int seccomp_n_rules;
 
-/* The name of a call of this architecture, or NULL.  Safe in a signal handler for calls of the
- * table. */
+/* The name of a call of the table (so that its arguments were forbidden), or NULL.  Also from a
+ * signal handler. */
 const char *seccomp_call_name(int call);
 
 /* The filters, ready to be entered: made once, by the main thread, before the sandbox. */

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How the guest ended: the outcome file and the last words on stderr.  Called by main at the end,
+ * or, if this process has a fault of its own, by the handler of the signal that tells of it, on
+ * whichever thread.
+ *
+ * The handler can trust nothing: not malloc, whose lock may be held, not stdio.  So there is one
+ * way to write the file, which takes no memory and no lock.
+ */
+#include "hv/outcome.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include "hv/json_text.h"
+#include "hv/seccomp.h"
+
+enum { TAIL_BYTES = 4096, REPORT_BYTES = 8192 };
+
+struct outcome {
+	int fd; /* Or -1. */
+	const struct terminal *serial;
+	char tail[TAIL_BYTES];
+	char quoted[REPORT_BYTES * JSON_TEXT_GROWTH + 2];
+};
+
+/* A signal's handler is given nothing but the signal: this is where it finds the file. */
+static struct outcome *_Atomic dying;
+static atomic_flag died = ATOMIC_FLAG_INIT;
+
+/* Where the program lies, so that an address can be looked up in it. */
+extern const char __ehdr_start[];
+
+static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS};
+
+/* --- Writing ---------------------------------------------------------------------------------- */
+
+static int write_all(int fd, const char *bytes, size_t n)
+{
+	while (n) {
+		ssize_t written = write(fd, bytes, n);
+
+		if (written < 0 && errno == EINTR)
+			continue;
+		if (written <= 0)
+			return written < 0 ? -errno : -EIO;
+		bytes += written;
+		n -= (size_t)written;
+	}
+	return 0;
+}
+
+static int write_string(int fd, const char *text)
+{
+	return write_all(fd, text, strlen(text));
+}
+
+static int write_text(struct outcome *outcome, const char *key, const char *text, size_t n)
+{
+	size_t most = n < REPORT_BYTES ? n : REPORT_BYTES;
+	int status = write_string(outcome->fd, key);
+
+	if (status == 0)
+		status = write_all(
+			outcome->fd, outcome->quoted, json_text_quote(outcome->quoted, text, most));
+	return status;
+}
+
+static int write_number(struct outcome *outcome, const char *key, uint64_t value)
+{
+	char digits[24];
+	size_t at = sizeof(digits);
+	int status = write_string(outcome->fd, key);
+
+	do {
+		digits[--at] = (char)('0' + value % 10);
+		value /= 10;
+	} while (value);
+	if (status == 0)
+		status = write_all(outcome->fd, digits + at, sizeof(digits) - at);
+	return status;
+}
+
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* The object, member by member. */
+static int write_file(
+	struct outcome *outcome, enum machine_outcome how, const char *reason, const char *report)
+{
+	const char *name = machine_outcome_name(how);
+	size_t tail =
+		outcome->serial ? terminal_tail(outcome->serial, outcome->tail, TAIL_BYTES) : 0;
+	int status = write_text(outcome, "{\"outcome\":", name, strlen(name));
+
+	if (status == 0)
+		status = write_number(outcome, ",\"status\":", how);
+	if (status == 0)
+		status = write_text(outcome, ",\"reason\":", reason, strlen(reason));
+	if (status == 0)
+		status = write_text(
+			outcome, ",\"report\":", report ? report : "", report ? strlen(report) : 0);
+	if (status == 0)
+		status = write_text(outcome, ",\"console_tail\":", outcome->tail, tail);
+	if (status == 0)
+		status = write_number(outcome, ",\"ended_at_ms\":", now_ms());
+	return status == 0 ? write_string(outcome->fd, "}\n") : status;
+}
+
+static void write_stderr(const char *reason, const char *report)
+{
+	write_string(STDERR_FILENO, "cordon-vmm: ");
+	write_string(STDERR_FILENO, reason);
+	write_string(STDERR_FILENO, "\n");
+	if (report)
+		write_string(STDERR_FILENO, report);
+}
+
+int outcome_write(
+	struct outcome *outcome, enum machine_outcome how, const char *reason, const char *report)
+{
+	write_stderr(reason, report);
+	return outcome->fd >= 0 ? write_file(outcome, how, reason, report) : 0;
+}
+
+/* --- Faults of this process ------------------------------------------------------------------- */
+
+static const char *signal_words(int number)
+{
+	switch (number) {
+	case SIGSEGV: return "it touched memory that is not there (SIGSEGV)";
+	case SIGBUS:
+		return "memory could not be had from the host (SIGBUS): it, or its huge pages, are "
+		       "used up";
+	case SIGILL: return "it came upon an instruction that does not exist (SIGILL)";
+	case SIGFPE: return "it divided by zero (SIGFPE)";
+	default: return "it gave itself up (SIGABRT)";
+	}
+}
+
+/* The filter of system calls stopped one.  What is in the table was called with other arguments. */
+static void describe_call(char *to, size_t bytes, int call)
+{
+	const char *name = seccomp_call_name(call);
+
+	if (name)
+		snprintf(to, bytes,
+			"it made the system call %s (%d) with arguments that its list of allowed "
+			"calls does not have",
+			name, call);
+	else
+		snprintf(to, bytes,
+			"it made the system call %d, which is not on its list of allowed calls "
+			"(ausyscall %d names it)",
+			call, call);
+}
+
+static void handle_fault(int number, siginfo_t *information, void *context)
+{
+	const ucontext_t *interrupted = context;
+	uintptr_t at = (uintptr_t)interrupted->uc_mcontext.gregs[REG_RIP];
+	char what[160], reason[256], report[256];
+
+	/* The first fault is told; another thread's waits for the end. */
+	if (atomic_flag_test_and_set(&died))
+		for (;;)
+			__builtin_ia32_pause();
+	if (number == SIGSYS)
+		describe_call(what, sizeof(what), information->si_syscall);
+	else
+		snprintf(what, sizeof(what), "%s", signal_words(number));
+	snprintf(reason, sizeof(reason), "cordon-vmm itself has failed: %s", what);
+	snprintf(report, sizeof(report),
+		"at instruction 0x%" PRIxPTR " (cordon-vmm%+" PRIdPTR "), address 0x%" PRIxPTR "\n",
+		at, (intptr_t)(at - (uintptr_t)__ehdr_start),
+		number == SIGSYS || number == SIGABRT ? 0 : (uintptr_t)information->si_addr);
+	outcome_write(dying, MACHINE_VMM_FAULT, reason, report);
+	_exit(MACHINE_VMM_FAULT);
+}
+
+static void take_signals(void (*handler)(int, siginfo_t *, void *))
+{
+	struct sigaction action = {.sa_flags = SA_SIGINFO};
+
+	sigfillset(&action.sa_mask);
+	if (handler)
+		action.sa_sigaction = handler;
+	else
+		action.sa_handler = SIG_DFL;
+	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
+		sigaction(faults[i], &action, NULL);
+}
+
+/* --- Opening ---------------------------------------------------------------------------------- */
+
+static int open_file(const char *path, struct hv_error *error)
+{
+	struct stat status;
+	int fd = open(path, O_WRONLY | O_CREAT | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		return hv_fail(error, errno, "the outcome file '%s' cannot be opened: %s", path,
+			strerror(errno));
+	if (fstat(fd, &status) < 0 || !S_ISREG(status.st_mode)) {
+		close(fd);
+		return hv_fail(error, EINVAL, "the outcome file '%s' is no ordinary file", path);
+	}
+	if (ftruncate(fd, 0) < 0) {
+		int failure = hv_fail(error, errno, "the outcome file '%s' cannot be emptied: %s",
+			path, strerror(errno));
+
+		close(fd);
+		return failure;
+	}
+	return fd;
+}
+
+int outcome_open(struct outcome **created, const char *path, const struct terminal *serial,
+	struct hv_error *error)
+{
+	struct outcome *outcome = calloc(1, sizeof(*outcome));
+
+	*created = NULL;
+	if (!outcome)
+		return hv_fail(error, ENOMEM, "there is no memory for the outcome");
+	outcome->serial = serial;
+	outcome->fd = path ? open_file(path, error) : -1;
+	if (path && outcome->fd < 0) {
+		int status = outcome->fd;
+
+		free(outcome);
+		return status;
+	}
+	dying = outcome;
+	take_signals(handle_fault);
+	*created = outcome;
+	return 0;
+}
+
+void outcome_close(struct outcome *outcome)
+{
+	if (!outcome)
+		return;
+	take_signals(NULL);
+	dying = NULL;
+	if (outcome->fd >= 0)
+		close(outcome->fd);
+	free(outcome);
+}
