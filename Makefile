@@ -105,18 +105,21 @@ CLI_MAIN := cli/main.c
 # The virtual machine monitor: a guest's memory, its boot, its processors, its buses, PCI, virtio and the devices; then
 # what commands it, and what it may do.
 VMM := $(addprefix hv/,$(addsuffix .c, \
-	error \
-	guest_memory bus event_loop \
+	error options options_device cpu_features \
+	kvm guest_memory bus event_loop interrupts_kvm \
 	acpi_aml acpi_resource acpi_dsdt acpi \
 	boot read_file kernel_image bzimage elf_pvh boot_command_line initrd e820 boot_processor \
+	cpuid msr vcpu vcpu_exit fault_report machine \
+	power i8042 \
 	virtio_queue virtio_device \
 	block_file block \
 	rng \
 	balloon \
 	terminal terminal_client terminal_open serial \
 	broker broker_process seccomp seccomp_table sandbox json_text outcome))
+VMM_MAIN := hv/machine_setup.c hv/main.c
 
-UNLISTED := $(filter-out $(ZONES) $(LOG) $(SINKS) $(DATAPATH) $(DATAPATH_MAIN) $(MODEL) $(CLI) $(CLI_MAIN) $(VMM), \
+UNLISTED := $(filter-out $(ZONES) $(LOG) $(SINKS) $(DATAPATH) $(DATAPATH_MAIN) $(MODEL) $(CLI) $(CLI_MAIN) $(VMM) $(VMM_MAIN), \
 	$(wildcard zones/*.c log/*.c sinks/*.c datapath/*.c controller/*.c cli/*.c hv/*.c))
 ifneq ($(UNLISTED),)
 $(warning in no list of the Makefile, and so in no program: $(UNLISTED))
@@ -189,7 +192,7 @@ IDL_OBJECT := $(OUT)/obj/cordon-idl.o
 IDL := $(BUILD)/cordon-idl
 UNIT_PROGRAMS := $(patsubst tests/unit/%.c,$(OUT)/tests/%,$(UNIT))
 FUZZ_PROGRAMS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ))
-PROGRAMS := $(OUT)/cordon-switchd $(OUT)/cordon
+PROGRAMS := $(OUT)/cordon-switchd $(OUT)/cordon $(OUT)/cordon-vmm
 SCHEMA := $(OUT)/cordon.ovsschema
 
 all: $(PROGRAMS) $(SCHEMA) ## Build the programs (the default)
@@ -214,6 +217,10 @@ $(OUT)/cordon-switchd: $(call objects,$(DATAPATH_MAIN) $(THREAD_SANITIZED)) $(OU
 
 $(OUT)/cordon: $(call objects,$(CLI_MAIN)) $(OUT)/libcli.a $(OUT)/libmodel.a $(OUT)/liblog.a $(OUT)/libzones.a
 	$(call say,LD,$@) $(LINK) $^ $(OVS_LIBS) $(ZONES_LIBS) -lpcap -lm -lpthread $(LINKED)
+
+# One small program for each guest: neither DPDK nor Open vSwitch.
+$(OUT)/cordon-vmm: $(call objects,$(VMM_MAIN)) $(OUT)/libvmm.a
+	$(call say,LD,$@) $(LINK) $^ $(VMM_LIBS) -lpthread $(LINKED)
 
 $(SCHEMA): controller/cordon.ovsschema
 	@mkdir -p $(@D) && cp $< $@
@@ -417,6 +424,7 @@ setup: ## Install the packages that building, running, testing and checking need
 INSTALLED = \
 	$(OUT)/cordon-switchd:755:sbin \
 	$(OUT)/cordon:755:bin \
+	$(OUT)/cordon-vmm:755:sbin \
 	$(SCHEMA):644:share/cordon \
 	cli/cordon.bash-completion:644:share/bash-completion/completions:cordon \
 	$(foreach page,$(wildcard cli/*.1 docs/*.1),$(page):644:share/man/man1) \

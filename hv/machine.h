@@ -12,6 +12,7 @@
 #define HV_MACHINE_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -20,6 +21,9 @@
 #include "hv/event_loop.h"
 #include "hv/guest_memory.h"
 #include "hv/interrupts.h"
+#include "hv/ioeventfd.h"
+#include "hv/options.h"
+#include "hv/seccomp.h"
 
 /* How a guest ended: the process's exit status (docs/hv.md). */
 enum machine_outcome {
@@ -32,6 +36,8 @@ enum machine_outcome {
 	MACHINE_VMM_FAULT = 12,	  /* KVM or the host failed under the guest. */
 	MACHINE_STOPPED = 13,	  /* `stop` on the control socket, SIGTERM or SIGINT. */
 };
+
+enum { MACHINE_REPORT_BYTES = 4096 };
 
 enum machine_state { MACHINE_STARTING, MACHINE_RUNNING, MACHINE_PAUSED, MACHINE_ENDING };
 
@@ -47,6 +53,7 @@ struct machine {
 	struct guest_memory memory;
 	struct event_loop *loop;
 	struct interrupts *interrupts;
+	struct ioeventfds *ioeventfds;
 	struct pci_root *pci;
 	struct power *power; /* ACPI's sleep and reset registers, and its power button. */
 	/* Held for everything below, and for all devices. */
@@ -54,9 +61,38 @@ struct machine {
 	struct bus ports; /* I/O ports. */
 	struct bus mmio;  /* Memory that is not the guest's. */
 	enum machine_state state;
-	enum machine_outcome outcome; /* In state MACHINE_ENDING. */
-	char reason[HV_ERROR_BYTES];  /* Why it ended, a sentence. */
+	enum machine_outcome outcome;	   /* In state MACHINE_ENDING. */
+	char reason[HV_ERROR_BYTES];	   /* Why it ended, a sentence. */
+	char report[MACHINE_REPORT_BYTES]; /* Registers, after a fault; or "". */
+	/* vCPUs are to be out of KVM_RUN; written with the lock held, read by them without. */
+	_Atomic bool held;
+	pthread_cond_t vcpus_changed; /* One has stopped, or all may run, or `state` is another. */
+	/* Processor time that this process had used when the first vCPU was let go, in nanoseconds,
+	 * and the time of day then. */
+	uint64_t start_cpu_ns;
+	uint64_t start_ms;
 };
+
+/*
+ * Opens KVM and makes the guest's memory, processors, interrupts and event loop, with nothing on
+ * its buses.  `machine` is all zeros before; after a failure it may be destroyed, and needs not be.
+ * 0, or a negative errno and a sentence.  Main thread.
+ */
+int machine_create(
+	struct machine *machine, const struct vmm_options *options, struct hv_error *error);
+void machine_destroy(struct machine *machine);
+
+/*
+ * Starts the vCPUs' threads, which confine themselves to what `seccomp` (or NULL) lets them do, and
+ * wait.  To be called when everything is on the buses, from within the sandbox.
+ */
+int machine_start(struct machine *machine, const struct seccomp *seccomp, struct hv_error *error);
+
+/*
+ * Lets the guest run, or waits for machine_resume() first if `paused`; runs the event loop until
+ * the machine ends, and returns when no vCPU runs any more.  Main thread; lock not held.
+ */
+enum machine_outcome machine_run(struct machine *machine, bool paused);
 
 /* All with the machine's lock held. */
 

@@ -48,7 +48,9 @@ const struct seccomp_rule seccomp_rules[] = {
 	EQUAL(ioctl, M | V, REQUEST, KVM_SET_GSI_ROUTING, "says which message an MSI-X vector sends"),
 	EQUAL(ioctl, V, REQUEST, KVM_GET_REGS, "a guest's fault is told with its registers"),
 	EQUAL(ioctl, V, REQUEST, KVM_GET_SREGS, "the same: control registers and segments"),
+	EQUAL(ioctl, V, REQUEST, KVM_TRANSLATE, "the same: where the bytes at RIP are"),
 	EQUAL(ioctl, V, REQUEST, KVM_GET_VCPU_EVENTS, "the same: the exception that was on its way"),
+	EQUAL(ioctl, V, REQUEST, KVM_KVMCLOCK_CTRL, "tells a guest's watchdogs that it was paused"),
 
 	/* Descriptors. */
 	ALLOW(read, M | V, "eventfds, timers, stdin, the control socket's clients"),
