@@ -91,7 +91,7 @@ DRIVEN := $(filter-out $(CORE),$(DATAPATH)) $(DATAPATH_MAIN)
 
 # Desired state: a database's replica, what may be changed in it, and how a change is made.
 MODEL := $(addprefix controller/,$(addsuffix .c, \
-	model model_text model_port model_network model_sink model_policy model_document model_transaction model_wait))
+	model model_text model_endpoint model_port model_vm_read model_vm model_network model_sink model_policy model_document model_transaction model_wait))
 
 # A line becomes a command; the nouns; an answer becomes a table or JSON.
 CLI := $(addprefix cli/,$(addsuffix .c, \
@@ -132,7 +132,7 @@ endif
 # What a unit test is linked with beside libcore and libzones.
 UNIT := $(sort $(wildcard tests/unit/*_test.c))
 UNIT_DPDK := $(shell grep -lE '"datapath/(switch|port|worker|log_thread|offload|segment|checksum)\.h"|<rte_' $(UNIT) /dev/null)
-UNIT_MODEL := $(shell grep -lE '"(controller/model|cordon-idl|openvswitch)' $(UNIT) /dev/null)
+UNIT_MODEL := $(shell grep -lE '"(controller/model|cordon-idl|openvswitch|tests/unit/model_fixture)' $(UNIT) /dev/null)
 UNIT_SINKS := $(shell grep -lE '"sinks/' $(UNIT) /dev/null)
 UNIT_CLI := $(shell grep -lE '"cli/' $(UNIT) /dev/null)
 UNIT_VMM := $(shell grep -lE '"hv/' $(UNIT) /dev/null)

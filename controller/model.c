@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "openvswitch/dynamic-string.h"
 #include "openvswitch/poll-loop.h"
 #include "timeval.h"
 #include "util.h"
@@ -143,6 +144,50 @@ const struct cordonrec_policy_revision *model_revision(struct model *model, int6
 			return revision;
 	}
 	return NULL;
+}
+
+const struct cordonrec_vm *model_vm(struct model *model, const char *host, const char *name)
+{
+	const struct cordonrec_vm *vm;
+
+	CORDONREC_VM_FOR_EACH(vm, model->idl)
+	{
+		if (!strcmp(vm->name, name) && vm->host && !strcmp(vm->host->name, host))
+			return vm;
+	}
+	return NULL;
+}
+
+const struct cordonrec_host *model_need_host(
+	struct model *model, const char *name, struct model_error *error)
+{
+	const struct cordonrec_host *host = model_host(model, name);
+	const struct cordonrec_host *other;
+	struct ds known = DS_EMPTY_INITIALIZER;
+
+	if (host)
+		return host;
+	CORDONREC_HOST_FOR_EACH (other, model->idl)
+		ds_put_format(&known, "%s%s", known.length ? ", " : "", other->name);
+	model_fail(error, MODEL_NOT_FOUND,
+		"host '%s' is not in the database (known: %s); run `cordon up` there, or name one "
+		"of these with --host",
+		name, known.length ? ds_cstr(&known) : "none");
+	ds_destroy(&known);
+	return NULL;
+}
+
+const struct cordonrec_network *model_need_network(
+	struct model *model, const char *name, struct model_error *error)
+{
+	const struct cordonrec_network *network = model_network(model, name);
+
+	if (!network)
+		model_fail(error, MODEL_NOT_FOUND,
+			"network '%s' does not exist; `cordon network list` shows those that do, "
+			"`cordon network add %s --vlan N` makes it",
+			name, name);
+	return network;
 }
 
 /* --- What must be there first --------------------------------------------------------------- */

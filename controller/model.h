@@ -46,6 +46,7 @@ const struct cordonrec_host *model_host(struct model *model, const char *name);
 const struct cordonrec_port *model_port(struct model *model, const char *host, const char *name);
 const struct cordonrec_network *model_network(struct model *model, const char *name);
 const struct cordonrec_log_sink *model_sink(struct model *model, const char *name);
+const struct cordonrec_vm *model_vm(struct model *model, const char *host, const char *name);
 /* Without its document: see model_policy_document(). */
 const struct cordonrec_policy_revision *model_revision(struct model *model, int64_t number);
 
@@ -146,6 +147,80 @@ enum model_result model_policy_wait(
 
 /* Waits until the switch has opened the port, or says why it could not. */
 enum model_result model_port_wait(struct model *model, const char *host, const char *name,
+	unsigned int timeout_ms, struct model_error *error);
+
+/* --- Guests (model_vm.c) -------------------------------------------------------------------- */
+
+enum { MODEL_VNICS_MAX = 16, MODEL_DISKS_MAX = 16 };
+
+/* A vNIC.  Of `port`, network, macs (at most one; none: one is made up), addresses, tags, trunks,
+ * serves and the limits count, read as for a port; the rest is NULL. */
+struct model_vnic {
+	struct model_port_change port;
+	int64_t queues, mtu; /* -1: one queue; no MTU offered. */
+};
+
+struct model_disk {
+	const char *path;   /* A file, or for "vhost-user" a socket.  Absolute. */
+	const char *format; /* "raw" (NULL), "qcow2", "vmdk", "vhost-user". */
+	const char *direct; /* "auto" (NULL), "on", "off". */
+	const char *serial; /* At most 20 bytes; NULL: made from its place. */
+	bool read_only;
+};
+
+/* What `cordon vm create|set` may say.  A NULL string or a negative number leaves the column as it
+ * is (its default, on creating: 1 vCPU, 256 MiB, no vNIC, no disk, restart "no"). */
+struct model_vm_change {
+	const char *name, *host;
+	const char *run_directory; /* Of that host, to check the sockets' paths; NULL: unknown. */
+	int64_t vcpus, memory_mib;
+	const char *pages; /* "auto", "huge", "small". */
+	const char *kernel, *initrd, *command_line;
+	const char *cpu_mask; /* CPU features to hide, by Linux's names: "xsave,smap". */
+	const char *options;  /* "key=value,...", those of model_vm_options[]; "key=": the default.
+			       */
+	const char *restart;  /* "no", "on-failure", "always". */
+	const struct model_vnic *vnics; /* All of them; NULL: as they are. */
+	size_t n_vnics;
+	const struct model_disk *disks; /* Likewise. */
+	size_t n_disks;
+};
+
+/* An option of a VM, for help and checks; the array ends with a row of NULLs. */
+struct model_vm_option {
+	const char *name;
+	const char *choices;	  /* "on off", or NULL: */
+	int64_t minimum, maximum; /* a number, or if both are 0 a word. */
+	const char *otherwise;	  /* The default. */
+	const char *meaning;
+};
+
+extern const struct model_vm_option model_vm_options[];
+
+enum model_result model_vm_create(
+	struct model *model, const struct model_vm_change *change, struct model_error *error);
+
+/* vNICs that keep their place keep their MAC unless they are given another one. */
+enum model_result model_vm_set(
+	struct model *model, const struct model_vm_change *change, struct model_error *error);
+
+/* With its vNICs, their ports, and its disks' rows.  Refused while it runs, unless `force`. */
+enum model_result model_vm_delete(struct model *model, const char *host, const char *name,
+	bool force, struct model_error *error);
+
+/* "running", "paused" or "stopped"; `at_once`: without asking the guest.  To be "running" also
+ * means to be started once more, if it has ended or failed.  To be "paused", or "running" with
+ * `only_resume`, is refused for one that is not wanted to run. */
+struct model_vm_wish {
+	const char *wanted;
+	bool at_once, only_resume;
+};
+enum model_result model_vm_want(struct model *model, const char *host, const char *name,
+	const struct model_vm_wish *wish, struct model_error *error);
+
+/* Waits until cordon-hostd has done what is wanted, or says why it could not (MODEL_FAILED).
+ * MODEL_UNREACHABLE: not in time, and what it waits for. */
+enum model_result model_vm_wait(struct model *model, const char *host, const char *name,
 	unsigned int timeout_ms, struct model_error *error);
 
 #endif

@@ -95,6 +95,7 @@ static enum model_result build_network_delete(struct model *model,
 	const struct cordonrec_network *network = model_network(model, name);
 	struct ds users = DS_EMPTY_INITIALIZER;
 	const struct cordonrec_port *port;
+	const struct cordonrec_vm *vm;
 	enum model_result result = MODEL_OK;
 
 	(void)transaction;
@@ -103,14 +104,22 @@ static enum model_result build_network_delete(struct model *model,
 			"there is no network '%s'; `cordon network list` shows those that are",
 			name);
 	CORDONREC_PORT_FOR_EACH (port, model->idl) {
-		if (port->network == network)
+		if (port->network == network && !port->vm)
 			ds_put_format(&users, "%s%s", users.length ? ", " : "", port->name);
+	}
+	CORDONREC_VM_FOR_EACH(vm, model->idl)
+	{
+		for (size_t i = 0; i < vm->n_vnics; i++) {
+			if (vm->vnics[i]->network == network)
+				ds_put_format(
+					&users, "%sVM %s", users.length ? ", " : "", vm->name);
+		}
 	}
 	if (users.length)
 		result = model_fail(error, MODEL_INVALID,
-			"network '%s' is used by: %s; remove these ports, or move them with "
-			"`cordon port "
-			"set NAME --network OTHER`",
+			"network '%s' is used by: %s; remove these, or move them with `cordon port "
+			"set NAME --network OTHER` or `cordon vm set NAME --nic "
+			"N,network=OTHER`",
 			name, ds_cstr(&users));
 	else
 		cordonrec_network_delete(network);

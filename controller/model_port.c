@@ -2,8 +2,8 @@
 /*
  * Adding, changing and removing ports.  Called by the model's user, on its one thread.
  *
- * What was asked for is read once into a `struct port_columns`, checked, and then written in a
- * transaction that checks what depends on other rows: the host, the network, the name, and which
+ * What was asked for is read once into a `struct model_port_columns`, checked, and then written in
+ * a transaction that checks what depends on other rows: the host, the network, the name, and which
  * number is free.  The number belongs to the port for its life, whatever is restarted.
  */
 #include "controller/model_private.h"
@@ -16,42 +16,13 @@
 
 enum { PORT_NAME_LENGTH_MAX = 63, PORT_NUMBER_MAX = 1023 };
 
-/* A change, read and checked for itself. */
-struct port_columns {
-	const struct model_port_change *change;
-	bool adding;
-	struct smap options;
-	struct svec macs, addresses, tags, serves;
-	bool vlans[4096];
-};
-
 static const char *const port_types[] = {"vhost", "kernel", "internal", "dpdk", "vxlan", NULL};
 static const char *const port_roles[] = {"vnic", "uplink", "internal", NULL};
 static const char *const vlan_modes[] = {"access", "trunk", NULL};
 
-static bool check_word(
-	const char *what, const char *word, const char *const *words, struct model_error *error)
-{
-	struct ds known = DS_EMPTY_INITIALIZER;
-	const char *const *one;
-
-	if (!word)
-		return true;
-	for (one = words; *one; one++) {
-		if (!strcmp(word, *one))
-			break;
-		ds_put_format(&known, "%s%s", known.length ? ", " : "", *one);
-	}
-	if (!*one)
-		model_fail(error, MODEL_INVALID, "%s '%s' is not known; use one of: %s", what, word,
-			ds_cstr(&known));
-	ds_destroy(&known);
-	return *one;
-}
-
 /* --- Reading -------------------------------------------------------------------------------- */
 
-static void port_columns_destroy(struct port_columns *columns)
+void model_port_columns_destroy(struct model_port_columns *columns)
 {
 	smap_destroy(&columns->options);
 	svec_destroy(&columns->macs);
@@ -69,7 +40,7 @@ static bool read_services(const char *text, struct svec *serves, struct model_er
 
 	model_split(text, serves);
 	SVEC_FOR_EACH (i, word, serves) {
-		if (!check_word("service", word, services, error))
+		if (!model_check_word("service", word, services, error))
 			return false;
 	}
 	svec_sort_unique(serves);
@@ -107,10 +78,10 @@ static bool check_limits(const struct model_port_change *change, struct model_er
 }
 
 /* Reads and checks all that depends on no other row. */
-static bool port_columns_read(struct port_columns *columns, const struct model_port_change *change,
-	bool adding, struct model_error *error)
+bool model_port_columns_read(struct model_port_columns *columns,
+	const struct model_port_change *change, bool adding, struct model_error *error)
 {
-	*columns = (struct port_columns){.change = change, .adding = adding};
+	*columns = (struct model_port_columns){.change = change, .adding = adding};
 	smap_init(&columns->options);
 	svec_init(&columns->macs);
 	svec_init(&columns->addresses);
@@ -123,9 +94,9 @@ static bool port_columns_read(struct port_columns *columns, const struct model_p
 		return false;
 	}
 	return model_check_name("port", change->name, PORT_NAME_LENGTH_MAX, error) &&
-	       check_word("port type", change->type, port_types, error) &&
-	       check_word("port role", change->role, port_roles, error) &&
-	       check_word("VLAN mode", change->vlan_mode, vlan_modes, error) &&
+	       model_check_word("port type", change->type, port_types, error) &&
+	       model_check_word("port role", change->role, port_roles, error) &&
+	       model_check_word("VLAN mode", change->vlan_mode, vlan_modes, error) &&
 	       (!change->options ||
 		       model_read_options(change->options, &columns->options, error)) &&
 	       (!change->trunks || model_read_vlans(change->trunks, columns->vlans, error)) &&
@@ -141,56 +112,19 @@ static bool port_columns_read(struct port_columns *columns, const struct model_p
 
 /* --- Checks against other rows -------------------------------------------------------------- */
 
-/* Two ports of one host with the same MAC would take each other's frames, and with the same
- * address both would land in quarantine. */
-static bool check_unique(struct model *model, const struct port_columns *columns,
+static bool check_unique(struct model *model, const struct model_port_columns *columns,
 	const struct cordonrec_port *self, struct model_error *error)
 {
-	const struct cordonrec_port *other;
+	char *who = xasprintf("port %s", columns->change->name);
+	struct model_endpoint endpoint = {.who = who,
+		.host = columns->change->host,
+		.macs = &columns->macs,
+		.addresses = &columns->addresses,
+		.port = self};
+	bool good = model_check_unique(model, &endpoint, error);
 
-	CORDONREC_PORT_FOR_EACH (other, model->idl) {
-		if (other == self || !other->host ||
-			strcmp(other->host->name, columns->change->host))
-			continue;
-		for (size_t i = 0; i < other->n_macs; i++) {
-			if (svec_contains_unsorted(&columns->macs, other->macs[i])) {
-				model_fail(error, MODEL_INVALID,
-					"MAC %s belongs to port %s already; give port %s another "
-					"one",
-					other->macs[i], other->name, columns->change->name);
-				return false;
-			}
-		}
-		for (size_t i = 0; i < other->n_addresses; i++) {
-			if (svec_contains_unsorted(&columns->addresses, other->addresses[i])) {
-				model_fail(error, MODEL_INVALID,
-					"address %s belongs to port %s already; give port %s "
-					"another one",
-					other->addresses[i], other->name, columns->change->name);
-				return false;
-			}
-		}
-	}
-	return true;
-}
-
-static const struct cordonrec_host *find_host(
-	struct model *model, const char *name, struct model_error *error)
-{
-	const struct cordonrec_host *host = model_host(model, name);
-	const struct cordonrec_host *other;
-	struct ds known = DS_EMPTY_INITIALIZER;
-
-	if (host)
-		return host;
-	CORDONREC_HOST_FOR_EACH (other, model->idl)
-		ds_put_format(&known, "%s%s", known.length ? ", " : "", other->name);
-	model_fail(error, MODEL_NOT_FOUND,
-		"host '%s' is not in the database (known: %s); run `cordon up` there, or name one "
-		"of these with --host",
-		name, known.length ? ds_cstr(&known) : "none");
-	ds_destroy(&known);
-	return NULL;
+	free(who);
+	return good;
 }
 
 /* The lowest free number on the host; 0: none. */
@@ -238,18 +172,14 @@ static void write_limits(const struct cordonrec_port *port, const struct model_p
 
 static void write_trunks(const struct cordonrec_port *port, const bool vlans[4096])
 {
-	int64_t *trunks = xcalloc(4096, sizeof(*trunks));
-	size_t n = 0;
+	size_t n;
+	int64_t *trunks = model_trunks(vlans, &n);
 
-	for (int64_t vlan = 1; vlan < 4095; vlan++) {
-		if (vlans[vlan])
-			trunks[n++] = vlan;
-	}
 	cordonrec_port_set_trunks(port, trunks, n);
 	free(trunks);
 }
 
-static void write_lists(const struct cordonrec_port *port, struct port_columns *columns)
+static void write_lists(const struct cordonrec_port *port, struct model_port_columns *columns)
 {
 	const struct model_port_change *change = columns->change;
 
@@ -270,19 +200,16 @@ static void write_lists(const struct cordonrec_port *port, struct port_columns *
 }
 
 static enum model_result write_columns(struct model *model, const struct cordonrec_port *port,
-	struct port_columns *columns, struct model_error *error)
+	struct model_port_columns *columns, struct model_error *error)
 {
 	const struct model_port_change *change = columns->change;
 
 	if (change->network && *change->network) {
-		const struct cordonrec_network *network = model_network(model, change->network);
+		const struct cordonrec_network *network =
+			model_need_network(model, change->network, error);
 
 		if (!network)
-			return model_fail(error, MODEL_NOT_FOUND,
-				"network '%s' does not exist; `cordon network list` shows those "
-				"that "
-				"do, `cordon network add %s --vlan N` makes it",
-				change->network, change->network);
+			return error->result;
 		cordonrec_port_set_network(port, network);
 	} else if (change->network) {
 		cordonrec_port_set_network(port, NULL);
@@ -325,9 +252,9 @@ static void write_defaults(
 static enum model_result build_port_add(struct model *model, struct ovsdb_idl_txn *transaction,
 	void *context, struct model_error *error)
 {
-	struct port_columns *columns = context;
+	struct model_port_columns *columns = context;
 	const struct model_port_change *change = columns->change;
-	const struct cordonrec_host *host = find_host(model, change->host, error);
+	const struct cordonrec_host *host = model_need_host(model, change->host, error);
 	struct cordonrec_port *port;
 	int64_t number;
 	enum model_result result;
@@ -369,10 +296,22 @@ static enum model_result find_port(struct model *model, const char *host, const 
 		host);
 }
 
+/* What a VM's port is, its vNIC says, and cordon-hostd carries over. */
+static bool belongs_to_vm(const struct cordonrec_port *port, struct model_error *error)
+{
+	if (!port->vm)
+		return false;
+	model_fail(error, MODEL_INVALID,
+		"port %s belongs to VM %s and follows its vNIC; use `cordon vm set %s`, or `cordon "
+		"vm delete %s`",
+		port->name, port->vm->name, port->vm->name, port->vm->name);
+	return true;
+}
+
 static enum model_result build_port_set(struct model *model, struct ovsdb_idl_txn *transaction,
 	void *context, struct model_error *error)
 {
-	struct port_columns *columns = context;
+	struct model_port_columns *columns = context;
 	const struct cordonrec_port *port;
 	enum model_result result;
 
@@ -380,7 +319,7 @@ static enum model_result build_port_set(struct model *model, struct ovsdb_idl_tx
 	result = find_port(model, columns->change->host, columns->change->name, &port, error);
 	if (result != MODEL_OK)
 		return result;
-	if (!check_unique(model, columns, port, error))
+	if (belongs_to_vm(port, error) || !check_unique(model, columns, port, error))
 		return error->result;
 	result = write_columns(model, port, columns, error);
 	if (result == MODEL_OK)
@@ -391,7 +330,7 @@ static enum model_result build_port_set(struct model *model, struct ovsdb_idl_tx
 static enum model_result change_port(struct model *model, const struct model_port_change *change,
 	bool adding, struct model_error *error)
 {
-	struct port_columns *columns = xmalloc(sizeof(*columns));
+	struct model_port_columns *columns = xmalloc(sizeof(*columns));
 	char *what = xasprintf("port %s", change->name);
 	struct model_change commit = {
 		.build = adding ? build_port_add : build_port_set,
@@ -401,11 +340,11 @@ static enum model_result change_port(struct model *model, const struct model_por
 	};
 	enum model_result result;
 
-	if (port_columns_read(columns, change, adding, error))
+	if (model_port_columns_read(columns, change, adding, error))
 		result = model_commit(model, &commit, error);
 	else
 		result = error->result;
-	port_columns_destroy(columns);
+	model_port_columns_destroy(columns);
 	free(columns);
 	free(what);
 	return result;
@@ -431,9 +370,12 @@ static enum model_result build_port_delete(struct model *model, struct ovsdb_idl
 	enum model_result result = find_port(model, change->host, change->name, &port, error);
 
 	(void)transaction;
-	if (result == MODEL_OK)
-		cordonrec_port_delete(port);
-	return result;
+	if (result != MODEL_OK)
+		return result;
+	if (belongs_to_vm(port, error))
+		return error->result;
+	cordonrec_port_delete(port);
+	return MODEL_OK;
 }
 
 enum model_result model_port_delete(

@@ -41,6 +41,60 @@ enum model_result model_commit(
 /* Waits for the replica to change, until `deadline` (time_msec()).  False once that is past. */
 bool model_wait_for_change(struct model *model, long long int deadline);
 
+/* --- What must be there (model.c).  NULL with a message in *error. -------------------------- */
+
+const struct cordonrec_host *model_need_host(
+	struct model *model, const char *name, struct model_error *error);
+const struct cordonrec_network *model_need_network(
+	struct model *model, const char *name, struct model_error *error);
+
+/* --- Endpoints (model_endpoint.c) ----------------------------------------------------------- */
+
+/* Somebody who is to have these MACs and addresses on a host. */
+struct model_endpoint {
+	const char *who; /* "port web1", for messages. */
+	const char *host;
+	const struct svec *macs, *addresses;
+	const struct cordonrec_port *port; /* Itself, if it is there already, */
+	const struct cordonrec_vm *vm;	   /* or itself with its ports. */
+};
+
+/* False, with a message, if another port or VM of the host has one of the MACs or addresses. */
+bool model_check_unique(
+	struct model *model, const struct model_endpoint *endpoint, struct model_error *error);
+
+/* --- Ports (model_port.c) ------------------------------------------------------------------- */
+
+/* A change, read and checked for itself. */
+struct model_port_columns {
+	const struct model_port_change *change;
+	bool adding;
+	struct smap options;
+	struct svec macs, addresses, tags, serves;
+	bool vlans[4096];
+};
+
+/* Reads and checks all that depends on no other row.  *columns is to be destroyed in any case. */
+bool model_port_columns_read(struct model_port_columns *columns,
+	const struct model_port_change *change, bool adding, struct model_error *error);
+void model_port_columns_destroy(struct model_port_columns *columns);
+
+/* --- VMs (model_vm_read.c) ------------------------------------------------------------------ */
+
+/* A change of a VM, read and checked for itself. */
+struct model_vm_columns {
+	const struct model_vm_change *change;
+	bool adding;
+	struct smap options;		  /* As given; an empty value: the default again. */
+	struct model_port_columns *vnics; /* As many as change->n_vnics. */
+	size_t n_vnics;			  /* Of them read. */
+};
+
+/* Reads and checks all that depends on no other row.  *columns is to be destroyed in any case. */
+bool model_vm_columns_read(struct model_vm_columns *columns, const struct model_vm_change *change,
+	bool adding, struct model_error *error);
+void model_vm_columns_destroy(struct model_vm_columns *columns);
+
 /* --- Text (model_text.c).  All return false with a message in *error. ----------------------- */
 
 /* Splits at commas, without empty parts; "\," is a comma within a part.  The caller destroys. */
@@ -55,6 +109,14 @@ bool model_read_tags(const char *text, struct svec *tags, struct model_error *er
 /* Reads "10,20-29" into bits 1..4094 of vlans[]. */
 bool model_read_vlans(const char *text, bool vlans[4096], struct model_error *error);
 bool model_check_text(const char *what, const char *text, struct model_error *error);
+bool model_check_long_text(
+	const char *what, const char *text, size_t maximum, struct model_error *error);
+/* `word` is NULL or one of `words`, which end with NULL. */
+bool model_check_word(
+	const char *what, const char *word, const char *const *words, struct model_error *error);
+
+/* The VLANs of model_read_vlans() as a column has them; the caller frees. */
+int64_t *model_trunks(const bool vlans[4096], size_t *n);
 
 /* How many bytes of a comment a message has room for; whole characters. */
 int model_comment_excerpt(const char *comment);

@@ -61,7 +61,33 @@ bool model_check_name(const char *what, const char *name, size_t maximum, struct
 	return true;
 }
 
+bool model_check_word(
+	const char *what, const char *word, const char *const *words, struct model_error *error)
+{
+	struct ds known = DS_EMPTY_INITIALIZER;
+	const char *const *one;
+
+	if (!word)
+		return true;
+	for (one = words; *one; one++) {
+		if (!strcmp(word, *one))
+			break;
+		ds_put_format(&known, "%s%s", known.length ? ", " : "", *one);
+	}
+	if (!*one)
+		model_fail(error, MODEL_INVALID, "%s '%s' is not known; use one of: %s", what, word,
+			ds_cstr(&known));
+	ds_destroy(&known);
+	return *one;
+}
+
 bool model_check_text(const char *what, const char *text, struct model_error *error)
+{
+	return model_check_long_text(what, text, TEXT_MAX, error);
+}
+
+bool model_check_long_text(
+	const char *what, const char *text, size_t maximum, struct model_error *error)
 {
 	for (const char *c = text; *c; c++) {
 		if (iscntrl((unsigned char)*c)) {
@@ -71,9 +97,9 @@ bool model_check_text(const char *what, const char *text, struct model_error *er
 			return false;
 		}
 	}
-	if (strlen(text) > TEXT_MAX) {
-		model_fail(error, MODEL_INVALID, "%s has %zu bytes; use at most %d", what,
-			strlen(text), TEXT_MAX);
+	if (strlen(text) > maximum) {
+		model_fail(error, MODEL_INVALID, "%s has %zu bytes; use at most %zu", what,
+			strlen(text), maximum);
 		return false;
 	}
 	return true;
@@ -264,6 +290,18 @@ bool model_read_vlans(const char *text, bool vlans[4096], struct model_error *er
 	}
 	svec_destroy(&parts);
 	return good;
+}
+
+int64_t *model_trunks(const bool vlans[4096], size_t *n)
+{
+	int64_t *trunks = xcalloc(4096, sizeof(*trunks));
+
+	*n = 0;
+	for (int64_t vlan = 1; vlan < 4095; vlan++) {
+		if (vlans[vlan])
+			trunks[(*n)++] = vlan;
+	}
+	return trunks;
 }
 
 int model_comment_excerpt(const char *comment)

@@ -3,10 +3,11 @@
  * How every change of the desired state is made: look, check, write, send, wait, and look again if
  * somebody else was quicker.  Called by the model's other files, on its user's thread.
  *
- * Somebody else can be quicker in two ways.  A column that build() verified has changed: the
+ * Somebody else can be quicker in several ways.  A column that build() verified has changed: the
  * database then answers with a failed "wait", which the IDL calls TXN_TRY_AGAIN.  Or both have
- * inserted a row with the same index (a name, a number): a constraint violation.  In both cases
- * the replica knows better a moment later, so the change is built anew, and either fits then or is
+ * inserted a row with the same index (a name, a number): a constraint violation; or one has deleted
+ * what the other's row refers to: a referential integrity violation.  In all these cases the
+ * replica knows better a moment later, so the change is built anew, and either fits then or is
  * refused by build() with words that fit.
  */
 #include "controller/model_private.h"
@@ -34,9 +35,12 @@ static enum ovsdb_idl_txn_status send_and_wait(
 
 static bool was_too_late(enum ovsdb_idl_txn_status status, const struct ovsdb_idl_txn *transaction)
 {
-	return status == TXN_TRY_AGAIN ||
-	       (status == TXN_ERROR &&
-		       strstr(ovsdb_idl_txn_get_error(transaction), "identical values"));
+	const char *why;
+
+	if (status != TXN_ERROR)
+		return status == TXN_TRY_AGAIN;
+	why = ovsdb_idl_txn_get_error(transaction);
+	return strstr(why, "identical values") || strstr(why, "referential integrity");
 }
 
 static enum model_result say_unconfirmed(

@@ -46,6 +46,56 @@ enum model_result model_port_wait(struct model *model, const char *host, const c
 		name, host, timeout_ms / 1000);
 }
 
+/* --- Guests --------------------------------------------------------------------------------- */
+
+static bool is_state(const struct cordonrec_vm *vm, const char *state)
+{
+	return vm->state && !strcmp(vm->state, state);
+}
+
+/* MODEL_UNREACHABLE: not decided yet. */
+static enum model_result vm_outcome(
+	struct model *model, const char *host, const char *name, struct model_error *error)
+{
+	const struct cordonrec_vm *vm = model_vm(model, host, name);
+	bool resting;
+
+	if (!vm)
+		return model_fail(
+			error, MODEL_NOT_FOUND, "VM %s was removed while it was waited for", name);
+	resting = !vm->state || is_state(vm, "failed") || is_state(vm, "ended");
+	if (!strcmp(vm->wanted, "stopped"))
+		return resting || is_state(vm, "stopped") ? MODEL_OK : MODEL_UNREACHABLE;
+	if (vm->start_reached < vm->start_request)
+		return MODEL_UNREACHABLE;
+	if (is_state(vm, vm->wanted))
+		return MODEL_OK;
+	if (vm->state && resting)
+		return model_fail(error, MODEL_FAILED, "VM %s has %s: %s", name, vm->state,
+			vm->error ? vm->error : "it gave no reason");
+	return MODEL_UNREACHABLE;
+}
+
+enum model_result model_vm_wait(struct model *model, const char *host, const char *name,
+	unsigned int timeout_ms, struct model_error *error)
+{
+	long long int deadline = time_msec() + timeout_ms;
+	const struct cordonrec_vm *vm;
+	enum model_result result;
+
+	do
+		result = vm_outcome(model, host, name, error);
+	while (result == MODEL_UNREACHABLE && model_wait_for_change(model, deadline));
+	if (result != MODEL_UNREACHABLE)
+		return result;
+	vm = model_vm(model, host, name);
+	return model_fail(error, MODEL_UNREACHABLE,
+		"VM %s is to be %s, but after %u s it is %s%s%s; `cordon status` shows whether "
+		"cordon-hostd runs on host %s",
+		name, vm->wanted, timeout_ms / 1000, vm->state ? vm->state : "not taken up",
+		vm->error ? ": " : "", vm->error ? vm->error : "", host);
+}
+
 /* --- The policy ------------------------------------------------------------------------------ */
 
 static enum model_result superseded(struct model *model, int64_t number, struct model_error *error)
