@@ -111,7 +111,8 @@ VMM := $(addprefix hv/,$(addsuffix .c, \
 	boot read_file kernel_image bzimage elf_pvh boot_command_line initrd e820 boot_processor \
 	cpuid msr vcpu vcpu_exit fault_report machine \
 	power i8042 \
-	virtio_queue virtio_device \
+	pci_config pci msix ioeventfd_kvm \
+	virtio_queue virtio_device virtio_pci_add virtio_pci virtio_registers virtio_status \
 	block_file block \
 	rng \
 	balloon \

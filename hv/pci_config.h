@@ -9,19 +9,11 @@
 #ifndef HV_PCI_CONFIG_H
 #define HV_PCI_CONFIG_H
 
+#include <linux/pci_regs.h>
 #include <stdbool.h>
 #include <stdint.h>
 
-enum {
-	PCI_CONFIG_BYTES = 256,
-	PCI_COMMAND = 0x04,
-	PCI_COMMAND_MEMORY = 1 << 1,
-	PCI_COMMAND_MASTER = 1 << 2,
-	PCI_HEADER_TYPE = 0x0e,
-	PCI_HEADER_MULTIFUNCTION = 0x80,
-	PCI_BAR0 = 0x10,
-	PCI_CAPABILITIES = 0x34,
-};
+enum { PCI_CONFIG_BYTES = 256 };
 
 struct pci_identity {
 	uint16_t vendor, device, subsystem_vendor, subsystem;
@@ -32,8 +24,8 @@ struct pci_identity {
 struct pci_config {
 	uint8_t bytes[PCI_CONFIG_BYTES];
 	uint8_t writable[PCI_CONFIG_BYTES]; /* The bits that the guest may change. */
-	uint8_t last_capability;	    /* Where the last one begins; 0 if there is none. */
-	uint16_t free;			    /* Where the next one goes. */
+	uint8_t last_link;		    /* The byte that will point to the next capability. */
+	unsigned int n_used;		    /* Where the next capability may begin. */
 };
 
 /* A type 0 header without capabilities, BARs or an interrupt pin; everything switched off. */
@@ -49,11 +41,14 @@ void pci_config_set_bar(struct pci_config *config, uint64_t address, uint64_t by
 uint64_t pci_config_bar(const struct pci_config *config);
 
 /*
- * Appends a capability: `id`, and `bytes` of body, which follows the two bytes of its header. Where
- * it begins, or -ENOSPC.
+ * Appends a capability of `bytes`, header (whose two bytes are written over) included.  Where it
+ * begins, or -ENOSPC.
  */
 int pci_config_add_capability(
-	struct pci_config *config, uint8_t id, const void *body, unsigned int bytes);
+	struct pci_config *config, uint8_t id, const void *capability, unsigned int bytes);
+
+/* Lets the guest write `bytes` from `offset` on. */
+void pci_config_allow(struct pci_config *config, unsigned int offset, unsigned int bytes);
 
 /* Of `bytes` 1 to 4, all in one dword of the space; what lies beyond 256 reads as zeros and is not
  * writable. */

@@ -109,7 +109,7 @@ bool virtio_queue_start(struct virtio_queue *queue)
 	return !queue->error;
 }
 
-/* --- Requests --------------------------------------------------------------------------------- */
+/* --- Requests -------------------------------------------------------------------------------- */
 
 static int add_buffer(
 	struct virtio_queue *queue, struct virtio_chain *chain, const struct descriptor *descriptor)
@@ -249,8 +249,7 @@ void virtio_queue_push(struct virtio_queue *queue, uint16_t head, uint32_t writt
 	store(field(queue, queue->used, RING_INDEX), queue->next_used);
 }
 
-/* --- Who wakes whom ----------------------------------------------------------------------------
- */
+/* --- Who wakes whom -------------------------------------------------------------------------- */
 
 /* Whether the driver's event index is among the entries that were used since the last interrupt. */
 static bool is_event_reached(const struct virtio_queue *queue)
@@ -306,8 +305,7 @@ void virtio_queue_disable_notify(struct virtio_queue *queue)
 		store(field(queue, queue->used, 0), USED_NO_NOTIFY);
 }
 
-/* --- What is in a request ----------------------------------------------------------------------
- */
+/* --- What is in a request -------------------------------------------------------------------- */
 
 /* Copies between `n` buffers, from `offset` on, and `bytes` at `host`: how much could be. */
 static uint64_t copy(const struct iovec *buffers, unsigned int n, uint64_t offset, uint8_t *host,

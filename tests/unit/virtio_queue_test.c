@@ -81,7 +81,7 @@ static unsigned int interrupts(struct fixture *fixture)
 	return eventfd_read(fixture->queue.interrupt_fd, &count) == 0 ? (unsigned int)count : 0;
 }
 
-/* --- 2.7: where rings may be ------------------------------------------------------------------ */
+/* --- 2.7: where rings may be ----------------------------------------------------------------- */
 
 struct place {
 	const char *name;
@@ -132,7 +132,7 @@ static void rings_lie_in_memory_and_are_aligned(void **state)
 	}
 }
 
-/* --- 2.7.5: descriptors ----------------------------------------------------------------------- */
+/* --- 2.7.5: descriptors ---------------------------------------------------------------------- */
 
 enum { N = DRIVER_NEXT, W = DRIVER_WRITE, I = DRIVER_INDIRECT };
 
@@ -271,7 +271,7 @@ static void long_chains_are_refused(void **state)
 	assert_int_equal(virtio_queue_pop(&fixture->queue, &fixture->chain), -EBADMSG);
 }
 
-/* --- 2.7.6: the available ring ---------------------------------------------------------------- */
+/* --- 2.7.6: the available ring --------------------------------------------------------------- */
 
 static void an_empty_queue_gives_nothing(void **state)
 {
@@ -328,8 +328,7 @@ static void requests_in_flight_are_bounded(void **state)
 		fixture->queue.error, "more requests are made than the queue has descriptors");
 }
 
-/* --- 2.7.8: the used ring, and a long life ------------------------------------------------------
- */
+/* --- 2.7.8: the used ring, and a long life --------------------------------------------------- */
 
 static void requests_are_answered_in_any_order(void **state)
 {
@@ -363,8 +362,7 @@ static void indexes_wrap(void **state)
 	}
 }
 
-/* --- 2.7.7: who interrupts ---------------------------------------------------------------------
- */
+/* --- 2.7.7: who interrupts ------------------------------------------------------------------- */
 
 static void answer(struct fixture *fixture)
 {
@@ -449,8 +447,7 @@ static void a_whole_round_without_an_interrupt_is_told(void **state)
 	assert_int_equal(interrupts(fixture), 1);
 }
 
-/* --- 2.7.10: who notifies ----------------------------------------------------------------------
- */
+/* --- 2.7.10: who notifies -------------------------------------------------------------------- */
 
 static void the_flag_suppresses_notifications(void **state)
 {
@@ -483,8 +480,7 @@ static void the_event_index_asks_for_the_next_notification(void **state)
 	assert_true(virtio_queue_enable_notify(&fixture->queue));
 }
 
-/* --- What is in a request ----------------------------------------------------------------------
- */
+/* --- What is in a request -------------------------------------------------------------------- */
 
 static void buffers_are_read_and_written_from_any_place(void **state)
 {
