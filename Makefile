@@ -120,7 +120,7 @@ VMM := $(addprefix hv/,$(addsuffix .c, \
 	net net_control vhost_user_block \
 	terminal terminal_client terminal_open serial \
 	broker broker_process seccomp seccomp_table sandbox json_text outcome))
-VMM_MAIN := hv/machine_setup.c hv/main.c
+VMM_MAIN := hv/machine_devices.c hv/machine_setup.c hv/main.c
 
 UNLISTED := $(filter-out $(ZONES) $(LOG) $(SINKS) $(DATAPATH) $(DATAPATH_MAIN) $(MODEL) $(CLI) $(CLI_MAIN) $(VMM) $(VMM_MAIN), \
 	$(wildcard zones/*.c log/*.c sinks/*.c datapath/*.c controller/*.c cli/*.c hv/*.c))

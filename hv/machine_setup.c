@@ -74,6 +74,8 @@ int machine_setup_create(struct machine_setup *setup, const struct vmm_options *
 	setup->broker = broker;
 	status = add_board(setup, options, error);
 	if (status == 0)
+		status = machine_setup_create_devices(setup, options, error);
+	if (status == 0)
 		status = load(setup, options, error);
 	if (status < 0)
 		machine_setup_destroy(setup);
@@ -82,6 +84,7 @@ int machine_setup_create(struct machine_setup *setup, const struct vmm_options *
 
 void machine_setup_destroy(struct machine_setup *setup)
 {
+	machine_setup_destroy_devices(setup);
 	serial_destroy(setup->serial);
 	terminal_destroy(setup->serial_terminal);
 	i8042_destroy(setup->i8042);
