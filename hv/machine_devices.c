@@ -10,6 +10,7 @@
 
 #include "hv/balloon.h"
 #include "hv/block.h"
+#include "hv/console.h"
 #include "hv/layout.h"
 #include "hv/machine_setup.h"
 #include "hv/net.h"
@@ -109,6 +110,21 @@ static int add_plain(struct machine_setup *setup, const char *name,
 	return add(setup, status, device, kept, error);
 }
 
+/* Nobody watches it until the control socket is asked for it. */
+static int add_console(struct machine_setup *setup, struct hv_error *error)
+{
+	struct machine *machine = &setup->machine;
+	struct virtio_device *device = NULL;
+	int status = terminal_create(&setup->console_terminal, "console", machine->loop);
+
+	if (status == 0)
+		status = console_create(
+			&device, &machine->memory, machine->loop, setup->console_terminal);
+	if (status < 0)
+		hv_fail(error, -status, "the console cannot be made: %s", strerror(-status));
+	return add(setup, status, device, &setup->console, error);
+}
+
 int machine_setup_create_devices(
 	struct machine_setup *setup, const struct vmm_options *options, struct hv_error *error)
 {
@@ -123,6 +139,8 @@ int machine_setup_create_devices(
 			setup, "the random number device", rng_create, &setup->rng, error);
 	if (status == 0 && options->balloon)
 		status = add_plain(setup, "the balloon", balloon_create, &setup->balloon, error);
+	if (status == 0 && options->console)
+		status = add_console(setup, error);
 	if (status == 0 && setup->n_nets > 0)
 		net_wait(setup->nets, setup->n_nets, NET_WAIT_MS);
 	return status;
@@ -132,6 +150,8 @@ void machine_setup_destroy_devices(struct machine_setup *setup)
 {
 	pci_root_destroy(setup->machine.pci);
 	setup->machine.pci = NULL;
+	terminal_destroy(setup->console_terminal);
+	setup->console_terminal = NULL;
 	ioeventfds_kvm_destroy(setup->ioeventfds);
 	setup->ioeventfds = NULL;
 }

@@ -8,6 +8,7 @@
 #define HV_MACHINE_SETUP_H
 
 #include "hv/broker.h"
+#include "hv/control.h"
 #include "hv/error.h"
 #include "hv/i8042.h"
 #include "hv/ioeventfd.h"
@@ -21,14 +22,15 @@
 struct machine_setup {
 	struct machine machine;
 	struct broker *broker; /* Borrowed. */
-	struct terminal *serial_terminal;
+	struct terminal *serial_terminal, *console_terminal;
 	struct serial *serial;
+	struct control *control;
 	struct i8042 *i8042;
 	struct ioeventfds *ioeventfds;
 	/* On PCI, whose root ends them.  NULL: not asked for. */
 	unsigned int n_nets, n_disks;
 	struct virtio_device *nets[OPTIONS_NETS], *disks[OPTIONS_DISKS];
-	struct virtio_device *rng, *balloon;
+	struct virtio_device *rng, *balloon, *console;
 };
 
 /* The sockets that the command line names, for broker_start(): how many, at most BROKER_PATHS.  The
