@@ -37,7 +37,7 @@ MAKEFLAGS += --no-builtin-rules
 
 # What cannot be built for want of a package says so before anything is tried.
 GOALS := $(or $(MAKECMDGOALS),all)
-NEEDED := $(if $(filter all lib install check-run unit fuzz system bench-run,$(GOALS)),build) $(if $(filter check-run unit fuzz system,$(GOALS)),check)
+NEEDED := $(if $(filter all lib install check-run check-linux-run unit fuzz system bench-run,$(GOALS)),build) $(if $(filter check-run unit fuzz system,$(GOALS)),check) $(if $(filter check-linux-run,$(GOALS)),linux)
 MISSING := $(if $(strip $(NEEDED)),$(shell scripts/setup.sh --check $(NEEDED) 2>&1))
 ifneq ($(MISSING),)
 $(error $(MISSING))
@@ -118,10 +118,9 @@ VMM := $(addprefix hv/,$(addsuffix .c, \
 	balloon \
 	vhost_user_message vhost_user vhost_user_talk vhost_user_steps vhost_user_recover \
 	net net_control vhost_user_block \
-	terminal terminal_client terminal_open serial console \
-	control control_status control_metrics control_clients \
+	terminal terminal_client terminal_open serial \
 	broker broker_process seccomp seccomp_table sandbox json_text outcome))
-VMM_MAIN := hv/machine_devices.c hv/machine_setup.c hv/main.c
+VMM_MAIN := hv/machine_setup.c hv/main.c
 
 UNLISTED := $(filter-out $(ZONES) $(LOG) $(SINKS) $(DATAPATH) $(DATAPATH_MAIN) $(MODEL) $(CLI) $(CLI_MAIN) $(VMM) $(VMM_MAIN), \
 	$(wildcard zones/*.c log/*.c sinks/*.c datapath/*.c controller/*.c cli/*.c hv/*.c))
@@ -295,6 +294,14 @@ fuzz: $(FUZZ_PROGRAMS) ## Build and run the fuzz targets (FUZZ_SECONDS=10 each)
 system: all ## Build and run the system tests (as root)
 	@tests/run --build $(OUT) --system tests/system
 
+# Apart from `check`, for it takes minutes, and compiles a kernel the first time.
+check-linux: ## Install what is missing, build, and run Linux guests on a switch (as root)
+	@scripts/setup.sh build run linux
+	@$(MAKE) --no-print-directory check-linux-run
+
+check-linux-run: all
+	@tests/run --build $(OUT) --system tests/linux --jobs 1
+
 unit_programs = $(patsubst tests/unit/%.c,$(OUT)/tests/%,$(1))
 
 $(OUT)/tests/%_test: $(OUT)/obj/tests/unit/%_test.o
@@ -466,7 +473,7 @@ distclean: ## Remove build/ altogether
 help: ## List what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
-.PHONY: all lib check check-run unit fuzz system soak bench bench-quick bench-run bench-instructions bench-instructions-run bench-parts lint demo setup install uninstall clean distclean help FORCE
+.PHONY: all lib check check-run check-linux check-linux-run unit fuzz system soak bench bench-quick bench-run bench-instructions bench-instructions-run bench-parts lint demo setup install uninstall clean distclean help FORCE
 .SECONDARY:
 
 -include $(shell [ ! -d $(OUT)/obj ] || find $(OUT)/obj -name '*.d') $(shell [ ! -d $(BUILD)/fuzz/obj ] || find $(BUILD)/fuzz/obj -name '*.d')

@@ -7,7 +7,7 @@
 #	scripts/setup.sh --check GROUP...	only says what is missing, and fails if something is
 #
 # Groups: build (make), run (cordon up, make demo), check (make check), bench (make bench),
-# instructions (make bench-instructions), lint (make lint).
+# instructions (make bench-instructions), linux (make check-linux), lint (make lint).
 # Called by the Makefile.  Nothing is changed on the host but packages.
 set -eu
 
@@ -22,6 +22,7 @@ packages_check="libcmocka-dev libfaketime clang libclang-rt-dev llvm python3-pyt
 packages_bench="python3 dpdk-dev openvswitch-switch openvswitch-switch-dpdk openvswitch-common iproute2 nftables iperf3
 	util-linux"
 packages_instructions="valgrind python3"
+packages_linux="python3-pytest iperf3 dnsmasq-base curl qemu-system-x86 linux-source-6.1 bc bison flex libelf-dev lz4 xz-utils"
 packages_lint="clang-format cppcheck shellcheck python3"
 
 here=$(cd "$(dirname "$0")/.." && pwd)
@@ -44,8 +45,9 @@ packages_of() {
 		check) echo "$packages_check" ;;
 		bench) echo "$packages_bench" ;;
 		instructions) echo "$packages_instructions" ;;
+		linux) echo "$packages_linux" ;;
 		lint) echo "$packages_lint" ;;
-		*) fail "there is no group '$group'; groups are build, run, check, bench, instructions, lint" ;;
+		*) fail "there is no group '$group'; groups are build, run, check, bench, instructions, linux, lint" ;;
 		esac
 	done
 }
@@ -100,7 +102,7 @@ if [ "${1:-}" = --check ]; then
 	only_check=yes
 	shift
 fi
-[ $# -gt 0 ] || fail "usage: scripts/setup.sh [--check] build|run|check|bench|instructions|lint ..."
+[ $# -gt 0 ] || fail "usage: scripts/setup.sh [--check] build|run|check|bench|instructions|linux|lint ..."
 
 # shellcheck disable=SC2046 # A list of words is what is wanted.
 set -- $(packages_of "$@")
