@@ -118,9 +118,10 @@ VMM := $(addprefix hv/,$(addsuffix .c, \
 	balloon \
 	vhost_user_message vhost_user vhost_user_talk vhost_user_steps vhost_user_recover \
 	net net_control vhost_user_block \
-	terminal terminal_client terminal_open serial \
+	terminal terminal_client terminal_open serial console \
+	control control_status control_metrics control_clients \
 	broker broker_process seccomp seccomp_table sandbox json_text outcome))
-VMM_MAIN := hv/machine_setup.c hv/main.c
+VMM_MAIN := hv/machine_devices.c hv/machine_setup.c hv/main.c
 
 UNLISTED := $(filter-out $(ZONES) $(LOG) $(SINKS) $(DATAPATH) $(DATAPATH_MAIN) $(MODEL) $(CLI) $(CLI_MAIN) $(VMM) $(VMM_MAIN), \
 	$(wildcard zones/*.c log/*.c sinks/*.c datapath/*.c controller/*.c cli/*.c hv/*.c))

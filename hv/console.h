@@ -6,13 +6,12 @@
 #ifndef HV_CONSOLE_H
 #define HV_CONSOLE_H
 
-#include "hv/error.h"
-#include "hv/machine.h"
 #include "hv/terminal.h"
 #include "hv/virtio_device.h"
 
-/* The terminal must outlive the device.  0, or a negative errno and a sentence. */
-int console_create(struct virtio_device **device, struct machine *machine,
-	struct terminal *terminal, struct hv_error *error);
+/* Makes the device; the terminal is its cable from now on and must outlive it.  0 or -ENOMEM.  It
+ * belongs to the caller until it is added to a transport. */
+int console_create(struct virtio_device **device, const struct guest_memory *memory,
+	struct event_loop *loop, struct terminal *terminal);
 
 #endif

@@ -31,25 +31,40 @@ struct control_subject {
 	struct machine *machine;
 	const struct vmm_options *options;
 	struct terminal *serial, *console; /* NULL: the guest has none. */
-	/* In the order of the options: networks, disks, then what else there is. */
+	/* Disks in the order of the options. */
 	unsigned int n_devices;
 	struct virtio_device *devices[CONTROL_DEVICES];
+	uint64_t started_ns; /* CLOCK_MONOTONIC; set by control_create(). */
 };
 
 struct control;
 
-/* Listens at options->control.  0, or a negative errno and a sentence.  To be ended by
- * control_destroy(). */
+/*
+ * Listens at options->control, before the sandbox is entered (libraries draw their random seeds
+ * here).  `subject` is copied.  0, or a negative errno and a sentence.  To be ended by
+ * control_destroy(), which accepts NULL.
+ */
 int control_create(struct control **control, const struct control_subject *subject,
 	struct broker *broker, struct hv_error *error);
 void control_destroy(struct control *control);
 
 /*
- * Answers one line (without its newline): the answer, which the caller owns and frees with
- * json_decref().  If it was a command `console` that succeeded, *terminal is what the connection is
- * to be attached to from now on, else NULL.
+ * Answers one line (without its newline): an object, which the caller owns and frees with
+ * json_decref(); NULL if there is no memory.  If it was a command `console` that succeeded,
+ * *terminal is what the connection is to be attached to from now on, else NULL.  With the machine's
+ * lock held.
  */
-json_t *control_answer(const struct control_subject *subject, const char *line, size_t bytes,
+json_t *control_answer(struct control_subject *subject, const char *line, size_t bytes,
 	struct terminal **terminal);
+
+/* The answer to what could not be done: {"ok":false,"error":sentence}. */
+json_t *control_refuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* `text` as a string; what is not UTF-8 in it becomes question marks.  NULL for NULL. */
+json_t *control_string(const char *text);
+
+/* Commands with files of their own (control_status.c, control_metrics.c). */
+json_t *control_status(struct control_subject *subject);
+json_t *control_metrics(struct control_subject *subject);
 
 #endif

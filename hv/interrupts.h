@@ -26,8 +26,8 @@ struct interrupt_operations {
 	/* The message that `gsi` sends from now on. */
 	int (*route)(
 		struct interrupts *interrupts, unsigned int gsi, uint64_t address, uint32_t data);
-	/* From now on a write to `eventfd` raises `gsi`, at once if it is readable already; and no
-	 * longer. */
+	/* From now on a write to `eventfd` (non-blocking) raises `gsi`, at once if it is readable
+	 * already; and no longer. */
 	int (*attach)(struct interrupts *interrupts, unsigned int gsi, int eventfd);
 	void (*detach)(struct interrupts *interrupts, unsigned int gsi, int eventfd);
 };

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "hv/layout.h"
 
@@ -102,9 +103,19 @@ static int set_irqfd(
 	return ioctl(kvm->vm_fd, KVM_IRQFD, &irqfd) < 0 ? -errno : 0;
 }
 
+/*
+ * KVM raises the interrupt for what was in the eventfd already, but leaves it there: taken out, so
+ * that it is raised once.  What is signalled from now on KVM takes out itself, before anybody could
+ * read it.
+ */
 static int attach(struct interrupts *interrupts, unsigned int gsi, int eventfd)
 {
-	return set_irqfd(of(interrupts), gsi, eventfd, 0);
+	int status = set_irqfd(of(interrupts), gsi, eventfd, 0);
+	uint64_t count;
+
+	if (status == 0)
+		(void)!read(eventfd, &count, sizeof(count));
+	return status;
 }
 
 static void detach(struct interrupts *interrupts, unsigned int gsi, int eventfd)

@@ -55,14 +55,13 @@ const struct seccomp_rule seccomp_rules[] = {
 	/* Descriptors. */
 	ALLOW(read, M | V, "eventfds, timers, stdin, the control socket's clients"),
 	ALLOW(write, M | V, "eventfds, stdout, the serial port's file, the outcome"),
-	ALLOW(close, M | B, "clients and back ends that are gone"),
+	ALLOW(close, M | V | B, "clients and back ends that are gone, also as a driver stops a device"),
 	ALLOW(fcntl, M, "a descriptor that a back end sent is made non-blocking"),
 	ALLOW(ftruncate, M, "the serial port's file is begun anew when it is full"),
 	ALLOW(epoll_wait, M, "the event loop"),
 	ALLOW(epoll_ctl, M | V, "what the event loop waits for, also as a driver starts a device"),
 	ALLOW(eventfd2, M | V, "a queue's notification, as a driver starts a device"),
-	ALLOW(timerfd_create, M | V, "time limits of back ends"),
-	ALLOW(timerfd_settime, M | V, "the same"),
+	ALLOW(timerfd_settime, M | V, "time limits of back ends"),
 	ALLOW(io_uring_enter, M | V, "disks: their rings are restricted to reads, writes, fsync and fallocate on the disk"),
 	ALLOW(fallocate, M, "memory that the guest gives back is punched out of its file"),
 	ALLOW(getrandom, M, "virtio-rng; glibc's malloc"),
@@ -73,8 +72,7 @@ const struct seccomp_rule seccomp_rules[] = {
 	ALLOW(recvfrom, M | V | B, "recv(): commands of clients, requests to the broker"),
 	ALLOW(sendmsg, M | V | B, "vhost-user messages with descriptors, the broker's answers"),
 	ALLOW(recvmsg, M | V, "the same, from the other end"),
-	ALLOW(shutdown, M, "a back end is hung up on"),
-	ALLOW(getsockopt, M, "whether a connection was made"),
+	EQUAL(socketpair, M, 0, AF_UNIX, "a channel for the requests of a disk's back end that has come again"),
 	ALLOW(poll, M | V, "an answer of a back end is waited for, with a limit"),
 
 	/* Threads: their lock, their ends, their signals. */
@@ -91,7 +89,7 @@ const struct seccomp_rule seccomp_rules[] = {
 
 	/* Memory of this process: glibc's malloc. */
 	ALLOW(brk, M | V, "malloc"),
-	WITHOUT(mmap, M | V, PROTECTION, PROT_EXEC, "malloc: large pieces; memory that a back end shares for requests in flight"),
+	WITHOUT(mmap, M | V, PROTECTION, PROT_EXEC, "malloc: large pieces"),
 	WITHOUT(mprotect, M | V, PROTECTION, PROT_EXEC, "malloc: a thread's arena grows"),
 	ALLOW(mremap, M | V, "realloc"),
 	ALLOW(munmap, M | V, "free"),

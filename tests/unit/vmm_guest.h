@@ -21,7 +21,7 @@
 #include "hv/power.h"
 #include "hv/vcpu.h"
 
-enum { GUEST_CODE = 0x1000, GUEST_PAGE = 0x7000, GUEST_STACK_END = 0x20000 };
+enum { GUEST_CODE = 0x1000, GUEST_GDT = 0x5000, GUEST_PAGE = 0x7000, GUEST_STACK_END = 0x20000 };
 
 /* Code in .rodata, assembled for 32 bits, and its length: GUEST_ASSEMBLE(spin, "1: jmp 1b"). */
 #define GUEST_ASSEMBLE(name, text)                                                                 \
@@ -57,13 +57,32 @@ static inline struct kvm_segment guest_segment(uint16_t selector, uint8_t type)
 		.g = 1};
 }
 
+static inline uint64_t now_ms(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return (uint64_t)time.tv_sec * 1000 + (uint64_t)time.tv_nsec / 1000000;
+}
+
+static inline void sleep_ms(unsigned int milliseconds)
+{
+	const struct timespec time = {milliseconds / 1000, milliseconds % 1000 * 1000000L};
+
+	nanosleep(&time, NULL);
+}
+
 /* A machine with `n_vcpus` processors, the first of which starts at GUEST_CODE with this code. */
 static inline struct guest *guest_new(unsigned int n_vcpus, const uint8_t *code, uint64_t bytes)
 {
 	struct guest *guest = calloc(1, sizeof(*guest));
 	const struct vmm_options options = {
 		.n_vcpus = n_vcpus, .memory_bytes = 4 << 20, .pages = GUEST_PAGES_SMALL};
+	/* Nothing, code, data: what the selectors below are loaded from again, as by IRET. */
+	const uint64_t gdt[] = {0, UINT64_C(0xcf9b000000ffff), UINT64_C(0xcf93000000ffff)};
 	const struct boot_entry entry = {
+		.gdt_base = GUEST_GDT,
+		.gdt_limit = sizeof(gdt) - 1,
 		.rip = GUEST_CODE,
 		.rsp = GUEST_STACK_END,
 		.cr0 = 0x11,
@@ -76,6 +95,7 @@ static inline struct guest *guest_new(unsigned int n_vcpus, const uint8_t *code,
 	assert_int_equal(power_create(&guest->machine.power, &guest->machine, NULL), 0);
 	assert_int_equal(i8042_create(&guest->i8042, &guest->machine, NULL), 0);
 	assert_true(guest_memory_write(&guest->machine.memory, GUEST_CODE, code, bytes));
+	assert_true(guest_memory_write(&guest->machine.memory, GUEST_GDT, gdt, sizeof(gdt)));
 	assert_int_equal(vcpu_enter_at(guest->machine.vcpus[0], &entry, NULL), 0);
 	assert_int_equal(machine_start(&guest->machine, NULL, NULL), 0);
 	return guest;
@@ -101,6 +121,19 @@ static inline void guest_run(struct guest *guest)
 	assert_int_equal(pthread_create(&guest->runner, NULL, guest_runner, &guest->machine), 0);
 }
 
+/* Waits until it runs. */
+static inline void guest_wait_running(struct guest *guest)
+{
+	bool runs = false;
+
+	while (!runs) {
+		pthread_mutex_lock(&guest->machine.lock);
+		runs = guest->machine.state != MACHINE_STARTING;
+		pthread_mutex_unlock(&guest->machine.lock);
+		sleep_ms(1);
+	}
+}
+
 static inline void guest_join(struct guest *guest)
 {
 	pthread_join(guest->runner, NULL);
@@ -117,21 +150,6 @@ static inline void guest_stop(struct guest *guest)
 static inline volatile uint32_t *guest_word(struct guest *guest, uint64_t address)
 {
 	return guest_memory_at(&guest->machine.memory, address, 4);
-}
-
-static inline uint64_t now_ms(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return (uint64_t)time.tv_sec * 1000 + (uint64_t)time.tv_nsec / 1000000;
-}
-
-static inline void sleep_ms(unsigned int milliseconds)
-{
-	const struct timespec time = {milliseconds / 1000, milliseconds % 1000 * 1000000L};
-
-	nanosleep(&time, NULL);
 }
 
 /* Waits until the guest has written `value` there: false after five seconds. */

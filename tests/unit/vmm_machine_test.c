@@ -145,8 +145,7 @@ static void check_pauses(const uint8_t *code, uint64_t bytes, bool moves)
 	struct guest *guest = guest_new(1, code, bytes);
 
 	guest_run(guest);
-	while (guest->machine.start_ms == 0)
-		sleep_ms(1);
+	guest_wait_running(guest);
 	for (unsigned int i = 0; i < 40; i++)
 		pause_and_resume(guest, moves);
 	guest_stop(guest);
@@ -171,8 +170,7 @@ static void test_pauses_in_haste_lose_no_wake_up(void **state)
 
 	guest = guest_new(1, guest_hammer, guest_hammer_bytes);
 	guest_run(guest);
-	while (guest->machine.start_ms == 0)
-		sleep_ms(1);
+	guest_wait_running(guest);
 	pthread_mutex_lock(&guest->machine.lock);
 	for (unsigned int i = 0; i < 2000; i++) {
 		assert_int_equal(machine_pause(&guest->machine), 0);
@@ -297,32 +295,70 @@ static void test_memory_of_devices(void **state)
 
 /* --- several processors ----------------------------------------------------------------------- */
 
-/* INIT and SIPI to all others, as Linux does it; they write their APIC's id and wait. */
-GUEST_ASSEMBLE(start_others, "mov $0xfee00000, %ebx\n"
-			     "movl $0x1ff, 0xf0(%ebx)\n"
-			     "movl $0x000c4500, 0x300(%ebx)\n"
-			     "mov $100000, %ecx; 1: loop 1b\n"
-			     "movl $0x000c4608, 0x300(%ebx)\n"
-			     "mov $100000, %ecx; 2: loop 2b\n"
-			     "movl $0x000c4608, 0x300(%ebx)\n"
-			     "3: cmpl $1, 0x7000; jne 3b\n"
-			     "mov $0x600, %dx; mov $0x34, %al; outb %al, %dx; 4: jmp 4b");
-GUEST_ASSEMBLE(other, ".code16; mov $1, %ax; xor %bx, %bx; mov %bx, %ds; mov %ax, 0x7000; 1: hlt; "
-		      "jmp 1b; .code32");
+/* INIT and SIPI to all others, as Linux does it; then what the first one does. */
+#define START_OTHERS                                                                               \
+	"mov $0xfee00000, %ebx\n"                                                                  \
+	"movl $0x1ff, 0xf0(%ebx)\n"                                                                \
+	"movl $0x000c4500, 0x300(%ebx)\n"                                                          \
+	"mov $1000, %ecx; 1: loop 1b\n"                                                            \
+	"movl $0x000c4608, 0x300(%ebx)\n"                                                          \
+	"mov $1000, %ecx; 2: loop 2b\n"                                                            \
+	"movl $0x000c4608, 0x300(%ebx)\n"
+
+/* Waits until there are three others, and switches off. */
+GUEST_ASSEMBLE(count_others,
+	START_OTHERS "3: cmpl $3, 0x7000; jne 3b\n"
+		     "mov $0x600, %dx; mov $0x34, %al; outb %al, %dx; 4: jmp 4b");
+GUEST_ASSEMBLE(hammer_all, START_OTHERS "mov $0x600, %dx; 3: inb %dx, %al; jmp 3b");
+/* At SIPI's vector 8, in real mode: counts itself, and asks a port for ever. */
+GUEST_ASSEMBLE(other, ".code16; xor %bx, %bx; mov %bx, %ds; lock incl 0x7000\n"
+		      "mov $0x600, %dx; 2: inb %dx, %al; jmp 2b; .code32");
+
+enum { PROCESSORS = 4, SIPI_PAGE = 0x8000 };
+
+static struct guest *new_with_others(const uint8_t *code, uint64_t bytes)
+{
+	struct guest *guest = guest_new(PROCESSORS, code, bytes);
+
+	assert_true(guest_memory_write(
+		&guest->machine.memory, SIPI_PAGE, guest_other, guest_other_bytes));
+	guest_run(guest);
+	return guest;
+}
 
 static void test_other_processors_start_by_init_and_sipi(void **state)
 {
 	struct guest *guest;
 	NEED_KVM();
 
-	guest = guest_new(2, guest_start_others, guest_start_others_bytes);
-	assert_true(
-		guest_memory_write(&guest->machine.memory, 0x8000, guest_other, guest_other_bytes));
-	guest_run(guest);
-	assert_true(guest_wait_for(guest, GUEST_PAGE, 1));
+	guest = new_with_others(guest_count_others, guest_count_others_bytes);
+	assert_true(guest_wait_for(guest, GUEST_PAGE, PROCESSORS - 1));
 	guest_join(guest);
 	assert_int_equal(guest->machine.outcome, MACHINE_SHUTDOWN);
-	assert_int_equal(*guest_word(guest, GUEST_PAGE), 1);
+	guest_free(guest);
+}
+
+/* All of them want the lock all the time, and yet whoever pauses and ends the machine gets it. */
+static void test_hammering_processors_can_be_paused_and_stopped(void **state)
+{
+	struct guest *guest;
+	uint64_t before;
+	NEED_KVM();
+
+	guest = new_with_others(guest_hammer_all, guest_hammer_all_bytes);
+	assert_true(guest_wait_for(guest, GUEST_PAGE, PROCESSORS - 1));
+	for (unsigned int i = 0; i < 20; i++) {
+		before = now_ms();
+		pthread_mutex_lock(&guest->machine.lock);
+		assert_int_equal(machine_pause(&guest->machine), 0);
+		assert_int_equal(machine_resume(&guest->machine), 0);
+		pthread_mutex_unlock(&guest->machine.lock);
+		assert_in_range(now_ms() - before, 0, 1000);
+		sleep_ms(5);
+	}
+	before = now_ms();
+	guest_stop(guest);
+	assert_in_range(now_ms() - before, 0, 1000);
 	guest_free(guest);
 }
 
@@ -339,6 +375,7 @@ int main(void)
 		cmocka_unit_test(test_ports_as_devices_see_them),
 		cmocka_unit_test(test_memory_of_devices),
 		cmocka_unit_test(test_other_processors_start_by_init_and_sipi),
+		cmocka_unit_test(test_hammering_processors_can_be_paused_and_stopped),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
