@@ -61,6 +61,9 @@ static int check(int kvm_fd, struct hv_error *error)
 {
 	int version = ioctl(kvm_fd, KVM_GET_API_VERSION, 0);
 
+	if (version < 0)
+		return hv_fail(error, ENOTSUP, "/dev/kvm is there, but it is not KVM: %s",
+			strerror(errno));
 	if (version != KVM_API_VERSION)
 		return hv_fail(error, ENOTSUP,
 			"/dev/kvm speaks version %d of KVM's API, and this program version %d: use "
