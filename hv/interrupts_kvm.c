@@ -3,8 +3,8 @@
  * Interrupts through KVM.  Called by devices with the machine's lock held: by vCPU threads, when a
  * driver programs a vector, and at start-up by the main thread.
  *
- * KVM takes all routes at once, so that all of them are kept here: the I/O APIC's lines first, then
- * each message that has been given an address.  A change that KVM refuses is taken back, so that
+ * KVM takes all routes at once, so that all of them are kept here: the I/O APIC's lines, and each
+ * message that has been given an address.  A change that KVM refuses is taken back, so that
  * what is kept is always what KVM has.
  */
 #include "hv/interrupts_kvm.h"
@@ -59,17 +59,17 @@ static int reserve(struct interrupts *interrupts, unsigned int n)
 
 static struct kvm_irq_routing_entry *entry_of(const struct interrupts_kvm *kvm, unsigned int gsi)
 {
-	for (unsigned int i = LAYOUT_LINES; i < kvm->table->nr; i++) {
+	for (unsigned int i = 0; i < kvm->table->nr; i++) {
 		if (kvm->table->entries[i].gsi == gsi)
 			return &kvm->table->entries[i];
 	}
 	return NULL;
 }
 
-static int route(struct interrupts *interrupts, unsigned int gsi, uint64_t address, uint32_t data)
+static int set_message(
+	struct interrupts_kvm *kvm, unsigned int gsi, uint64_t address, uint32_t data)
 {
-	struct interrupts_kvm *kvm = of(interrupts);
-	struct kvm_irq_routing_entry *entry, old;
+	struct kvm_irq_routing_entry *entry = entry_of(kvm, gsi), old;
 	struct kvm_irq_routing_entry wanted = {
 		.gsi = gsi,
 		.type = KVM_IRQ_ROUTING_MSI,
@@ -78,9 +78,6 @@ static int route(struct interrupts *interrupts, unsigned int gsi, uint64_t addre
 	uint32_t n = kvm->table->nr;
 	int status;
 
-	if (gsi < LAYOUT_LINES || gsi >= kvm->n_gsis)
-		return -EINVAL;
-	entry = entry_of(kvm, gsi);
 	if (!entry)
 		entry = &kvm->table->entries[kvm->table->nr++];
 	else if (memcmp(&entry->u.msi, &wanted.u.msi, sizeof(wanted.u.msi)) == 0)
@@ -91,6 +88,41 @@ static int route(struct interrupts *interrupts, unsigned int gsi, uint64_t addre
 	if (status < 0) {
 		*entry = old;
 		kvm->table->nr = n;
+	}
+	return status;
+}
+
+static int route(struct interrupts *interrupts, unsigned int gsi, uint64_t address, uint32_t data)
+{
+	struct interrupts_kvm *kvm = of(interrupts);
+
+	if (gsi < LAYOUT_LINES || gsi >= kvm->n_gsis)
+		return -EINVAL;
+	return set_message(kvm, gsi, address, data);
+}
+
+int interrupts_kvm_route_line(
+	struct interrupts *interrupts, unsigned int line, uint64_t address, uint32_t data)
+{
+	return line < LAYOUT_LINES ? set_message(of(interrupts), line, address, data) : -EINVAL;
+}
+
+int interrupts_kvm_unroute_line(struct interrupts *interrupts, unsigned int line)
+{
+	struct interrupts_kvm *kvm = of(interrupts);
+	struct kvm_irq_routing_entry *entry = entry_of(kvm, line), *last, old;
+	int status;
+
+	if (!entry)
+		return 0;
+	last = &kvm->table->entries[kvm->table->nr - 1];
+	old = *entry;
+	*entry = *last;
+	kvm->table->nr--;
+	status = submit(kvm);
+	if (status < 0) {
+		*entry = old;
+		kvm->table->nr++;
 	}
 	return status;
 }
@@ -128,7 +160,6 @@ static const struct interrupt_operations operations = {reserve, route, attach, d
 static void route_lines(struct interrupts_kvm *kvm)
 {
 	kvm->table->nr = LAYOUT_LINES;
-	kvm->table->flags = 0;
 	for (unsigned int line = 0; line < LAYOUT_LINES; line++)
 		kvm->table->entries[line] = (struct kvm_irq_routing_entry){
 			.gsi = line,
@@ -137,8 +168,8 @@ static void route_lines(struct interrupts_kvm *kvm)
 		};
 }
 
-int interrupts_kvm_create(
-	struct interrupts **interrupts, int kvm_fd, int vm_fd, struct hv_error *error)
+int interrupts_kvm_create(struct interrupts **interrupts, int kvm_fd, int vm_fd,
+	enum kvm_ioapic ioapic, struct hv_error *error)
 {
 	struct interrupts_kvm *kvm = calloc(1, sizeof(*kvm));
 	int max = ioctl(kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_IRQ_ROUTING), status;
@@ -151,7 +182,9 @@ int interrupts_kvm_create(
 	kvm->gsis_max = max < LAYOUT_LINES ? LAYOUT_LINES : (unsigned int)max;
 	status = reserve(&kvm->interrupts, LAYOUT_LINES);
 	if (status >= 0) {
-		route_lines(kvm);
+		kvm->table->nr = kvm->table->flags = 0;
+		if (ioapic == KVM_IOAPIC_IN_KERNEL)
+			route_lines(kvm);
 		status = submit(kvm);
 	}
 	if (status < 0) {

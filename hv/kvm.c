@@ -20,7 +20,6 @@ static const struct {
 	const char *name, *purpose;
 } needed[] = {
 	{KVM_CAP_USER_MEMORY, "KVM_CAP_USER_MEMORY", "guest memory"},
-	{KVM_CAP_IRQCHIP, "KVM_CAP_IRQCHIP", "interrupt controllers in the kernel"},
 	{KVM_CAP_IRQ_ROUTING, "KVM_CAP_IRQ_ROUTING", "routes of interrupts"},
 	{KVM_CAP_SIGNAL_MSI, "KVM_CAP_SIGNAL_MSI", "message-signalled interrupts"},
 	{KVM_CAP_IRQFD, "KVM_CAP_IRQFD", "interrupts from descriptors"},
@@ -57,6 +56,12 @@ static int open_device(struct hv_error *error)
 	}
 }
 
+enum kvm_ioapic kvm_best_ioapic(int kvm_fd)
+{
+	return ioctl(kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_IRQCHIP) > 0 ? KVM_IOAPIC_IN_KERNEL
+								       : KVM_IOAPIC_SPLIT;
+}
+
 static int check(int kvm_fd, struct hv_error *error)
 {
 	int version = ioctl(kvm_fd, KVM_GET_API_VERSION, 0);
@@ -76,6 +81,11 @@ static int check(int kvm_fd, struct hv_error *error)
 				"Linux",
 				needed[i].name, needed[i].purpose);
 	}
+	if (kvm_best_ioapic(kvm_fd) == KVM_IOAPIC_SPLIT &&
+		ioctl(kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_SPLIT_IRQCHIP) <= 0)
+		return hv_fail(error, ENOTSUP,
+			"this host's KVM has neither KVM_CAP_IRQCHIP nor KVM_CAP_SPLIT_IRQCHIP "
+			"(interrupt controllers), which guests need: use a newer Linux");
 	return 0;
 }
 
@@ -111,7 +121,16 @@ static int create(int kvm_fd)
 	return fd;
 }
 
-int kvm_create_guest(int kvm_fd, struct hv_error *error)
+static int create_irqchip(int vm_fd, enum kvm_ioapic ioapic)
+{
+	struct kvm_enable_cap split = {.cap = KVM_CAP_SPLIT_IRQCHIP, .args = {LAYOUT_LINES}};
+
+	if (ioapic == KVM_IOAPIC_SPLIT)
+		return ioctl(vm_fd, KVM_ENABLE_CAP, &split);
+	return ioctl(vm_fd, KVM_CREATE_IRQCHIP, 0);
+}
+
+int kvm_create_guest(int kvm_fd, enum kvm_ioapic ioapic, struct hv_error *error)
 {
 	uint64_t identity_map = LAYOUT_KVM_IDENTITY_MAP;
 	int fd = create(kvm_fd), code;
@@ -124,8 +143,8 @@ int kvm_create_guest(int kvm_fd, struct hv_error *error)
 		step = "KVM_SET_IDENTITY_MAP_ADDR";
 	else if (ioctl(fd, KVM_SET_TSS_ADDR, (unsigned long)LAYOUT_KVM_TSS) < 0)
 		step = "KVM_SET_TSS_ADDR";
-	else if (ioctl(fd, KVM_CREATE_IRQCHIP, 0) < 0)
-		step = "KVM_CREATE_IRQCHIP";
+	else if (create_irqchip(fd, ioapic) < 0)
+		step = ioapic == KVM_IOAPIC_SPLIT ? "KVM_CAP_SPLIT_IRQCHIP" : "KVM_CREATE_IRQCHIP";
 	else
 		return fd;
 	code = errno;

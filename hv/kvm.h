@@ -17,11 +17,14 @@
  */
 int kvm_open(struct hv_error *error);
 
-/*
- * A guest without memory and processors, with local APICs and an I/O APIC in the kernel.  The
- * descriptor, or a negative errno and a sentence.
- */
-int kvm_create_guest(int kvm_fd, struct hv_error *error);
+/* Who has the I/O APIC; the local APICs are KVM's in any case. */
+enum kvm_ioapic { KVM_IOAPIC_IN_KERNEL, KVM_IOAPIC_SPLIT };
+
+/* KVM's, if it has one: Linux can be built without. */
+enum kvm_ioapic kvm_best_ioapic(int kvm_fd);
+
+/* A guest without memory and processors.  The descriptor, or a negative errno and a sentence. */
+int kvm_create_guest(int kvm_fd, enum kvm_ioapic ioapic, struct hv_error *error);
 
 /* Gives the guest its memory, which must outlive `vm_fd`.  0, or a negative errno and a sentence.
  */

@@ -14,6 +14,7 @@
 
 #include "hv/cpuid.h"
 #include "hv/interrupts_kvm.h"
+#include "hv/ioapic.h"
 #include "hv/kvm.h"
 #include "hv/msr.h"
 #include "hv/power.h"
@@ -44,19 +45,24 @@ static int create_vcpus(
 	return 0;
 }
 
-static int create_events(struct machine *machine, struct hv_error *error)
+static int create_events(struct machine *machine, enum kvm_ioapic ioapic, struct hv_error *error)
 {
 	int status = event_loop_create(&machine->loop, &machine->lock);
 
 	if (status < 0)
 		return hv_fail(
 			error, -status, "the event loop cannot be made: %s", strerror(-status));
-	return interrupts_kvm_create(&machine->interrupts, machine->kvm_fd, machine->vm_fd, error);
+	status = interrupts_kvm_create(
+		&machine->interrupts, machine->kvm_fd, machine->vm_fd, ioapic, error);
+	if (status == 0 && ioapic == KVM_IOAPIC_SPLIT)
+		status = ioapic_create(&machine->ioapic, machine, error);
+	return status;
 }
 
 static int create(
 	struct machine *machine, const struct vmm_options *options, struct hv_error *error)
 {
+	enum kvm_ioapic ioapic;
 	int status;
 
 	machine->kvm_fd = kvm_open(error);
@@ -66,7 +72,8 @@ static int create(
 		guest_memory_create(&machine->memory, options->memory_bytes, options->pages, error);
 	if (status < 0)
 		return status;
-	machine->vm_fd = kvm_create_guest(machine->kvm_fd, error);
+	ioapic = options->split_irqchip ? KVM_IOAPIC_SPLIT : kvm_best_ioapic(machine->kvm_fd);
+	machine->vm_fd = kvm_create_guest(machine->kvm_fd, ioapic, error);
 	if (machine->vm_fd < 0)
 		return machine->vm_fd;
 	status = kvm_set_memory(machine->vm_fd, &machine->memory, error);
@@ -76,7 +83,7 @@ static int create(
 		status = cpuid_set(machine, options->cpu_mask, error);
 	if (status == 0)
 		status = msr_set(machine, error);
-	return status < 0 ? status : create_events(machine, error);
+	return status < 0 ? status : create_events(machine, ioapic, error);
 }
 
 int machine_create(
@@ -118,6 +125,7 @@ void machine_destroy(struct machine *machine)
 	for (unsigned int i = 0; i < machine->n_vcpus; i++)
 		vcpu_destroy(machine->vcpus[i]);
 	free(machine->vcpus);
+	ioapic_destroy(machine->ioapic);
 	interrupts_kvm_destroy(machine->interrupts);
 	event_loop_destroy(machine->loop);
 	if (machine->vm_fd >= 0)

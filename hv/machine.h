@@ -21,7 +21,6 @@
 #include "hv/event_loop.h"
 #include "hv/guest_memory.h"
 #include "hv/interrupts.h"
-#include "hv/ioeventfd.h"
 #include "hv/options.h"
 #include "hv/seccomp.h"
 
@@ -41,6 +40,7 @@ enum { MACHINE_REPORT_BYTES = 4096 };
 
 enum machine_state { MACHINE_STARTING, MACHINE_RUNNING, MACHINE_PAUSED, MACHINE_ENDING };
 
+struct ioapic;
 struct vcpu;
 struct pci_root;
 struct power;
@@ -53,7 +53,7 @@ struct machine {
 	struct guest_memory memory;
 	struct event_loop *loop;
 	struct interrupts *interrupts;
-	struct ioeventfds *ioeventfds;
+	struct ioapic *ioapic; /* NULL: KVM has it. */
 	struct pci_root *pci;
 	struct power *power; /* ACPI's sleep and reset registers, and its power button. */
 	/* Held for everything below, and for all devices. */

@@ -35,6 +35,7 @@ enum option_code {
 	OPTION_INITRD,
 	OPTION_COMMAND_LINE,
 	OPTION_CPU_MASK,
+	OPTION_IRQCHIP,
 	OPTION_NET,
 	OPTION_DISK,
 	OPTION_NO_RNG,
@@ -60,6 +61,7 @@ static const struct option known[] = {
 	{"initrd", required_argument, NULL, OPTION_INITRD},
 	{"command-line", required_argument, NULL, OPTION_COMMAND_LINE},
 	{"cpu-mask", required_argument, NULL, OPTION_CPU_MASK},
+	{"irqchip", required_argument, NULL, OPTION_IRQCHIP},
 	{"net", required_argument, NULL, OPTION_NET},
 	{"disk", required_argument, NULL, OPTION_DISK},
 	{"no-rng", no_argument, NULL, OPTION_NO_RNG},
@@ -90,6 +92,8 @@ static const char help[] =
 	"(default);\n"
 	"                         huge: or do not start; small\n"
 	"  --cpu-mask NAME,...    features of processors to hide, by the names of /proc/cpuinfo\n"
+	"  --irqchip KIND         auto: the I/O APIC is KVM's if KVM has one (default);\n"
+	"                         split: it is this process's\n"
 	"\n"
 	"What it boots\n"
 	"  --kernel FILE          a bzImage, or an uncompressed ELF with a PVH entry; required\n"
@@ -230,6 +234,14 @@ static int read_pages(struct vmm_options *options, const char *value, struct hv_
 	return 0;
 }
 
+static int read_irqchip(struct vmm_options *options, const char *value, struct hv_error *error)
+{
+	options->split_irqchip = strcmp(value, "split") == 0;
+	if (!options->split_irqchip && strcmp(value, "auto") != 0)
+		return hv_fail(error, EINVAL, "--irqchip '%.40s' is neither auto nor split", value);
+	return 0;
+}
+
 static int read_path(
 	const char **path, const char *option, const char *value, struct hv_error *error)
 {
@@ -277,6 +289,7 @@ static int read_option(
 	case OPTION_INITRD: return read_path(&options->initrd, "--initrd", value, error);
 	case OPTION_COMMAND_LINE: options->command_line = value; return 0;
 	case OPTION_CPU_MASK: return read_cpu_mask(options, value, error);
+	case OPTION_IRQCHIP: return read_irqchip(options, value, error);
 	case OPTION_NET: return options_add_net(options, value, error);
 	case OPTION_DISK: return options_add_disk(options, value, error);
 	case OPTION_SERIAL: return read_path(&options->serial, "--serial", value, error);

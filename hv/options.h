@@ -37,6 +37,7 @@ struct vmm_options {
 	unsigned int n_vcpus;
 	uint64_t memory_bytes;
 	enum guest_memory_pages pages;
+	bool split_irqchip; /* The I/O APIC is this process's, even if KVM has one. */
 	const char *kernel, *initrd, *command_line;
 	const char *cpu_mask; /* Features to hide, by Linux's names: "xsave,smap". */
 	unsigned int n_nets, n_disks;

@@ -72,12 +72,11 @@ static inline void sleep_ms(unsigned int milliseconds)
 	nanosleep(&time, NULL);
 }
 
-/* A machine with `n_vcpus` processors, the first of which starts at GUEST_CODE with this code. */
-static inline struct guest *guest_new(unsigned int n_vcpus, const uint8_t *code, uint64_t bytes)
+/* The first processor starts at GUEST_CODE with this code. */
+static inline struct guest *guest_of(
+	const struct vmm_options *options, const uint8_t *code, uint64_t bytes)
 {
 	struct guest *guest = calloc(1, sizeof(*guest));
-	const struct vmm_options options = {
-		.n_vcpus = n_vcpus, .memory_bytes = 4 << 20, .pages = GUEST_PAGES_SMALL};
 	/* Nothing, code, data: what the selectors below are loaded from again, as by IRET. */
 	const uint64_t gdt[] = {0, UINT64_C(0xcf9b000000ffff), UINT64_C(0xcf93000000ffff)};
 	const struct boot_entry entry = {
@@ -91,7 +90,7 @@ static inline struct guest *guest_new(unsigned int n_vcpus, const uint8_t *code,
 		.task = {.limit = 0x67, .type = 0xb, .present = 1},
 	};
 
-	assert_int_equal(machine_create(&guest->machine, &options, NULL), 0);
+	assert_int_equal(machine_create(&guest->machine, options, NULL), 0);
 	assert_int_equal(power_create(&guest->machine.power, &guest->machine, NULL), 0);
 	assert_int_equal(i8042_create(&guest->i8042, &guest->machine, NULL), 0);
 	assert_true(guest_memory_write(&guest->machine.memory, GUEST_CODE, code, bytes));
@@ -99,6 +98,14 @@ static inline struct guest *guest_new(unsigned int n_vcpus, const uint8_t *code,
 	assert_int_equal(vcpu_enter_at(guest->machine.vcpus[0], &entry, NULL), 0);
 	assert_int_equal(machine_start(&guest->machine, NULL, NULL), 0);
 	return guest;
+}
+
+static inline struct guest *guest_new(unsigned int n_vcpus, const uint8_t *code, uint64_t bytes)
+{
+	const struct vmm_options options = {
+		.n_vcpus = n_vcpus, .memory_bytes = 4 << 20, .pages = GUEST_PAGES_SMALL};
+
+	return guest_of(&options, code, bytes);
 }
 
 static inline void guest_free(struct guest *guest)

@@ -67,19 +67,34 @@ static void write_idt(const struct guest_memory *memory)
 	assert_true(guest_memory_write(memory, IDT_POINTER, &pointer, sizeof(pointer)));
 }
 
-static int set_up(void **state)
+static int set_up_with(void **state, bool split)
 {
+	const struct vmm_options options = {.n_vcpus = 1,
+		.memory_bytes = 4 << 20,
+		.pages = GUEST_PAGES_SMALL,
+		.split_irqchip = split};
 	struct guest *guest;
 
 	*state = NULL;
 	if (!guest_has_kvm())
 		return 0;
-	guest = guest_new(1, guest_count_interrupts, guest_count_interrupts_bytes);
+	guest = guest_of(&options, guest_count_interrupts, guest_count_interrupts_bytes);
+	assert_int_equal(guest->machine.ioapic != NULL, split);
 	write_idt(&guest->machine.memory);
 	guest_run(guest);
 	assert_true(guest_wait_for(guest, READY, 1));
 	*state = guest;
 	return 0;
+}
+
+static int set_up(void **state)
+{
+	return set_up_with(state, false);
+}
+
+static int set_up_split(void **state)
+{
+	return set_up_with(state, true);
 }
 
 static int tear_down(void **state)
@@ -211,6 +226,83 @@ static void test_what_is_impossible_is_refused(void **state)
 	assert_int_equal(interrupts->operations->attach(interrupts, 24, -1), -EBADF);
 }
 
+/* --- the I/O APIC of this process --------------------------------------------------------------
+ */
+
+static uint32_t ioapic_read(struct guest *guest, uint8_t selected)
+{
+	uint32_t value;
+
+	assert_true(bus_write(&guest->machine.mmio, LAYOUT_IOAPIC_BASE, &selected, 1));
+	assert_true(bus_read(
+		&guest->machine.mmio, LAYOUT_IOAPIC_BASE + 0x10, (uint8_t *)&value, sizeof(value)));
+	return value;
+}
+
+static void ioapic_write(struct guest *guest, uint8_t selected, uint32_t value)
+{
+	assert_true(bus_write(&guest->machine.mmio, LAYOUT_IOAPIC_BASE, &selected, 1));
+	assert_true(bus_write(
+		&guest->machine.mmio, LAYOUT_IOAPIC_BASE + 0x10, (uint8_t *)&value, sizeof(value)));
+}
+
+static void test_ioapic_registers(void **state)
+{
+	struct guest *guest = *state;
+	NEED_GUEST();
+
+	pthread_mutex_lock(&guest->machine.lock);
+	assert_int_equal(ioapic_read(guest, 1), 0x170011);
+	ioapic_write(guest, 0, 0xffffffff);
+	assert_int_equal(ioapic_read(guest, 0), 0x0f000000);
+	/* Masked at first; the status bits cannot be written. */
+	assert_int_equal(ioapic_read(guest, 0x10 + 2 * 3), 0x10000);
+	ioapic_write(guest, 0x10 + 2 * 3, 0xffffffff);
+	assert_int_equal(ioapic_read(guest, 0x10 + 2 * 3), 0x1afff);
+	ioapic_write(guest, 0x11 + 2 * 3, 0xffffffff);
+	assert_int_equal(ioapic_read(guest, 0x11 + 2 * 3), 0xff000000);
+	for (unsigned int selected = 0; selected < 256; selected++) {
+		ioapic_write(guest, (uint8_t)selected, 0x10000);
+		if (selected >= 0x40 || (selected > 2 && selected < 0x10))
+			assert_int_equal(ioapic_read(guest, (uint8_t)selected), 0xffffffff);
+	}
+	pthread_mutex_unlock(&guest->machine.lock);
+}
+
+static void press_button(struct guest *guest)
+{
+	pthread_mutex_lock(&guest->machine.lock);
+	machine_press_power_button(&guest->machine);
+	pthread_mutex_unlock(&guest->machine.lock);
+}
+
+static void set_power_line(struct guest *guest, uint32_t value)
+{
+	pthread_mutex_lock(&guest->machine.lock);
+	ioapic_write(guest, 0x10 + 2 * LAYOUT_LINE_POWER, value);
+	pthread_mutex_unlock(&guest->machine.lock);
+}
+
+static void test_ioapic_lines_are_masked_and_moved(void **state)
+{
+	struct guest *guest = *state;
+	NEED_GUEST();
+
+	press_button(guest);
+	expect(guest, 2, 1);
+	/* Masked: it is lost. */
+	set_power_line(guest, 0x10000 | (FIRST_VECTOR + 2));
+	press_button(guest);
+	sleep_ms(20);
+	/* Another vector, and what the guest calls level-triggered. */
+	set_power_line(guest, 0x8000 | FIRST_VECTOR);
+	press_button(guest);
+	expect(guest, 0, 1);
+	press_button(guest);
+	expect(guest, 0, 2);
+	assert_int_equal(*guest_word(guest, GUEST_PAGE + 8), 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -220,6 +312,15 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_growth_loses_no_route, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 			test_what_is_impossible_is_refused, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			test_power_button_interrupts, set_up_split, tear_down),
+		cmocka_unit_test_setup_teardown(
+			test_messages_are_routed_masked_and_not_lost, set_up_split, tear_down),
+		cmocka_unit_test_setup_teardown(
+			test_growth_loses_no_route, set_up_split, tear_down),
+		cmocka_unit_test_setup_teardown(test_ioapic_registers, set_up_split, tear_down),
+		cmocka_unit_test_setup_teardown(
+			test_ioapic_lines_are_masked_and_moved, set_up_split, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -128,6 +128,7 @@ static const struct {
 	{"--memory 99999999999999999999999", "no size"},
 	{"--memory 18446744073709551615G", "from 4 to"},
 	{"--pages big", "none of auto, huge and small"},
+	{"--irqchip kernel", "neither auto nor split"},
 	{"--initrd=", "--initrd is empty"},
 	{"--cpu-mask xsaf", "xsave"},
 	{"--cpu-mask avx512", "avx512f"},
