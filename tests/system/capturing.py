@@ -4,7 +4,6 @@
 import json
 import signal
 import subprocess
-import time
 
 from cordon import CORDON, wait_for
 
@@ -88,9 +87,10 @@ class Capture:
             self.process.kill()
             self.process.wait()
 
-    def stop(self):
-        """As Ctrl-C does, when what was sent a moment ago has come in.  Returns what it printed."""
-        time.sleep(0.2)
+    def stop(self, quiet=True):
+        """As Ctrl-C does; where traffic comes to an end, when what was sent has come in.  Returns what it printed."""
+        if quiet:
+            self.switch.wait_quiet()
         self.process.send_signal(signal.SIGINT)
         return self.wait()
 

@@ -29,6 +29,7 @@ CORDON = os.path.join(BUILD, "cordon")
 SWITCHD = os.path.join(BUILD, "cordon-switchd")
 
 COMMAND_SECONDS = 40
+QUIET_LOOKS = 50
 
 # All that have not been closed, for the report of a failed test.
 live = []
@@ -262,6 +263,31 @@ class Switch:
     def wait_port(self, name, state="up", seconds=15):
         return wait_for(lambda: (port := self.port(name)).get("link_state") == state and port, seconds,
                         f"port {name} {state}")
+
+    def up_again(self):
+        """After its end; the hosts' ports are polled again."""
+        self.up()
+        self.wait_polled()
+
+    def wait_polled(self):
+        """Waits for the hosts' ports after a restart.  `port list` shows what the last process has seen of them."""
+        def polled():
+            return {queue["port"] for worker in self.json("worker", "list") for queue in worker["queues"]}
+
+        wait_for(lambda: polled() >= {host.name for host in self.hosts}, 20, "ports that are polled")
+
+    def wait_quiet(self, seconds=10):
+        """Waits until the workers find nothing, look after look: all that was sent before has been switched."""
+        def quiet():
+            before = self.json("worker", "list")
+            wait_for(lambda: self._looks(before) >= QUIET_LOOKS, seconds, "the workers' looks at their queues")
+            return [row["packets"] for row in self.json("worker", "list")] == [row["packets"] for row in before]
+
+        wait_for(quiet, seconds, "workers without a packet", interval=0)
+
+    def _looks(self, before):
+        """How often the worker that looked least has looked at its queues since."""
+        return min(now["polls"] - then["polls"] for now, then in zip(self.json("worker", "list"), before))
 
     def log_file(self, program="cordon-switchd"):
         """The text that a program of this switch has written."""

@@ -15,13 +15,13 @@ import socket
 import struct
 import subprocess
 import threading
-import time
 import xml.etree.ElementTree
 
 from cordon import wait_for
 
 LOOPBACK = "127.0.0.1"
 TEMPLATES, OPTIONS_TEMPLATES = 2, 3
+HEADER_BYTES = 16
 VARIABLE = 65535
 ENTERPRISE, REVERSE = 0x8000, 29305
 GAP = 261  # The first of the options' templates; flows have those before it.
@@ -118,6 +118,7 @@ class Collector:
     def __init__(self, transport, port=0):
         self.transport = transport
         self.records = []
+        self.last = b""  # The header of the last message, which no other has.
         self.error = None
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM if transport == "tcp" else socket.SOCK_DGRAM)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -167,6 +168,7 @@ class Collector:
         while not self.closing:
             with contextlib.suppress(TimeoutError):
                 data, peer = self.socket.recvfrom(65536)
+                self.last = data[:HEADER_BYTES]
                 self.records += sessions.setdefault(peer, Session()).message(data)
 
     def _connections(self):
@@ -186,6 +188,7 @@ class Collector:
                     return
                 data += more
             while len(data) >= 4 and len(data) >= (length := struct.unpack_from("!H", data, 2)[0]):
+                self.last = data[:HEADER_BYTES]
                 self.records += session.message(data[:length])
                 data = data[length:]
 
@@ -212,11 +215,19 @@ class Nfcapd:
             return file.read()
 
     def stop(self):
+        """When it has taken what is with its kernel: what it has not, it leaves there."""
+        wait_for(lambda: self._waiting() == 0, 15, "nfcapd takes what has come")
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(15)
         flows = subprocess.run(["nfdump", "-R", self.flows, "-o", "json"], capture_output=True, text=True, check=True,
                                env=dict(os.environ, TZ="UTC"))
         return json.loads(flows.stdout), self.said()
+
+    def _waiting(self):
+        """The bytes in its socket (proc(5), /proc/net/udp)."""
+        with open("/proc/net/udp", encoding="ascii") as file:
+            rows = [line.split() for line in file.readlines()[1:]]
+        return sum(int(row[4].partition(":")[2], 16) for row in rows if int(row[1].partition(":")[2], 16) == self.port)
 
     def close(self):
         with contextlib.suppress(ProcessLookupError):
@@ -240,10 +251,15 @@ class Capture:
         with open(self.log, encoding="utf-8") as file:
             return "listening on" in file.read()
 
-    def stop(self):
-        time.sleep(0.2)
+    def stop(self, last):
+        """When what is to be the last of it has been written."""
+        wait_for(lambda: self._holds(last), 15, f"{last!r} in the capture")
         self.process.send_signal(signal.SIGINT)
         self.process.wait(10)
+
+    def _holds(self, data):
+        with open(self.path, "rb") as file:
+            return data in file.read()
 
     def close(self):
         self.process.kill()

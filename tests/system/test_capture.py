@@ -295,7 +295,7 @@ def test_by_vm_and_zone(site, path):
 def test_a_zone_is_followed(site, path):
     """A port that comes into it is captured from then on, and one that leaves it is not."""
     capture = Capture(site.switch, "zone:web", "--point", "in", "-f", "icmp", "-w", path)
-    assert site.app.ping(site.web.ipv4) == 0
+    assert site.app.ping(site.web.ipv4, wait=0.5) == 0
     site.switch.cordon("port", "set", "app", "--tag", "zone=web")
     site.switch.cordon("port", "set", "web2", "--tag", "zone=app")
     try:
@@ -560,8 +560,7 @@ def test_the_switch_ends(new_switch, tmp_path):
     switch.cordon("down")
     capture.wait()
     assert "the switch has ended" in capture.message
-    switch.up()
-    switch.wait_port("web")
+    switch.up_again()
     capture = Capture(switch, "web", "-w", files[1])
     web.packets.send(ip(4, web, web) / UDP())
     wait_for(lambda: os.path.getsize(files[1]) > 300)

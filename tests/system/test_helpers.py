@@ -232,9 +232,7 @@ def test_a_data_connection_lives_and_dies_with_its_rule(site, version):
         assert newly_denied(switch, policy(), opened) == 0, "a plan knows what announced it"
         assert newly_denied(switch, policy(ftp=""), opened) > 0
         switch.kill()
-        switch.up()
-        switch.wait_port("client")
-        switch.wait_port("server")
+        switch.up_again()
         connection.settimeout(5.0)
         connection.sendall(b"three")
         assert connection.recv(10) == b"three", "a restart is not noticed"
@@ -253,9 +251,7 @@ def test_ftp_goes_on_after_a_restart(site, version):
     switch.policy(policy())
     with ftp(client, server, version) as session:
         switch.kill()
-        switch.up()
-        switch.wait_port("client")
-        switch.wait_port("server")
+        switch.up_again()
         session.sock.settimeout(10)
         session.voidcmd("TYPE I")
         assert fetch(client, session) == CONTENT

@@ -113,7 +113,7 @@ def test_tshark_decodes_every_record(site, tmp_path, transport):
         collector.wait(cordonSequence=records[-1]["sequence"])
         wait_for(lambda: len([one for one in collector.records if "informationElementName" in one]) > 24
                  or transport == "tcp", 10, "the templates come again")
-        capture.stop()
+        capture.stop(collector.last)
         assert not collector.error
     decoded = capture.decode(transport)
     assert not decoded.wrong and decoded.messages >= 3

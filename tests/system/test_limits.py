@@ -223,12 +223,14 @@ def test_new_ones_per_second(site, version, where):
     before = site.refused(reason)
     try:
         with UdpServer(site.server, 53):
-            frames = datagrams(site.client1, site.server, version, range(5000, 5040))
-            site.client1.packets.send(*frames)  # Within far less than a second.
+            frames = [bytes(frame) for frame in datagrams(site.client1, site.server, version, range(5000, 5040))]
+            began = time.monotonic()
+            site.client1.packets.send(*frames)
             wait_for(lambda: site.refused(reason) - before + len(site.switch.connections(
                 destination_port=9999)) >= 40, 5, "the treatment of all")
-            assert 5 <= len(site.switch.connections(destination_port=9999)) <= 10
-            wait_for(lambda: site.client1.can_ask(site.server.address(version), 53, 0.3), 3, "tokens again")
+            seconds = time.monotonic() - began
+            assert 5 <= len(site.switch.connections(destination_port=9999)) <= 5 + 5 * seconds
+            wait_for(lambda: site.client1.can_ask(site.server.address(version), 53, 0.3), 10, "tokens again")
             assert site.switch.wait_log(kind="limit", reason=reason)
     finally:
         if where == "port":
@@ -304,8 +306,7 @@ def test_counts_are_exact_over_policies_kills_and_many_connections(site):
             site.switch.up("--max-connections", CAPACITY)
             wait_for(lambda: site.use("zone", "client") is not None, 10, "the policy")
             assert not site.wrong_counts_at_rest(), "right from the start"
-            for name in ("client1", "client2", "server", "other", "outside"):
-                site.switch.wait_port(name)
+            site.switch.wait_polled()
             make_traffic(site, rng, stack)
             site.audit("the counts after a restart")
 

@@ -282,17 +282,20 @@ def test_before_and_after_a_revision(shop, version):
     switch, web, db = shop
     with TcpServer(db, 5432), TcpServer(db, 80):
         time.sleep(1.1)  # Revisions are known by the second.
+        began = time.monotonic()
         for port in (5432, 80):
             assert web.can_connect(db.address(version), port)
         assert not web.can_connect(db.address(version), 22, 0.3)
         switch.wait_log(kind="denied")
         switch.policy(BEFORE.replace("[postgres, tcp/80]", "[postgres, tcp/22]"))
+        changed = time.monotonic()
         time.sleep(0.2)
         for port in (5432, 80, 22):
             web.can_connect(db.address(version), port, 0.3)
         switch.wait_log(kind="denied", destination_transport_port=80)
         switch.wait_log(count=2, kind="start", policy_revision=2)
-    time.sleep(1.5)  # The spans are equally long: what came before needs as much behind it.
+    # The spans are equally long: what came before needs as much behind it.
+    time.sleep(max(0, changed - began + 1.5 - (time.monotonic() - changed)))
     answer = switch.json("log", "compare", "2")
     assert answer["revision"] == 2 and answer["time_known_from"] == "database"
     before, after = answer["before"], answer["after"]

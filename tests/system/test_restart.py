@@ -122,7 +122,7 @@ def test_stop_forgets_connections(site):
         connection = client.connect(server.ipv4, 80, seconds=1)
         assert exchange(connection, b"before")
         switch.cordon("down")
-        switch.up()
+        switch.up_again()
         assert switch.status()["connections"]["adopted"] == 0
         connection.sendall(b"after")
         with pytest.raises(TimeoutError):

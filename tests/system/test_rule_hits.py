@@ -197,9 +197,19 @@ def test_counts_survive_a_policy_whose_rules_move_and_a_rollback(site, version):
 def hits_of(switch, connection):
     """The packets of a live TCP connection so far, once it is quiet."""
     port = connection.getsockname()[1]
-    time.sleep(0.2)  # A delayed acknowledgement.
-    row = switch.connections(source_port=port)[0]
-    return row["packets_forward"] + row["packets_reverse"]
+
+    def packets():
+        row = switch.connections(source_port=port)[0]
+        return row["packets_forward"] + row["packets_reverse"]
+
+    def unchanged():
+        """Over the time of a delayed acknowledgement."""
+        before = packets()
+        time.sleep(0.2)
+        switch.wait_quiet()
+        return packets() == before and before
+
+    return wait_for(unchanged, 10, "a quiet connection", interval=0)
 
 
 def test_a_kill_loses_nothing(site, version):
@@ -250,7 +260,7 @@ def test_a_reboot_keeps_what_was_there_at_the_end(site, version):
     ask_many(web, app.address(version), 5)
     switch.cordon("down")
     os.unlink(os.path.join(switch.run, "rule-hits"))  # It lies on a file system that a reboot empties.
-    switch.up()
+    switch.up_again()
     row = wait_hits(switch, "shop/echo", connections=5, packets=10)
     assert row["first_ns"] <= row["last_ns"]
     ask_many(web, app.address(version), 1)
@@ -271,7 +281,7 @@ def test_damaged_files_are_named_and_begun_anew(site):
     os.unlink(ledger)
     with open(snapshot, "a", encoding="ascii") as file:
         file.write("more than there was\n")
-    switch.up()
+    switch.up_again()
     assert [text for text in switch.status()["warnings"] if snapshot + ".damaged" in text]
     assert os.path.exists(snapshot + ".damaged")
     ask_many(web, app.ipv4, 1)

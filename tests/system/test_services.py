@@ -56,7 +56,8 @@ class Site:
             host.packets.drain()
         before = self.switch.drops()
         sender.packets.send(*frames)
-        time.sleep(0.15)
+        self.switch.wait_quiet()
+        time.sleep(0.05)  # For the hosts' kernels.
         heard = {name for name, host in self.hosts.items()
                  if any(one[:len(raw)] == raw for one in host.packets.pending())}
         now = self.switch.drops()

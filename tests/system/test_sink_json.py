@@ -129,7 +129,7 @@ def test_a_crash_leaves_whole_lines(switch):
     switch.kill()
     with open(path, "a", encoding="ascii") as file:
         file.write('{"time":"2026-10-01T12:0')
-    switch.up()
+    switch.up_again()
     wait_state(switch, "lines", "ok")
     ask_often(web, app, 21000, 5)
     rows = wait_for(lambda: (rows := read(path)) and len(rows) >= len(before) + 5 and rows, 10, "more lines")

@@ -182,7 +182,7 @@ def churn(switch, turn):
     switch.cordon("conn", "flush", "--all")
     plug(switch, "right", mac=MACS["right"], address="10.0.0.2,fd00::2", tag="zone=right")
     for capture in captures:
-        capture.stop()
+        capture.stop(quiet=False)
     switch.cordon("port", "del", f"guest{turn}")
     switch.hosts.remove(guest)
     guest.close()
@@ -209,6 +209,6 @@ def test_two_workers_agree_while_everything_changes(site):
     assert talk.opened > 0
     for name in ("left", "right", "outside"):
         switch.cordon("port", "del", name)
-    assert wait_for(lambda: a.ping(b.ipv4), 10, "a ping when all is quiet again")
+    assert wait_for(lambda: a.ping(b.ipv4, wait=0.5), 10, "a ping when all is quiet again")
     switch.wait_log(kind="end", source_port="left", seconds=20)
     assert switch.down().returncode == 0
