@@ -157,7 +157,7 @@ def between(device_name):
         a, b = device.hosts
         a.knows(b)
         b.knows(a)
-        if not any(a.ping(b.ipv4) for _ in range(20)):
+        if not any(a.ping(b.ipv4, wait=1) for _ in range(20)):
             raise Failed("no ping passes between the namespaces", device.report())
         yield device
     finally:

@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import ipaddress
 import os
+import random
 import select
 import socket
 import struct
@@ -77,8 +78,8 @@ class Host:
         ip_batch([f"link add {self.device} mtu {mtu} type veth peer name eth0 address {self.mac} mtu {mtu}"
                   f" netns {self.namespace}"], self.outside)
         # Nothing of the namespace outside may speak on the wire, and addresses are to be usable at once.
-        speech = f"/proc/sys/net/ipv6/conf/{self.device}/disable_ipv6"
-        with inside(self.outside), open(speech, "w", encoding="ascii") as file:
+        setting = f"/proc/sys/net/ipv6/conf/{self.device}/disable_ipv6"
+        with inside(self.outside), open(setting, "w", encoding="ascii") as file:
             file.write("1")
         with self.entered():
             for name, value in (("accept_dad", 0), ("router_solicitations", 0), ("use_tempaddr", 0)):
@@ -146,16 +147,14 @@ class Host:
 
     # --- Traffic -----------------------------------------------------------------------------------------------
 
-    def ping(self, address, count=1, size=None, wait=1.0):
-        """How many answers came."""
-        words = ["ping", "-n", "-q", "-c", count, "-i", "0.05", "-W", wait]
-        if size:
-            words += ["-s", size]
-        output = self.run(*words, address, check=False).stdout
-        for part in output.split(","):
-            if " received" in part:
-                return int(part.split()[0])
-        return 0
+    def ping(self, address, count=1, size=56, wait=5.0):
+        """How many of so many echo requests were answered, the last of them within that time."""
+        with contextlib.closing(Echo(self, address, size)) as echo:
+            for number in range(count):
+                time.sleep(echo.INTERVAL_S if number else 0)
+                echo.send()
+            echo.receive(time.monotonic() + wait)
+            return len(echo.answered)
 
     def connect(self, address, port, seconds=3.0, source_port=None):
         """A TCP connection, or an OSError (TimeoutError, ConnectionRefusedError...)."""
@@ -179,7 +178,7 @@ class Host:
         except OSError:
             return False
 
-    def can_ask(self, address, port, seconds=1.0, payload=b"ping", source_port=0):
+    def can_ask(self, address, port, seconds=5.0, payload=b"ping", source_port=0):
         """True if a UDP echo server at the other end answers.  An ICMP error ends the wait: False."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with self.socket(family, socket.SOCK_DGRAM) as client:
@@ -259,6 +258,60 @@ class Packets:
                 if condition(frame):
                     found.append(frame)
         return found
+
+
+class Echo:
+    """Echo requests from a host, and the answers to them, however late: ping(8) does not wait for the last ones where it
+    has had others."""
+
+    INTERVAL_S = 0.05
+    TYPES = {4: (8, 0), 6: (128, 129)}  # Of a request and its answer.
+
+    def __init__(self, host, address, size):
+        version = 6 if ":" in address else 4
+        self.address, self.size = address, size
+        self.request, self.answer = self.TYPES[version]
+        # The kernel fills ICMPv6's checksum in, and keeps the IPv6 header to itself.
+        self.is_ipv4 = version == 4
+        self.socket = host.socket(socket.AF_INET if self.is_ipv4 else socket.AF_INET6, socket.SOCK_RAW,
+                                  socket.IPPROTO_ICMP if self.is_ipv4 else socket.IPPROTO_ICMPV6)
+        self.socket.setblocking(False)
+        self.identifier = random.randrange(1 << 16)
+        self.sent = 0
+        self.answered = set()
+
+    def close(self):
+        self.socket.close()
+
+    def send(self):
+        self.sent += 1
+        message = struct.pack("!BBHHH", self.request, 0, 0, self.identifier, self.sent) + bytes(self.size)
+        if self.is_ipv4:
+            message = message[:2] + struct.pack("!H", internet_checksum(message)) + message[4:]
+        with contextlib.suppress(OSError):  # It cannot be sent, or an earlier one could not.
+            self.socket.sendto(message, (self.address, 0))
+
+    def receive(self, until):
+        """Waits until all are answered, or it is that time."""
+        while len(self.answered) < self.sent and (left := until - time.monotonic()) > 0:
+            select.select([self.socket], [], [], left)
+            with contextlib.suppress(OSError):
+                self._take(self.socket.recv(65536))
+
+    def _take(self, message):
+        if self.is_ipv4:
+            message = message[4 * (message[0] & 15):]
+        kind, code, _, identifier, number = struct.unpack_from("!BBHHH", message)
+        if (kind, code, identifier) == (self.answer, 0, self.identifier) and len(message) == 8 + self.size:
+            self.answered.add(number)
+
+
+def internet_checksum(data):
+    """RFC 1071."""
+    total = sum(struct.unpack(f"!{(len(data) + 1) // 2}H", data + bytes(len(data) % 2)))
+    while total >> 16:
+        total = (total & 0xffff) + (total >> 16)
+    return ~total & 0xffff
 
 
 class Server:

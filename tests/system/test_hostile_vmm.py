@@ -179,7 +179,7 @@ def test_connections_that_come_and_go(site):
         with site.guest() as guest:
             guest.connect()
             guest.negotiate()
-    wait_for(lambda: site.good.ping(site.web.ipv4) == 1, 5, "a ping")
+    wait_for(lambda: site.good.ping(site.web.ipv4, wait=0.5) == 1, 5, "a ping")
     with site.guest() as guest:
         guest.plug()
         exchange(site, guest)

@@ -206,7 +206,8 @@ def test_capture_between_guests(site, version):
     path = os.path.join(site.switch.directory, f"between{version}.pcapng")
     capture = Capture(site.switch, "g2", "--filter", "icmp or icmp6", "-w", path)
     talk(site.g1, site.g2, version)
-    assert site.g1.ping(site.g2.address(version), 3, size=1000) == 3
+    for _ in range(3):  # One after the other.
+        assert site.g1.ping(site.g2.address(version), size=1000) == 1
     capture.stop()
     rows = [row for row in read(path) if int(row["bytes"]) > 1000]
     assert [row["where"] for row in rows] == ["sent to g2", "received from g2", "sent to g1"] * 3
@@ -386,9 +387,9 @@ def test_garbled_ring_hurts_nobody_else(site, table):
         ring.write(1, 0x4000, struct.pack("<HHH", 0, 60000, 0xffff))
         ring.kick()
         time.sleep(0.05)
-        assert site.g1.ping(site.web.ipv4, 3, wait=5) == 3, "late on a busy machine, but none lost"
+        assert site.g1.ping(site.web.ipv4, 3) == 3
         ring.connection.close()
-        assert site.g1.ping(site.web.ipv4, 3, wait=5) == 3
+        assert site.g1.ping(site.web.ipv4, 3) == 3
     finally:
         site.switch.cordon("port", "del", "ring")
         if ring:
