@@ -1,16 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Datagrams from one host to another all the time, and when by the wall clock each arrived: tells to the moment when a
-policy began or ceased to allow them.
+"""Datagrams from one host to another all the time: tells to the moment when a policy began or ceased to allow them.
 
     with Stream(web, app, 8000) as stream:
         ...
-    stream.arrived_after(moment)
+    stream.ends_at(moment, late=0.5)
+
+Behind each datagram goes a witness to another port, which the policy must allow all the time (STEADY).  Both take the
+same way, so when the witness is there, the switch has seen the datagram as well: a machine that was busy for a while
+neither hides a datagram that was refused too early, nor makes one of a datagram that is only late.
 """
 
 import contextlib
+import select
 import socket
+import struct
 import threading
 import time
+
+from cordon import wait_for
+
+WITNESS_PORT = 7999
+STEADY = f"udp/{WITNESS_PORT}"  # What a policy has to allow.
+FOREVER = float("inf")
 
 
 class Stream:
@@ -18,26 +29,41 @@ class Stream:
 
     def __init__(self, sender, receiver, port, version=4):
         family = socket.AF_INET if version == 4 else socket.AF_INET6
-        self.receiving = receiver.socket(family, socket.SOCK_DGRAM)
-        self.receiving.bind(("", port))
-        self.receiving.settimeout(0.05)
-        self.sending = sender.socket(family, socket.SOCK_DGRAM)
-        self.sending.connect((receiver.address(version), port))
-        self.arrivals = []
+        self.pairs = []
+        for number in (port, WITNESS_PORT):
+            receiving, sending = receiver.socket(family, socket.SOCK_DGRAM), sender.socket(family, socket.SOCK_DGRAM)
+            receiving.bind(("", number))
+            receiving.setblocking(False)
+            sending.connect((receiver.address(version), number))
+            self.pairs.append((sending, receiving))
+        self.sent = []  # When each was sent, by the wall clock.
+        self.arrived = {}  # When the datagram came, by its number.
+        self.seen = {}  # When its witness came.
         self.stop = threading.Event()
         self.threads = [threading.Thread(target=target, daemon=True) for target in (self._send, self._receive)]
 
     def _send(self):
         while not self.stop.is_set():
-            with contextlib.suppress(OSError):  # An ICMP error for an earlier one.
-                self.sending.send(b"x" * 32)
+            number = struct.pack("!I", len(self.sent))
+            self.sent.append(time.time())
+            for sending, _ in self.pairs:
+                with contextlib.suppress(OSError):  # An ICMP error for an earlier one.
+                    sending.send(number)
             time.sleep(self.INTERVAL_S)
 
     def _receive(self):
+        (_, datagrams), (_, witnesses) = self.pairs
         while not self.stop.is_set():
-            with contextlib.suppress(TimeoutError):
-                self.receiving.recv(100)
-                self.arrivals.append(time.time())
+            select.select([datagrams, witnesses], [], [], 0.05)
+            come = list(self._take(witnesses))  # These first: what went before them is there then.
+            self.arrived.update(self._take(datagrams))
+            self.seen.update(come)
+
+    @staticmethod
+    def _take(receiving):
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                yield struct.unpack("!I", receiving.recv(100))[0], time.time()
 
     def __enter__(self):
         for thread in self.threads:
@@ -48,27 +74,37 @@ class Stream:
         self.stop.set()
         for thread in self.threads:
             thread.join(5)
-        self.sending.close()
-        self.receiving.close()
+        for one in (one for pair in self.pairs for one in pair):
+            one.close()
 
-    def first(self):
-        return self.arrivals[0]
-
-    def last(self):
-        return self.arrivals[-1]
-
-    def between(self, begin, end):
-        """How many arrived in that time."""
-        return sum(begin <= moment < end for moment in self.arrivals)
+    def switched(self, begin, end=FOREVER):
+        """(How many passed, how many were refused) of those that the switch has seen within that time for sure."""
+        passed = refused = 0
+        for number, moment in list(self.seen.items()):
+            if self.sent[number] >= begin and self.arrived.get(number, moment) <= end:
+                passed += number in self.arrived
+                refused += number not in self.arrived
+        return passed, refused
 
     def flows(self):
-        """True if one arrived just now."""
-        return bool(self.arrivals) and time.time() - self.arrivals[-1] < 0.2
+        """True if what is sent now passes."""
+        number = len(self.sent)
+        with contextlib.suppress(AssertionError):
+            wait_for(lambda: any(one >= number for one in list(self.seen)), 2, "a witness", interval=0.005)
+        return any(one >= number for one in list(self.arrived))
 
-    def longest_gap(self, begin, end):
-        """Seconds without an arrival, at most, within that time."""
-        inside = [begin, *(moment for moment in list(self.arrivals) if begin < moment < end), end]
-        return max(b - a for a, b in zip(inside, inside[1:]))
+    def begins_at(self, moment, late):
+        """Fails unless the policy allowed it from then on, or a little later."""
+        wait_for(lambda: self.switched(moment + late)[0], 5, "a datagram that passes")
+        assert self.switched(0, moment - 0.05)[0] == 0, "none passed before"
+        assert self.switched(moment + late, moment + late + 1)[1] == 0, "none was refused after that"
+
+    def ends_at(self, moment, late):
+        """Fails unless the policy allowed it up to then, or a little longer."""
+        wait_for(lambda: self.switched(moment + late)[1], max(0, moment + late - time.time()) + 5, "a datagram that is refused")
+        passed, refused = self.switched(moment - 1, moment - 0.1)
+        assert passed > 0 and refused == 0, "all passed until then"
+        assert self.switched(moment + late)[0] == 0, "none passed after that"
 
 
 def sleep_until(moment):
