@@ -194,6 +194,7 @@ THREAD_SANITIZED := $(if $(findstring thread,$(SANITIZE)),tests/sanitizer/thread
 objects = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
 IDL_OBJECT := $(OUT)/obj/cordon-idl.o
 IDL := $(BUILD)/cordon-idl
+GUESTS := $(OUT)/tests/guest/guest.elf $(OUT)/tests/guest/guest.bzimage
 UNIT_PROGRAMS := $(patsubst tests/unit/%.c,$(OUT)/tests/%,$(UNIT))
 FUZZ_PROGRAMS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ))
 PROGRAMS := $(OUT)/cordon-switchd $(OUT)/cordon $(OUT)/cordon-vmm
@@ -283,7 +284,7 @@ check: ## Install what is missing, build, and run all tests
 	@scripts/setup.sh build run check
 	@$(MAKE) --no-print-directory check-run
 
-check-run: all $(UNIT_PROGRAMS) $(if $(FUZZ_TESTS),$(FUZZ_PROGRAMS))
+check-run: all $(GUESTS) $(UNIT_PROGRAMS) $(if $(FUZZ_TESTS),$(FUZZ_PROGRAMS))
 	@tests/run --build $(OUT) --unit "$(UNIT_PROGRAMS)" $(FUZZ_TESTS) $(SYSTEM_TESTS)
 
 unit: $(UNIT_PROGRAMS) ## Build and run the unit tests
@@ -292,7 +293,7 @@ unit: $(UNIT_PROGRAMS) ## Build and run the unit tests
 fuzz: $(FUZZ_PROGRAMS) ## Build and run the fuzz targets (FUZZ_SECONDS=10 each)
 	@tests/run --fuzz "$(FUZZ_PROGRAMS)" --fuzz-seconds $(FUZZ_SECONDS)
 
-system: all ## Build and run the system tests (as root)
+system: all $(GUESTS) ## Build and run the system tests (as root)
 	@tests/run --build $(OUT) --system tests/system
 
 # Apart from `check`, for it takes minutes, and compiles a kernel the first time.
@@ -322,6 +323,29 @@ $(call unit_programs,$(filter-out $(UNIT_DPDK),$(UNIT_CLI) $(UNIT_MODEL))): UNIT
 $(call unit_programs,$(UNIT_DPDK)): UNIT_LIBS = $(OVS_LIBS) $(DPDK_LIBS) $(SINKS_LIBS)
 $(call unit_programs,$(filter-out $(UNIT_DPDK),$(UNIT_SINKS))): UNIT_LIBS = $(SINKS_LIBS)
 $(call unit_programs,$(UNIT_VMM)): UNIT_LIBS = $(VMM_LIBS)
+
+# The small guest: a kernel of its own, which runs on nothing but the machine that cordon-vmm makes.
+GUEST_FLAGS := -std=gnu17 $(WARNINGS) -O2 -g -m64 -ffreestanding -fno-builtin -fno-pic -fno-pie -mcmodel=small \
+	-mgeneral-regs-only -mno-red-zone -fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none
+GUEST_OBJECTS := $(call objects,$(sort $(wildcard tests/guest/*.c))) $(OUT)/obj/tests/guest/entry.o
+
+$(OUT)/obj/tests/guest/%.o: tests/guest/%.c $(OUT)/flags
+	@mkdir -p $(@D)
+	$(call say,GUEST-CC,$<) $(CC) $(GUEST_FLAGS) -MMD -MP -c -o $@ $<
+
+$(OUT)/obj/tests/guest/%.o: tests/guest/%.S tests/guest/ring0.h
+	@mkdir -p $(@D)
+	$(call say,GUEST-AS,$<) $(CC) -c -o $@ $<
+
+$(OUT)/tests/guest/guest.elf: $(GUEST_OBJECTS) tests/guest/guest.ld
+	@mkdir -p $(@D)
+	$(call say,GUEST-LD,$@) $(CC) -nostdlib -static -Wl,--build-id=none,--no-warn-rwx-segments -T tests/guest/guest.ld -o $@ $(GUEST_OBJECTS)
+
+# The same as a bzImage: a header and the plain image.
+$(OUT)/tests/guest/guest.bzimage: $(OUT)/tests/guest/guest.elf tests/guest/bzimage_header.S
+	$(call say,GUEST-BZ,$@) objcopy -O binary $< $@.image && \
+		$(CC) -c -DKERNEL_BYTES=$$(stat -c %s $@.image) -o $@.o tests/guest/bzimage_header.S && \
+		objcopy -O binary -j .header $@.o $@.header && cat $@.header $@.image >$@.new && mv -f $@.new $@
 
 # Fuzz targets: clang's, with the rooms' sources instrumented for it.
 FUZZ_FLAGS := -O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * As many frames as the ring takes: UDP datagrams to the peer's discard port, written once and sent
+ * again and again.
+ *
+ *	flood ADDRESS FRAMES BYTES	0 frames: until "stop"
+ */
+#include "guest.h"
+
+enum { BURST = 32, UDP_HEADER = 8, FRAME_LEAST = 64, FLOOD_PORT = 30000, POLL_BURSTS = 4 };
+
+struct flood {
+	struct net *net;
+	uint64_t frames, sent;
+	size_t bytes;
+};
+
+/* All buffers of a pair hold the frame afterwards: nothing else is sent meanwhile, but answers. */
+static void write_frame(uint8_t *frame, const struct flood *flood, const uint8_t *mac,
+	const struct address *peer, unsigned int pair)
+{
+	uint8_t *udp = packet_begin(frame, flood->net, mac, peer, PROTOCOL_UDP);
+	size_t header = (size_t)(udp - frame), payload = flood->bytes - header;
+
+	memset(udp, 0, payload);
+	set_be16(udp, (uint16_t)(FLOOD_PORT + pair));
+	set_be16(udp + 2, PORT_DISCARD);
+	packet_end(frame, payload);
+}
+
+static void write_all(const struct flood *flood, const uint8_t *mac, const struct address *peer,
+	unsigned int pair)
+{
+	struct queue *queue = &flood->net->send[pair];
+
+	for (uint16_t i = 0; i < queue->size; i++) {
+		write_frame(flood->net->send_buffers[pair] + (size_t)i * 2048 + NET_HEADER, flood,
+			mac, peer, pair);
+		queue->descriptors[i].length = (uint32_t)(NET_HEADER + flood->bytes);
+	}
+}
+
+/* As many as there is room for, at most a burst; notified once. */
+static unsigned int burst(struct flood *flood, unsigned int pair)
+{
+	struct queue *queue = &flood->net->send[pair];
+	uint32_t length;
+	unsigned int n;
+	uint16_t head;
+
+	while (queue_take(queue, &head, &length))
+		;
+	for (n = 0; n < BURST && queue->n_free > 0; n++)
+		queue->available->heads[queue->available_index++ & (queue->size - 1)] =
+			queue->free[--queue->n_free];
+	if (n == 0)
+		return 0;
+	compiler_barrier();
+	queue->available->index = queue->available_index;
+	queue_kick(queue);
+	flood->sent += n;
+	return n;
+}
+
+void flood(char *line, char *reply, size_t size)
+{
+	struct flood flood = {.net = &nets[0]};
+	struct address peer;
+	uint64_t start, ms;
+	uint8_t mac[6];
+
+	if (n_nets == 0 || !address_read(&peer, word(&line)) ||
+		!neighbour_find(flood.net, &peer, mac)) {
+		format_to(reply, size, "flood: no neighbour");
+		return;
+	}
+	flood.frames = number(word(&line));
+	flood.bytes = (size_t)number(word(&line));
+	if (flood.bytes < FRAME_LEAST || flood.bytes > FRAME_MAX)
+		flood.bytes = FRAME_LEAST;
+	for (unsigned int pair = 0; pair < flood.net->n_pairs; pair++)
+		write_all(&flood, mac, &peer, pair);
+	start = clock_cycles();
+	for (unsigned int i = 0; flood.frames == 0 || flood.sent < flood.frames; i++) {
+		burst(&flood, i % flood.net->n_pairs);
+		if (i % POLL_BURSTS == 0)
+			work();
+		if (command_stopped())
+			break;
+	}
+	ms = (clock_cycles() - start) / cycles_per_ms();
+	flood.net->sent += flood.sent;
+	flood.net->sent_bytes += flood.sent * flood.bytes;
+	format_to(reply, size, "flood: sent %u in %u ms", flood.sent, ms);
+}
