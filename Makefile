@@ -386,6 +386,8 @@ $(OUT)/bench/miss_bench: $(OUT)/libdatapath.a $(OUT)/libmodel.a
 $(OUT)/bench/miss_bench: BENCH_LIBS = $(OVS_LIBS) $(DPDK_LIBS)
 $(OUT)/bench/sink_bench: $(OUT)/libsinks.a
 $(OUT)/bench/sink_bench: BENCH_LIBS = $(SINKS_LIBS)
+$(OUT)/bench/virtio_bench: $(OUT)/libvmm.a
+$(OUT)/bench/virtio_bench: BENCH_LIBS = $(VMM_LIBS) -lcmocka
 $(BENCHES): $(OUT)/libcore.a $(OUT)/liblog.a $(OUT)/libzones.a
 
 bench-parts: $(BENCHES) ## Build the benches of the parser, the connection table, the verdicts and the log
