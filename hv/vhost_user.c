@@ -55,25 +55,34 @@ void vhost_user_set_timer(struct vhost_user *vhost, unsigned int milliseconds)
 	(void)timerfd_settime(vhost->timer.fd, 0, &in, NULL);
 }
 
-/* Writes a sentence for the operator, and keeps it for status; the same one only now and then. */
-static void report_trouble(struct vhost_user *vhost, const char *reason)
+/* A sentence for the operator, but the same one only once in a while, and not too many. */
+static void write_line(struct vhost_user *vhost, const char *text)
 {
-	const struct vhost_user_setup *setup = &vhost->setup;
-	char text[HV_ERROR_BYTES];
 	uint64_t now = vhost_user_now_ms();
 
-	snprintf(text, sizeof(text), "%s at %s: %s", setup->peer,
-		setup->socket ? setup->socket : "-", reason);
 	if (now - vhost->reported_ms >= REPORT_MS) {
 		vhost->reported_ms = now;
 		vhost->n_reports = 0;
 		vhost->reported[0] = '\0';
 	}
-	memcpy(vhost->trouble, text, sizeof(text));
 	if (strcmp(text, vhost->reported) == 0 || vhost->n_reports++ >= REPORTS_MAX)
 		return;
-	memcpy(vhost->reported, text, sizeof(text));
-	fprintf(stderr, "cordon-vmm: %s: %s\n", setup->name, text);
+	snprintf(vhost->reported, sizeof(vhost->reported), "%s", text);
+	fprintf(stderr, "cordon-vmm: %s: %s at %s: %s\n", vhost->setup.name, vhost->setup.peer,
+		vhost->setup.socket ? vhost->setup.socket : "-", text);
+}
+
+/* Why there is no back end: on stderr, and for status. */
+static void report_trouble(struct vhost_user *vhost, const char *reason)
+{
+	snprintf(vhost->trouble, sizeof(vhost->trouble), "%s at %s: %s", vhost->setup.peer,
+		vhost->setup.socket ? vhost->setup.socket : "-", reason);
+	write_line(vhost, reason);
+}
+
+void vhost_user_report_return(struct vhost_user *vhost)
+{
+	write_line(vhost, "it is back");
 }
 
 /* --- Back ends come and go -------------------------------------------------------------------- */
@@ -401,6 +410,12 @@ static unsigned int add_sources(
 	return n;
 }
 
+/* Whom we have connected to, and refused, would be no other the next time. */
+static bool is_awaited(const struct vhost_user *vhost)
+{
+	return !vhost->met && (vhost->setup.listens || vhost->refusals == 0);
+}
+
 void vhost_user_wait(struct vhost_user *const *each, unsigned int n, unsigned int milliseconds)
 {
 	const uint64_t end = vhost_user_now_ms() + milliseconds;
@@ -412,7 +427,7 @@ void vhost_user_wait(struct vhost_user *const *each, unsigned int n, unsigned in
 		uint64_t now = vhost_user_now_ms();
 
 		for (unsigned int i = 0; i < n && i < OPTIONS_NETS; i++) {
-			if (!each[i]->met)
+			if (is_awaited(each[i]))
 				n_polled +=
 					add_sources(each[i], &polled[n_polled], &sources[n_polled]);
 		}

@@ -91,7 +91,7 @@ struct vhost_user {
 	uint64_t announcement;		       /* A MAC; 0: none. */
 
 	uint64_t connections, refusals, timeouts;
-	char trouble[HV_ERROR_BYTES]; /* "" if there is none. */
+	char trouble[2 * HV_ERROR_BYTES]; /* "" if there is none. */
 	/* What was written on stderr last, and how much since when. */
 	char reported[HV_ERROR_BYTES];
 	uint64_t reported_ms;
@@ -106,6 +106,9 @@ static inline bool vhost_user_agreed(const struct vhost_user *vhost, unsigned in
 
 /* Hangs up, for the reason given (NULL: the back end did), and waits for the next. */
 void vhost_user_hang_up(struct vhost_user *vhost, const char *reason);
+
+/* Tells the operator that a device which had lost its back end has one again. */
+void vhost_user_report_return(struct vhost_user *vhost);
 
 /* Sets the timer, `milliseconds` from now; 0: off. */
 void vhost_user_set_timer(struct vhost_user *vhost, unsigned int milliseconds);

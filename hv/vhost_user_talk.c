@@ -127,6 +127,8 @@ static void finish_starting(struct vhost_user *vhost)
 			eventfd_write(vhost->queues[ring].interrupt_fd, 1);
 	}
 	vhost->trouble[0] = '\0';
+	if (again)
+		vhost_user_report_return(vhost);
 	vhost->setup.events->started(vhost->setup.owner, again);
 }
 
