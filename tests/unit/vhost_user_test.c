@@ -268,11 +268,12 @@ static void test_silence(void **state)
 		bad.fault_at = asked[i];
 		bad.fault = FAULT_SILENT;
 		fixture_open(&fixture, VHOST_USER_EXACT);
+		be_impatient(&fixture);
 		plug(&fixture, &bad);
 		start(&fixture);
 		await_hang_up(&fixture);
 		snprintf(name, sizeof(name), "it has not answered %s within %d ms",
-			vhost_user_request_name(asked[i]), REPLY_MS);
+			vhost_user_request_name(asked[i]), SILENT_MS);
 		assert_non_null(strstr(fixture.vhost->trouble, name));
 		assert_int_equal(fixture.vhost->timeouts, 1);
 		fixture_close(&fixture);
@@ -295,6 +296,7 @@ static void test_stop_is_bounded(void **state)
 		bad.fault_at = at[i];
 		bad.fault = FAULT_SILENT;
 		fixture_open(&fixture, VHOST_USER_EXACT);
+		be_impatient(&fixture);
 		plug(&fixture, &bad);
 		await(&fixture, &fixture.met, 1);
 		start(&fixture);
@@ -302,7 +304,7 @@ static void test_stop_is_bounded(void **state)
 			turn(&fixture);
 		begin = vhost_user_now_ms();
 		vhost_user_stop(fixture.vhost);
-		assert_in_range(vhost_user_now_ms() - begin, 0, 20 * STOP_MS);
+		assert_in_range(vhost_user_now_ms() - begin, 0, 20 * SILENT_MS);
 		assert_int_equal(fixture.left, 1);
 		assert_false(fixture.vhost->told);
 		fixture_close(&fixture);
