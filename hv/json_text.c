@@ -63,9 +63,9 @@ size_t json_text_quote(char *to, const void *bytes, size_t n)
 	while (n) {
 		size_t length = sequence_length(from, n);
 
-		if (length == 1) {
+		if (length == 1 && *from) {
 			at += quote_ascii(to + at, *from);
-		} else if (length) {
+		} else if (length > 1) {
 			memcpy(to + at, from, length);
 			at += length;
 		} else {

@@ -189,19 +189,19 @@ static void handle_fault(int number, siginfo_t *information, void *context)
 		"at instruction 0x%" PRIxPTR " (cordon-vmm%+" PRIdPTR "), address 0x%" PRIxPTR "\n",
 		at, (intptr_t)(at - (uintptr_t)__ehdr_start),
 		number == SIGSYS || number == SIGABRT ? 0 : (uintptr_t)information->si_addr);
-	outcome_write(dying, MACHINE_VMM_FAULT, reason, report);
+	/* One that comes after the end was told does not take it back. */
+	if (dying)
+		outcome_write(dying, MACHINE_VMM_FAULT, reason, report);
+	else
+		write_stderr(reason, report);
 	_exit(MACHINE_VMM_FAULT);
 }
 
-static void take_signals(void (*handler)(int, siginfo_t *, void *))
+static void take_signals(void)
 {
-	struct sigaction action = {.sa_flags = SA_SIGINFO};
+	struct sigaction action = {.sa_flags = SA_SIGINFO, .sa_sigaction = handle_fault};
 
 	sigfillset(&action.sa_mask);
-	if (handler)
-		action.sa_sigaction = handler;
-	else
-		action.sa_handler = SIG_DFL;
 	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
 		sigaction(faults[i], &action, NULL);
 }
@@ -247,7 +247,7 @@ int outcome_open(struct outcome **created, const char *path, const struct termin
 		return status;
 	}
 	dying = outcome;
-	take_signals(handle_fault);
+	take_signals();
 	*created = outcome;
 	return 0;
 }
@@ -256,7 +256,7 @@ void outcome_close(struct outcome *outcome)
 {
 	if (!outcome)
 		return;
-	take_signals(NULL);
+	/* The signals stay taken: they are still told of on stderr. */
 	dying = NULL;
 	if (outcome->fd >= 0)
 		close(outcome->fd);

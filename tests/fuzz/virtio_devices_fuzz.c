@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Disk, random numbers and balloon against a guest that writes anything into its queues, its
- * buffers and the configuration space, at any moment, resets in mid-traffic included.
+ * Disk, random numbers, balloon and console against a guest that writes anything into its queues,
+ * its buffers and the configuration space, at any moment, resets in mid-traffic included.
  *
  * The first byte chooses the device and features; then follow steps of a few bytes each.
  * AddressSanitizer judges.
@@ -19,7 +19,9 @@
 
 #include "hv/balloon.h"
 #include "hv/block.h"
+#include "hv/console.h"
 #include "hv/rng.h"
+#include "hv/terminal_internal.h"
 
 enum {
 	MEMORY = 2 << 20,
@@ -42,6 +44,7 @@ struct bench {
 	struct event_loop *loop;
 	char disk[64];
 	int notify, interrupt;
+	struct terminal *terminal; /* What the console is plugged into. */
 };
 
 static uint32_t take(struct input *input, unsigned int bytes)
@@ -81,7 +84,8 @@ static struct bench *bench_of(void)
 	bench->notify = eventfd(0, EFD_NONBLOCK);
 	bench->interrupt = eventfd(0, EFD_NONBLOCK);
 	if (guest_memory_create(&bench->memory, MEMORY, GUEST_PAGES_SMALL, NULL) ||
-		event_loop_create(&bench->loop, &bench->lock))
+		event_loop_create(&bench->loop, &bench->lock) ||
+		terminal_create(&bench->terminal, "console", bench->loop))
 		abort();
 	return bench;
 }
@@ -89,16 +93,18 @@ static struct bench *bench_of(void)
 static struct virtio_device *make(struct bench *bench, unsigned int choice)
 {
 	const struct disk_options options = {
-		.path = bench->disk, .direct = DISK_DIRECT_OFF, .read_only = choice & 4};
+		.path = bench->disk, .direct = DISK_DIRECT_OFF, .read_only = choice & 8};
 	struct virtio_device *device;
 	int result;
 
-	if (choice % 3 == 0)
+	if (choice % 4 == 0)
 		result = block_create(&device, &options, 0, &bench->memory, bench->loop, NULL);
-	else if (choice % 3 == 1)
+	else if (choice % 4 == 1)
 		result = rng_create(&device, &bench->memory, bench->loop);
-	else
+	else if (choice % 4 == 2)
 		result = balloon_create(&device, &bench->memory, bench->loop);
+	else
+		result = console_create(&device, &bench->memory, bench->loop, bench->terminal);
 	if (result)
 		abort();
 	return device;
@@ -208,7 +214,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		case 3: offer(bench, &input, queue); break;
 		case 4: write_data(bench, &input); break;
 		case 5: device->type->notified(device, queue); break;
-		case 6: access_config(device, &input); break;
+		case 6:
+			terminal_type(bench->terminal, input.at, input.left < 8 ? input.left : 8);
+			access_config(device, &input);
+			break;
 		default: stop(device); start(bench, device, queues, features);
 		}
 	}
