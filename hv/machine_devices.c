@@ -19,7 +19,8 @@
 #include "hv/vhost_user_block.h"
 #include "hv/virtio_pci.h"
 
-static int create_root(struct machine_setup *setup, struct hv_error *error)
+static int create_root(
+	struct machine_setup *setup, const struct vmm_options *options, struct hv_error *error)
 {
 	struct machine *machine = &setup->machine;
 	struct pci_environment environment = {
@@ -29,6 +30,8 @@ static int create_root(struct machine_setup *setup, struct hv_error *error)
 		.ecam = LAYOUT_ECAM_BASE,
 		.window_32 = {LAYOUT_PCI32_BASE, LAYOUT_PCI32_BYTES},
 		.window_64 = {layout_pci64_base(&machine->memory), LAYOUT_PCI64_BYTES},
+		.n_functions = options->n_nets + options->n_disks + options->rng +
+			       options->balloon + options->console,
 	};
 	int status = ioeventfds_kvm_create(&setup->ioeventfds, machine->vm_fd);
 
@@ -128,7 +131,7 @@ static int add_console(struct machine_setup *setup, struct hv_error *error)
 int machine_setup_create_devices(
 	struct machine_setup *setup, const struct vmm_options *options, struct hv_error *error)
 {
-	int status = create_root(setup, error);
+	int status = create_root(setup, options, error);
 
 	if (status == 0)
 		status = add_nets(setup, options, error);

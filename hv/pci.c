@@ -220,13 +220,20 @@ static void bridge_destroy(struct pci_function *function)
 
 static const struct pci_function_type bridge_type = {.destroy = bridge_destroy};
 
-/*
- * The place of the n-th function that is added.  Device 0 is the bridge; each function gets a
- * device of its own until there are none left, and then the devices get second functions.
- */
-static unsigned int place(unsigned int n)
+/* How many functions a device has, the bridge's aside: as few as will do. */
+static unsigned int functions_of_device(const struct pci_root *root)
 {
-	return (1 + n % (DEVICES - 1)) * FUNCTIONS_OF_DEVICE + n / (DEVICES - 1);
+	unsigned int n = (root->environment.n_functions + DEVICES - 2) / (DEVICES - 1);
+
+	return n == 0 ? 1 : n < FUNCTIONS_OF_DEVICE ? n : FUNCTIONS_OF_DEVICE;
+}
+
+/* The place of the next function; device 0 is the bridge. */
+static unsigned int next_place(const struct pci_root *root)
+{
+	unsigned int functions = functions_of_device(root);
+
+	return (1 + root->n_added / functions) * FUNCTIONS_OF_DEVICE + root->n_added % functions;
 }
 
 /* The next address in the 32-bit window, which every system can use as it is. */
@@ -238,10 +245,10 @@ static bool find_address(const struct pci_root *root, uint64_t bytes, uint64_t *
 
 int pci_add_function(struct pci_root *root, struct pci_function *function, struct hv_error *error)
 {
-	unsigned int number = place(root->n_added);
+	unsigned int number = next_place(root);
 	uint64_t address = 0;
 
-	if (root->n_added == (DEVICES - 1) * FUNCTIONS_OF_DEVICE)
+	if (number >= PCI_FUNCTIONS)
 		return hv_fail(error, ENOSPC, "the PCI bus has no place for more than %u devices",
 			root->n_added);
 	if (function->bar_bytes > 0 && !find_address(root, function->bar_bytes, &address))

@@ -39,6 +39,7 @@ struct pci_environment {
 	struct ioeventfds *ioeventfds; /* NULL: notifications leave the guest. */
 	uint64_t ecam;
 	struct pci_window window_32, window_64; /* BARs begin in the first one. */
+	unsigned int n_functions;		/* That will be added, at most. */
 };
 
 struct pci_root;
@@ -81,8 +82,10 @@ void pci_root_destroy(struct pci_root *root);
 const struct pci_environment *pci_root_environment(const struct pci_root *root);
 
 /*
- * Gives the function the next free place on the bus and its BAR an address.  From now on it is the
- * root's, which ends it by type->destroy().  0, or -ENOSPC and a sentence.
+ * Gives the function the next place on the bus, a device of its own if that is enough for all that
+ * will be added, and its BAR an address.  Guests find functions in the order in which they were
+ * added.  From now on it is the root's, which ends it by type->destroy().  0, or -ENOSPC and a
+ * sentence.
  */
 int pci_add_function(struct pci_root *root, struct pci_function *function, struct hv_error *error);
 

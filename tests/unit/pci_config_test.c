@@ -414,30 +414,44 @@ static void capabilities_are_a_list(void **state)
 	assert_int_equal(pci_config_add_capability(&config, PCI_CAP_ID_VNDR, body, 2), -ENOSPC);
 }
 
-/* 31 devices, then second functions of them; the first of each then says that there are more. */
-static void a_bus_takes_as_many_as_it_has_places_for(void **state)
+/* One function for each device, or as few as it takes, in order; the first of several says so. */
+static void fill_bus(struct toy_machine *machine, unsigned int n)
 {
-	static struct toy_function many[248];
-	struct fixture *fixture = *state;
+	static struct toy_function many[PCI_FUNCTIONS];
+	unsigned int of_device = (n + 30) / 31;
 	struct hv_error error = {""};
 
+	machine->n_functions = n;
+	assert_int_equal(toy_machine_create(machine), 0);
 	memset(many, 0, sizeof(many));
-	for (unsigned int i = 0; i < 248 - N_FUNCTIONS; i++) {
+	for (unsigned int i = 0; i < 31 * of_device; i++) {
+		unsigned int place = (1 + i / of_device) * 8 + i % of_device;
+
 		many[i].function.type = &toy_type;
 		pci_config_init(&many[i].function.config, &identity);
-		assert_int_equal(
-			pci_add_function(fixture->machine.root, &many[i].function, NULL), 0);
-		if (i < 31 - N_FUNCTIONS)
-			assert_int_equal(
-				toy_config_read(&fixture->machine, FIRST, PCI_HEADER_TYPE, 1), 0);
+		assert_int_equal(toy_config_read(machine, place, PCI_VENDOR_ID, 2), 0xffff);
+		assert_int_equal(pci_add_function(machine->root, &many[i].function, NULL), 0);
+		assert_int_equal(toy_config_read(machine, place, PCI_VENDOR_ID, 2), 0x1af4);
 	}
-	for (unsigned int i = 8; i < 256; i++)
-		assert_int_equal(
-			toy_config_read(&fixture->machine, i, PCI_HEADER_TYPE, 1) >> 7, i % 8 == 0);
-	many[247].function.type = &toy_type;
-	assert_int_equal(
-		pci_add_function(fixture->machine.root, &many[247].function, &error), -ENOSPC);
-	assert_string_equal(error.text, "the PCI bus has no place for more than 248 devices");
+	for (unsigned int i = 1; i < 32; i++)
+		assert_int_equal(toy_config_read(machine, i * 8, PCI_HEADER_TYPE, 1),
+			of_device > 1 ? 0x80 : 0);
+	assert_int_equal(pci_add_function(machine->root, &many[PCI_FUNCTIONS - 1].function, &error),
+		-ENOSPC);
+	assert_non_null(strstr(error.text, "the PCI bus has no place for more than"));
+	toy_machine_destroy(machine);
+}
+
+static void a_bus_takes_as_many_as_were_said(void **state)
+{
+	static const unsigned int numbers[] = {1, 31, 32, 35, 62, 63, 248};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+		struct toy_machine machine = {.root = NULL};
+
+		fill_bus(&machine, numbers[i]);
+	}
 }
 
 int main(void)
@@ -452,7 +466,7 @@ int main(void)
 		STORY(a_bar_goes_where_it_is_put),
 		STORY(one_that_was_in_the_way_leaves),
 		cmocka_unit_test(capabilities_are_a_list),
-		STORY(a_bus_takes_as_many_as_it_has_places_for),
+		cmocka_unit_test(a_bus_takes_as_many_as_were_said),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

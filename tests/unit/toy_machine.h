@@ -62,6 +62,7 @@ struct toy_machine {
 	struct event_loop *loop;
 	struct toy_interrupts interrupts;
 	struct toy_ioeventfds ioeventfds;
+	unsigned int n_functions; /* Set before it is created; 0 is as good as 31. */
 	struct pci_root *root;
 };
 
@@ -191,7 +192,7 @@ static const struct ioeventfd_operations toy_ioeventfd_operations = {
 
 /* --- The machine ----------------------------------------------------------------------------- */
 
-/* 0, or -1.  `machine` is all zeros. */
+/* 0, or -1.  `machine` is all zeros, but for n_functions. */
 static inline int toy_machine_create(struct toy_machine *machine)
 {
 	struct pci_environment environment = {
@@ -202,6 +203,7 @@ static inline int toy_machine_create(struct toy_machine *machine)
 		.ecam = LAYOUT_ECAM_BASE,
 		.window_32 = {LAYOUT_PCI32_BASE, LAYOUT_PCI32_BYTES},
 		.window_64 = {TOY_WINDOW_64, LAYOUT_PCI64_BYTES},
+		.n_functions = machine->n_functions,
 	};
 
 	pthread_mutex_init(&machine->lock, NULL);
