@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -35,6 +36,17 @@ static void block_signals(sigset_t *signals)
 	sigaddset(signals, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, signals, NULL);
 	signal(SIGPIPE, SIG_IGN);
+}
+
+/* As many descriptors as this process may have: each queue of a device takes two. */
+static void raise_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 static void stop(struct event_source *source, uint32_t events)
@@ -158,6 +170,7 @@ int main(int argc, char **argv)
 	/* A pool of memory for each thread would be for programs that allocate all the time. */
 	mallopt(M_ARENA_MAX, 1);
 	block_signals(&signals);
+	raise_descriptors();
 	status = options_read(&options, argc, argv, &error);
 	if (status > 0)
 		return EXIT_SUCCESS;

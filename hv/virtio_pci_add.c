@@ -202,8 +202,9 @@ static int set_up(struct virtio_transport *transport, struct pci_root *root, str
 	if (status == 0)
 		status = virtio_device_prepare(device);
 	if (status != 0)
-		return hv_fail(error, -status, "%s: its %u queues cannot be made: %s", device->name,
-			device->n_queues, strerror(-status));
+		return hv_fail(error, -status, "%s: its %u queues cannot be made: %s%s",
+			device->name, device->n_queues, strerror(-status),
+			status == -EMFILE ? "; raise the limit of open files (ulimit -n)" : "");
 	status = msix_create(&transport->msix, pci_root_environment(root)->interrupts,
 		device->n_queues + 1, error);
 	if (status != 0)
