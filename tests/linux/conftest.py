@@ -65,3 +65,31 @@ def linux_files(tmp_path_factory):
     archive = str(tmp_path_factory.mktemp("linux") / "initramfs")
     build(archive, kernel_package, busybox_package)
     return LinuxFiles(kernel, archive)
+
+
+@pytest.fixture(scope="session")
+def small_kernel():
+    """The directory of the small kernel, compiled if it is not there: minutes."""
+    return printed_lines("build-kernel")[-1]
+
+
+def archive_of(tmp_path_factory, name, code):
+    from initramfs import build_alone
+
+    path = str(tmp_path_factory.mktemp("linux") / name)
+    build_alone(path, code)
+    return path
+
+
+@pytest.fixture(scope="session")
+def spinning_init(tmp_path_factory):
+    from initramfs import SPIN
+
+    return archive_of(tmp_path_factory, "spinning", SPIN)
+
+
+@pytest.fixture(scope="session")
+def falling_init(tmp_path_factory):
+    from initramfs import FALL
+
+    return archive_of(tmp_path_factory, "falling", FALL)

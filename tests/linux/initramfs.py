@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a Linux guest boots into: an archive of files in cpio's "newc" format, not compressed, made without cpio.
 
-    build(path, packages)   busybox, iperf3, the modules of virtio, and an init that carries out what ttyS1 says
-    spin(path)              one program that makes no system call
+    build(path, ...)        busybox, iperf3, the modules of virtio, and an init that carries out what ttyS1 says
+    build_alone(path, SPIN) one program that makes no system call
 """
 
 import os
@@ -61,9 +61,11 @@ bound | renew)
 esac
 """
 
-# For x86-64: `jmp .` behind an ELF header and one program header, which is all that the kernel asks for.
-SPIN_ADDRESS = 0x400000
-SPIN_CODE = b"\xf3\x90\xeb\xfc"  # pause; jmp to it.
+# Programs for x86-64 that make no system call, behind an ELF header and one program header, which is all that the kernel
+# asks for.
+PROGRAM_ADDRESS = 0x400000
+SPIN = b"\xf3\x90\xeb\xfc"  # pause; jmp to it.
+FALL = b"\xf4"  # hlt, which is the kernel's to use.
 
 
 class Archive:
@@ -178,11 +180,13 @@ def build(path, kernel_package, busybox_package):
     archive.write(path)
 
 
-def spin(path):
-    size = 64 + 56 + len(SPIN_CODE)
-    header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 2, 62, 1, SPIN_ADDRESS + 120, 64, 0, 0, 64, 56, 1, 0, 0, 0)
-    segment = struct.pack("<IIQQQQQQ", 1, 5, 0, SPIN_ADDRESS, SPIN_ADDRESS, size, size, 4096)
+def build_alone(path, code):
+    """An archive whose /init is this code and nothing else."""
+    size = 64 + 56 + len(code)
+    header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 2, 62, 1, PROGRAM_ADDRESS + 120, 64, 0, 0, 64, 56, 1,
+                         0, 0, 0)
+    segment = struct.pack("<IIQQQQQQ", 1, 5, 0, PROGRAM_ADDRESS, PROGRAM_ADDRESS, size, size, 4096)
     archive = Archive()
     archive.add_console()
-    archive.add("init", header + segment + SPIN_CODE, 0o755)
+    archive.add("init", header + segment + code, 0o755)
     archive.write(path)
