@@ -117,11 +117,7 @@ const char *fault_report_code(const struct vcpu *vcpu, char text[FAULT_CODE_BYTE
 	/* The instruction may go on in the next page. */
 	if (n > 0 && n < CODE_SHOWN)
 		n += read_code(vcpu, linear + n, code + n);
-	if (n == 0)
-		snprintf(text, FAULT_CODE_BYTES, "not readable");
-	else
-		fault_report_hex(code, n, text);
-	return text;
+	return n > 0 ? fault_report_hex(code, n, text) : NULL;
 }
 
 /* --- the report ------------------------------------------------------------------------------- */
@@ -160,10 +156,14 @@ static void add_registers(struct text *text, const struct kvm_regs *regs)
 
 static void add_segment(struct text *text, const char *name, const struct kvm_segment *segment)
 {
-	add(text, "%-5s %04x  base %016llx  limit %08x  type %x ring %u%s%s%s%s\n", name,
-		segment->selector, (unsigned long long)segment->base, segment->limit, segment->type,
-		segment->dpl, segment->s ? "" : " system", segment->l ? " 64-bit" : "",
-		segment->db ? " 32-bit" : "", segment->present ? "" : " not present");
+	add(text, "%-5s %04x  base %016llx  limit %08x  ", name, segment->selector,
+		(unsigned long long)segment->base, segment->limit);
+	if (!segment->present)
+		add(text, "not present\n");
+	else
+		add(text, "type %x ring %u%s%s%s\n", segment->type, segment->dpl,
+			segment->s ? "" : " system", segment->l ? " 64-bit" : "",
+			segment->db ? " 32-bit" : "");
 }
 
 static void add_system(struct text *text, const struct kvm_sregs *sregs)
@@ -204,7 +204,8 @@ void fault_report_write(const struct vcpu *vcpu, char *text, size_t bytes)
 {
 	struct text report = {text, bytes, 0};
 	struct state state;
-	char line[FAULT_PLACE_BYTES], code[FAULT_CODE_BYTES];
+	char line[FAULT_PLACE_BYTES], bytes_at_rip[FAULT_CODE_BYTES];
+	const char *code = fault_report_code(vcpu, bytes_at_rip);
 
 	read_state(vcpu, &state);
 	text[0] = '\0';
@@ -217,5 +218,5 @@ void fault_report_write(const struct vcpu *vcpu, char *text, size_t bytes)
 	add_exception(&report, vcpu);
 	add_registers(&report, &state.regs);
 	add_system(&report, &state.sregs);
-	add(&report, "code at rip: %s\n", fault_report_code(vcpu, code));
+	add(&report, "code at rip: %s\n", code ? code : "not readable");
 }

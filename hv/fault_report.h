@@ -25,7 +25,8 @@ void fault_report_write(const struct vcpu *vcpu, char *text, size_t bytes);
 /* "at rip 0xffffffff81000000, ring 0, 64-bit": returns `text`. */
 const char *fault_report_place(const struct vcpu *vcpu, char text[FAULT_PLACE_BYTES]);
 
-/* The bytes at RIP, as many of them as are in guest memory: returns `text`. */
+/* The bytes at RIP, as many of them as are in guest memory: returns `text`, or NULL if there are
+ * none. */
 const char *fault_report_code(const struct vcpu *vcpu, char text[FAULT_CODE_BYTES]);
 
 /* "0f 0b 90": at most 16 bytes; returns `text`. */

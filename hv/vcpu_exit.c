@@ -70,7 +70,7 @@ static void handle_triple_fault(struct vcpu *vcpu)
 	end_with_report(vcpu, MACHINE_GUEST_FAULT, reason);
 }
 
-/* The bytes that KVM could make nothing of, if it says which; else those at RIP. */
+/* The bytes that KVM could make nothing of, if it says which; else those at RIP; or NULL. */
 static const char *instruction_of(const struct vcpu *vcpu, char text[FAULT_CODE_BYTES])
 {
 	const struct kvm_run *run = vcpu->run;
@@ -85,22 +85,47 @@ static const char *instruction_of(const struct vcpu *vcpu, char text[FAULT_CODE_
 	return fault_report_hex(run->emulation_failure.insn_bytes, n, text);
 }
 
+static void handle_unknown_instruction(struct vcpu *vcpu)
+{
+	char reason[HV_ERROR_BYTES], place[FAULT_PLACE_BYTES], bytes[FAULT_CODE_BYTES];
+	const char *code = instruction_of(vcpu, bytes);
+
+	if (code)
+		snprintf(reason, sizeof(reason),
+			"processor %u of the guest came to an instruction that this host's KVM "
+			"cannot run %s (bytes %s): if it belongs to a feature of the processor, "
+			"hide that with --cpu-mask",
+			vcpu->index, fault_report_place(vcpu, place), code);
+	else
+		snprintf(reason, sizeof(reason),
+			"processor %u of the guest was to run what is not in its memory, %s",
+			vcpu->index, fault_report_place(vcpu, place));
+	end_with_report(vcpu, MACHINE_GUEST_FAULT, reason);
+}
+
+static const char *internal_error_name(uint32_t suberror)
+{
+	switch (suberror) {
+	case KVM_INTERNAL_ERROR_SIMUL_EX: return "two exceptions at once";
+	case KVM_INTERNAL_ERROR_DELIVERY_EV: return "an exit while an event was delivered";
+	case KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON: return "an exit that it does not know";
+	default: return "an error without a name";
+	}
+}
+
 static void handle_internal_error(struct vcpu *vcpu)
 {
-	char reason[HV_ERROR_BYTES], place[FAULT_PLACE_BYTES], code[FAULT_CODE_BYTES];
+	char reason[HV_ERROR_BYTES], place[FAULT_PLACE_BYTES];
+	uint32_t suberror = vcpu->run->internal.suberror;
 
-	if (vcpu->run->internal.suberror != KVM_INTERNAL_ERROR_EMULATION) {
-		snprintf(reason, sizeof(reason), "KVM gave processor %u up %s: internal error %u",
-			vcpu->index, fault_report_place(vcpu, place), vcpu->run->internal.suberror);
-		end_with_report(vcpu, MACHINE_VMM_FAULT, reason);
+	if (suberror == KVM_INTERNAL_ERROR_EMULATION) {
+		handle_unknown_instruction(vcpu);
 		return;
 	}
-	snprintf(reason, sizeof(reason),
-		"processor %u of the guest came to an instruction that this host's KVM cannot run "
-		"%s (bytes %s): if it belongs to a feature of the processor, hide that with "
-		"--cpu-mask",
-		vcpu->index, fault_report_place(vcpu, place), instruction_of(vcpu, code));
-	end_with_report(vcpu, MACHINE_GUEST_FAULT, reason);
+	snprintf(reason, sizeof(reason), "KVM gave processor %u up %s: %s (internal error %u)",
+		vcpu->index, fault_report_place(vcpu, place), internal_error_name(suberror),
+		suberror);
+	end_with_report(vcpu, MACHINE_VMM_FAULT, reason);
 }
 
 static void handle_failed_entry(struct vcpu *vcpu)

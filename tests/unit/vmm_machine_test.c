@@ -32,6 +32,7 @@ GUEST_ASSEMBLE(keyboard_reset, "1: inb $0x64, %al; test $2, %al; jnz 1b\n"
 			       "mov $0xfe, %al; outb %al, $0x64; 2: jmp 2b");
 GUEST_ASSEMBLE(triple_fault, "mov $0x12345678, %ebx; ud2");
 GUEST_ASSEMBLE(unknown_instruction, "mov $0x90000000, %esp; vmxon 0x7000");
+GUEST_ASSEMBLE(jump_nowhere, "mov $0xd0000000, %eax; jmp *%eax");
 GUEST_ASSEMBLE(spin, "1: jmp 1b");
 GUEST_ASSEMBLE(sleep_for_ever, "cli; 1: hlt; jmp 1b");
 GUEST_ASSEMBLE(hypercall, "1: mov $100, %eax; vmcall; jmp 1b");
@@ -92,6 +93,17 @@ static void test_instruction_that_cannot_be_run_ends_the_guest(void **state)
 				 reason, report),
 		MACHINE_GUEST_FAULT);
 	assert_non_null(strstr(report, "f3 0f c7"));
+}
+
+static void test_code_that_is_not_in_memory_ends_the_guest(void **state)
+{
+	char reason[HV_ERROR_BYTES], report[MACHINE_REPORT_BYTES];
+	NEED_KVM();
+
+	assert_int_equal(run_to_end(guest_jump_nowhere, guest_jump_nowhere_bytes, reason, report),
+		MACHINE_GUEST_FAULT);
+	assert_non_null(strstr(reason, "not in its memory, at rip 0xd0000000"));
+	assert_non_null(strstr(report, "code at rip: not readable"));
 }
 
 static void check_stop(const uint8_t *code, uint64_t bytes)
@@ -368,6 +380,7 @@ int main(void)
 		cmocka_unit_test(test_ends_are_told_apart),
 		cmocka_unit_test(test_triple_fault_gives_registers),
 		cmocka_unit_test(test_instruction_that_cannot_be_run_ends_the_guest),
+		cmocka_unit_test(test_code_that_is_not_in_memory_ends_the_guest),
 		cmocka_unit_test(test_whatever_runs_can_be_stopped),
 		cmocka_unit_test(test_paused_guests_stand_still),
 		cmocka_unit_test(test_pauses_in_haste_lose_no_wake_up),
