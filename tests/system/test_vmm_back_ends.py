@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Back ends of cordon-vmm come and go under a running guest: the switch, and a disk's storage daemon.
+
+    g1 .1 (cordon-vmm)             web .9 (a namespace)
+      |                              |
+    --+------------------------------+--   network lan, VLAN 10
+    the switch is killed, stopped, late, silent
+
+The guest notices a pause, the virtual machine monitor answers all the time, and what happened is said in a sentence.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+
+from cordon import wait_for
+from vmm import GuestOnSwitch, Vmm, needs_kvm, plug
+
+pytestmark = needs_kvm
+
+POLICY = """\
+zones:
+  app: {match: "zone=app"}
+baseline: {between_zones: deny, within_zone: allow, log: denied}
+"""
+
+needs_storage_daemon = pytest.mark.skipif(
+    not shutil.which("qemu-storage-daemon") or not shutil.which("qemu-img"),
+    reason="qemu-storage-daemon or qemu-img is missing (packages qemu-system-common, qemu-utils)")
+
+
+def net(guest):
+    return guest.ask("status")["nets"][0]
+
+
+def messages(guest):
+    with open(guest.path("messages"), encoding="utf-8") as file:
+        return file.read()
+
+
+def answers_quickly(guest):
+    begun = time.monotonic()
+    assert guest.ask("status")["ok"]
+    return time.monotonic() - begun < 2.5
+
+
+def counter(guest, name):
+    """A counter of the first network's."""
+    found = []
+
+    def look(value):
+        if isinstance(value, dict):
+            found.extend([value[name]] if name in value else [])
+            value = list(value.values())
+        if isinstance(value, list):
+            for one in value:
+                look(one)
+
+    look(guest.ask("metrics"))
+    return found[0]
+
+
+# --- The switch ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def site(switch):
+    switch.add_network()
+    switch.policy(POLICY)
+    switch.web = switch.host("web", 9, zone="app")
+    return switch
+
+
+def test_the_switch_is_killed_and_started_again(site):
+    g1 = plug(site, "g1", 1, zone="app")
+    wait_for(lambda: site.web.ping(g1.ipv4) == 1, 10, "the first ping")
+    links = counter(g1, "link-changes")
+    for _ in range(2):
+        site.kill()
+        wait_for(lambda: not net(g1)["connected"], 5, "the guest without a switch")
+        site.up_again()
+        wait_for(lambda: net(g1)["connected"], 10, "the guest with a switch")
+        wait_for(lambda: site.web.ping(g1.ipv4) == 1, 10, "a ping again")
+        assert g1.ping(site.web.ipv4, 3) == 3
+    assert "it has gone; waiting for it to come back" in messages(g1)
+    assert "it is back" in messages(g1)
+    assert counter(g1, "link-changes") - links in (0, 2, 4), "the link came back as often as it went"
+
+
+def test_a_switch_that_hangs_stops_nothing_else(site):
+    """The guest resets its vNIC, which the switch would have to answer: it gets it back all the same."""
+    g1 = plug(site, "g1", 1, zone="app")
+    wait_for(lambda: site.web.ping(g1.ipv4) == 1, 10, "the first ping")
+    pid = site.pid()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        g1.send("again")
+        assert answers_quickly(g1)
+        wait_for(lambda: "it has not given up the rings within 1000 ms; hung up" in messages(g1), 5, "the sentence")
+        assert not net(g1)["connected"]
+        assert answers_quickly(g1)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    wait_for(lambda: net(g1)["connected"], 15, "the guest with a switch")
+    wait_for(lambda: site.web.ping(g1.ipv4) == 1, 10, "a ping again")
+
+
+def test_a_late_switch_and_one_that_says_nothing(site):
+    """The guest starts with its link down, somebody else sits on its socket, then the switch comes."""
+    g1 = GuestOnSwitch(site, "g1", 1)
+    site.hosts.append(g1)
+    g1.start()
+    assert "no switch has connected" in messages(g1)
+    assert not net(g1)["link_up"]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as nobody:
+        nobody.connect(g1.socket_path)
+        wait_for(lambda: "it has not answered GET_FEATURES within 5000 ms; hung up" in messages(g1), 10, "the sentence")
+        assert answers_quickly(g1)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as nonsense:
+        nonsense.connect(g1.socket_path)
+        nonsense.sendall(b"GET / HTTP/1.1\r\nHost: switch\r\n\r\n")
+        wait_for(lambda: "and none has more than" in messages(g1), 10, "the sentence")
+    plug_late(site, g1)
+    wait_for(lambda: site.web.ping(g1.ipv4) == 1, 15, "a ping")
+    assert net(g1)["link_up"] and "trouble" not in net(g1)
+
+
+def plug_late(site, guest):
+    site.add_port("g1", type="vhost", socket=guest.socket_path, role="vnic", network="lan", mac=guest.mac,
+                  address=f"{guest.ipv4},{guest.ipv6}", tag="zone=app")
+
+
+def test_several_queue_pairs(site):
+    g1 = plug(site, "g1", 1, zone="app", net_options=",queues=2", words="queues=2", port_options={"queues": 2})
+    wait_for(lambda: site.web.ping(g1.ipv4) == 1, 10, "the first ping")
+    assert net(g1)["queues"] == 2 and net(g1)["queues_used"] == 2
+    assert counter(g1, "control-commands-refused") == 0
+    site.kill()
+    site.up_again()
+    wait_for(lambda: site.web.ping(g1.ipv4) == 1, 15, "a ping again")
+    assert net(g1)["queues_used"] == 2
+
+
+# --- Disks -----------------------------------------------------------------------------------------------------------
+
+
+class StorageDaemon:
+    """qemu-storage-daemon with one image."""
+
+    def __init__(self, directory, image_format, options="writable=on"):
+        self.socket = str(directory / "disk.sock")
+        self.image = str(directory / "image")
+        self.format = image_format
+        self.options = options
+        self.process = None
+        subprocess.run(["qemu-img", "create", "-q", "-f", image_format, self.image, "16M"], check=True)
+
+    def start(self):
+        self.process = subprocess.Popen(
+            ["qemu-storage-daemon", "--blockdev", f"driver=file,node-name=file,filename={self.image}",
+             "--blockdev", f"driver={self.format},node-name=disk,file=file", "--export",
+             f"type=vhost-user-blk,id=export,node-name=disk,addr.type=unix,addr.path={self.socket},{self.options}"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def end(self, sig=signal.SIGKILL):
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(sig)
+            self.process.wait(10)
+
+
+@pytest.fixture
+def running(tmp_path):
+    """Makes virtual machines and daemons that are ended with the test."""
+    started = []
+    yield started
+    for one in started:
+        one.close() if isinstance(one, Vmm) else one.end()
+
+
+@needs_storage_daemon
+@pytest.mark.parametrize("image_format", ["qcow2", "vmdk"])
+def test_a_storage_daemon_is_connected_to_again_from_the_sandbox(tmp_path, running, image_format):
+    daemon = StorageDaemon(tmp_path, image_format)
+    daemon.start()
+    vmm = Vmm(tmp_path, "g1", options=["--disk", f"socket={daemon.socket}"])
+    running += [vmm, daemon]
+    vmm.start()
+
+    def disk():
+        return vmm.ask("status")["disks"][0]
+
+    assert disk()["bytes"] == 16 << 20 and disk()["connected"]
+    for sig in (signal.SIGTERM, signal.SIGKILL):
+        daemon.end(sig)
+        wait_for(lambda: not disk()["connected"], 5, "the disk without a daemon")
+        daemon.start()
+        wait_for(lambda: disk()["connected"], 10, "the disk with a daemon")
+    assert vmm.command("say hello")
+
+
+@needs_storage_daemon
+def test_disks_that_cannot_be(tmp_path, running):
+    vmm = Vmm(tmp_path, "g1", options=["--disk", f"socket={tmp_path}/nobody.sock"])
+    running.append(vmm)
+    vmm.start(ready=False)
+    status, outcome = vmm.ended()
+    assert status == 1
+    assert f"{tmp_path}/nobody.sock" in outcome["reason"] and "start the storage daemon first" in outcome["reason"]
+    daemon = StorageDaemon(tmp_path, "qcow2")
+    daemon.start()
+    running.append(daemon)
+    vmm = Vmm(tmp_path, "g2", options=["--disk", f"socket={daemon.socket},readonly=on"])
+    running.append(vmm)
+    vmm.start(ready=False)
+    status, outcome = vmm.ended()
+    assert status == 1
+    assert "it serves the disk for writing, and readonly=on was asked for" in outcome["reason"]
+    left = set(os.listdir(tmp_path)) - {f"{name}.{what}" for name in ("g1", "g2") for what in ("messages", "outcome", "serial")}
+    assert left == {"image", "disk.sock"}
