@@ -126,6 +126,57 @@ static void expect(struct guest *guest, unsigned int handler, uint32_t count)
 	assert_true(guest_wait_for(guest, GUEST_PAGE + 4 * handler, count));
 }
 
+/* As devices call them: with the lock held. */
+static int reserve(struct guest *guest, unsigned int n)
+{
+	struct interrupts *interrupts = guest->machine.interrupts;
+	int status;
+
+	pthread_mutex_lock(&guest->machine.lock);
+	status = interrupts->operations->reserve(interrupts, n);
+	pthread_mutex_unlock(&guest->machine.lock);
+	return status;
+}
+
+static int route(struct guest *guest, int gsi, uint32_t data)
+{
+	struct interrupts *interrupts = guest->machine.interrupts;
+	int status;
+
+	pthread_mutex_lock(&guest->machine.lock);
+	status =
+		interrupts->operations->route(interrupts, (unsigned int)gsi, MESSAGE_ADDRESS, data);
+	pthread_mutex_unlock(&guest->machine.lock);
+	return status;
+}
+
+static int attach(struct guest *guest, int gsi, int fd)
+{
+	struct interrupts *interrupts = guest->machine.interrupts;
+	int status;
+
+	pthread_mutex_lock(&guest->machine.lock);
+	status = interrupts->operations->attach(interrupts, (unsigned int)gsi, fd);
+	pthread_mutex_unlock(&guest->machine.lock);
+	return status;
+}
+
+static void detach(struct guest *guest, int gsi, int fd)
+{
+	struct interrupts *interrupts = guest->machine.interrupts;
+
+	pthread_mutex_lock(&guest->machine.lock);
+	interrupts->operations->detach(interrupts, (unsigned int)gsi, fd);
+	pthread_mutex_unlock(&guest->machine.lock);
+}
+
+static void press_button(struct guest *guest)
+{
+	pthread_mutex_lock(&guest->machine.lock);
+	machine_press_power_button(&guest->machine);
+	pthread_mutex_unlock(&guest->machine.lock);
+}
+
 static void test_power_button_interrupts(void **state)
 {
 	struct guest *guest = *state;
@@ -149,35 +200,31 @@ static void test_power_button_interrupts(void **state)
 static void test_messages_are_routed_masked_and_not_lost(void **state)
 {
 	struct guest *guest = *state;
-	struct interrupts *interrupts;
-	const struct interrupt_operations *operations;
 	int fd, gsi;
 	uint64_t value;
 	NEED_GUEST();
 
-	interrupts = guest->machine.interrupts;
-	operations = interrupts->operations;
 	fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	gsi = operations->reserve(interrupts, 1);
+	gsi = reserve(guest, 1);
 	assert_true(gsi >= 24);
-	assert_int_equal(operations->route(interrupts, gsi, MESSAGE_ADDRESS, FIRST_VECTOR), 0);
-	assert_int_equal(operations->attach(interrupts, gsi, fd), 0);
+	assert_int_equal(route(guest, gsi, FIRST_VECTOR), 0);
+	assert_int_equal(attach(guest, gsi, fd), 0);
 	raise_fd(fd);
 	expect(guest, 0, 1);
 	/* Another vector. */
-	assert_int_equal(operations->route(interrupts, gsi, MESSAGE_ADDRESS, FIRST_VECTOR + 1), 0);
+	assert_int_equal(route(guest, gsi, FIRST_VECTOR + 1), 0);
 	raise_fd(fd);
 	expect(guest, 1, 1);
 	/* Masked: it stays in the eventfd, and comes once it is unmasked. */
-	operations->detach(interrupts, gsi, fd);
+	detach(guest, gsi, fd);
 	raise_fd(fd);
 	sleep_ms(20);
 	assert_int_equal(*guest_word(guest, GUEST_PAGE + 4), 1);
-	assert_int_equal(operations->attach(interrupts, gsi, fd), 0);
+	assert_int_equal(attach(guest, gsi, fd), 0);
 	expect(guest, 1, 2);
 	assert_int_equal(read(fd, &value, sizeof(value)), -1);
 	assert_int_equal(*guest_word(guest, GUEST_PAGE), 1);
-	operations->detach(interrupts, gsi, fd);
+	detach(guest, gsi, fd);
 	close(fd);
 }
 
@@ -185,45 +232,37 @@ static void test_messages_are_routed_masked_and_not_lost(void **state)
 static void test_growth_loses_no_route(void **state)
 {
 	struct guest *guest = *state;
-	struct interrupts *interrupts;
-	const struct interrupt_operations *operations;
 	int first, fd;
 	NEED_GUEST();
 
-	interrupts = guest->machine.interrupts;
-	operations = interrupts->operations;
 	fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	first = operations->reserve(interrupts, 1);
-	assert_int_equal(operations->route(interrupts, first, MESSAGE_ADDRESS, FIRST_VECTOR), 0);
-	assert_int_equal(operations->attach(interrupts, first, fd), 0);
+	first = reserve(guest, 1);
+	assert_int_equal(route(guest, first, FIRST_VECTOR), 0);
+	assert_int_equal(attach(guest, first, fd), 0);
 	for (unsigned int step = 1; step <= 4; step++) {
-		int next = operations->reserve(interrupts, 25);
+		int next = reserve(guest, 25);
 
 		assert_int_equal(next, first + 1 + 25 * ((int)step - 1));
 		for (int i = 0; i < 25; i++)
-			assert_int_equal(operations->route(interrupts, next + i, MESSAGE_ADDRESS,
-						 FIRST_VECTOR + 1),
-				0);
+			assert_int_equal(route(guest, next + i, FIRST_VECTOR + 1), 0);
 		raise_fd(fd);
 		expect(guest, 0, step);
 	}
-	machine_press_power_button(&guest->machine);
+	press_button(guest);
 	expect(guest, 2, 1);
-	operations->detach(interrupts, first, fd);
+	detach(guest, first, fd);
 	close(fd);
 }
 
 static void test_what_is_impossible_is_refused(void **state)
 {
 	struct guest *guest = *state;
-	struct interrupts *interrupts;
 	NEED_GUEST();
 
-	interrupts = guest->machine.interrupts;
-	assert_int_equal(interrupts->operations->reserve(interrupts, 1000000), -ENOSPC);
-	assert_int_equal(interrupts->operations->route(interrupts, 4, 0, 0), -EINVAL);
-	assert_int_equal(interrupts->operations->route(interrupts, 4000, 0, 0), -EINVAL);
-	assert_int_equal(interrupts->operations->attach(interrupts, 24, -1), -EBADF);
+	assert_int_equal(reserve(guest, 1000000), -ENOSPC);
+	assert_int_equal(route(guest, 4, 0), -EINVAL);
+	assert_int_equal(route(guest, 4000, 0), -EINVAL);
+	assert_int_equal(attach(guest, 24, -1), -EBADF);
 }
 
 /* --- the I/O APIC of this process --------------------------------------------------------------
@@ -266,13 +305,6 @@ static void test_ioapic_registers(void **state)
 		if (selected >= 0x40 || (selected > 2 && selected < 0x10))
 			assert_int_equal(ioapic_read(guest, (uint8_t)selected), 0xffffffff);
 	}
-	pthread_mutex_unlock(&guest->machine.lock);
-}
-
-static void press_button(struct guest *guest)
-{
-	pthread_mutex_lock(&guest->machine.lock);
-	machine_press_power_button(&guest->machine);
 	pthread_mutex_unlock(&guest->machine.lock);
 }
 
