@@ -114,6 +114,8 @@ static enum machine_outcome run(const struct vmm_options *options, struct machin
 		status = confine(options, machine, seccomp, error);
 	if (status == 0)
 		how = machine_run(machine, options->paused);
+	/* The guest's last words come before the sentence about its end. */
+	terminal_flush(setup->serial_terminal);
 	outcome_write(outcome, how, status < 0 ? error->text : machine->reason,
 		machine->report[0] ? machine->report : NULL);
 	outcome_close(outcome);

@@ -79,16 +79,21 @@ int terminal_create(struct terminal **created, const char *name, struct event_lo
 	return 0;
 }
 
+void terminal_flush(struct terminal *terminal)
+{
+	for (unsigned int i = 0; i < TERMINAL_CLIENTS; i++)
+		terminal_client_serve(&terminal->clients[i]);
+}
+
 void terminal_destroy(struct terminal *terminal)
 {
 	if (!terminal)
 		return;
 	terminal->ready = NULL;
 	terminal->leave = NULL;
-	for (unsigned int i = 0; i < TERMINAL_CLIENTS; i++) {
-		terminal_client_serve(&terminal->clients[i]);
+	terminal_flush(terminal);
+	for (unsigned int i = 0; i < TERMINAL_CLIENTS; i++)
 		terminal_client_close(&terminal->clients[i]);
-	}
 	if (terminal->wake.fd >= 0) {
 		event_loop_remove(terminal->loop, &terminal->wake);
 		close(terminal->wake.fd);

@@ -38,6 +38,10 @@ int terminal_create(struct terminal **terminal, const char *name, struct event_l
 /* Sends what can be sent without waiting, closes all clients.  Accepts NULL. */
 void terminal_destroy(struct terminal *terminal);
 
+/* Sends what can be sent without waiting.  On the thread of the event loop, or when it has ended.
+ */
+void terminal_flush(struct terminal *terminal);
+
 /* --- The device's side --- */
 
 /* `ready` is called whenever something has been typed, on the thread of the event loop. */
