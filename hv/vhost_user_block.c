@@ -294,6 +294,11 @@ int vhost_user_block_create(struct virtio_device **device, const struct disk_opt
 		block_destroy(&block->device);
 		return result;
 	}
+	if (options->serial)
+		fprintf(stderr,
+			"cordon-vmm: warning: disk %s: the serial number %s is not shown to the "
+			"guest, for its storage daemon answers that question\n",
+			options->socket, options->serial);
 	block->complete = true;
 	*device = &block->device;
 	return 0;

@@ -73,7 +73,10 @@ def site(switch):
     switch.add_network()
     switch.policy(POLICY)
     switch.web = switch.host("web", 9, zone="app")
-    return switch
+    yield switch
+    # Whatever this side says is what that side expects.
+    with open(os.path.join(switch.state, "cordon-switchd.log"), encoding="utf-8") as log:
+        assert "refused message" not in log.read()
 
 
 def test_the_switch_is_killed_and_started_again(site):
@@ -187,9 +190,10 @@ def running(tmp_path):
 def test_a_storage_daemon_is_connected_to_again_from_the_sandbox(tmp_path, running, image_format):
     daemon = StorageDaemon(tmp_path, image_format)
     daemon.start()
-    vmm = Vmm(tmp_path, "g1", options=["--disk", f"socket={daemon.socket}"])
+    vmm = Vmm(tmp_path, "g1", options=["--disk", f"socket={daemon.socket},serial=S1"])
     running += [vmm, daemon]
     vmm.start()
+    assert "the serial number S1 is not shown to the guest" in messages(vmm)
 
     def disk():
         return vmm.ask("status")["disks"][0]
