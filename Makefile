@@ -96,7 +96,7 @@ MODEL := $(addprefix controller/,$(addsuffix .c, \
 # A line becomes a command; the nouns; an answer becomes a table or JSON.
 CLI := $(addprefix cli/,$(addsuffix .c, \
 	parse commands help complete \
-	up down process status port port_list network zone limit policy policy_document policy_apply policy_history policy_plan policy_impact policy_diff revision endpoints why why_end why_traffic why_print rule conn log log_options log_record log_flow log_answer log_denied log_talks log_matrix log_top log_new log_spoofed log_simulated log_compare log_gaps suggest suggest_observe suggest_rules suggest_print report report_sections report_matrix report_chart report_page sink mac drops worker \
+	up down process status port port_list network zone limit policy policy_document policy_apply policy_history policy_plan policy_impact policy_diff revision endpoints vm vm_draft vm_yaml vm_list vm_console why why_end why_traffic why_print rule conn log log_options log_record log_flow log_answer log_denied log_talks log_matrix log_top log_new log_spoofed log_simulated log_compare log_gaps suggest suggest_observe suggest_rules suggest_print report report_sections report_matrix report_chart report_page sink mac drops worker \
 	trace trace_options trace_packet trace_pcap trace_story \
 	capture capture_filter capture_file capture_print \
 	ask table csv text json))
@@ -123,8 +123,13 @@ VMM := $(addprefix hv/,$(addsuffix .c, \
 	broker broker_process seccomp seccomp_table sandbox json_text outcome))
 VMM_MAIN := hv/machine_devices.c hv/machine_setup.c hv/main.c
 
-UNLISTED := $(filter-out $(ZONES) $(LOG) $(SINKS) $(DATAPATH) $(DATAPATH_MAIN) $(MODEL) $(CLI) $(CLI_MAIN) $(VMM) $(VMM_MAIN), \
-	$(wildcard zones/*.c log/*.c sinks/*.c datapath/*.c controller/*.c cli/*.c hv/*.c))
+# The daemon that runs a host's guests: rows become wishes, wishes become decisions, decisions processes.
+HOSTD := $(addprefix hv/hostd/,$(addsuffix .c, \
+	options replica ports wish decide guest vmm control_client storage image text_file detached cgroup counts answers))
+HOSTD_MAIN := hv/hostd/main.c
+
+UNLISTED := $(filter-out $(ZONES) $(LOG) $(SINKS) $(DATAPATH) $(DATAPATH_MAIN) $(MODEL) $(CLI) $(CLI_MAIN) $(HOSTD) $(HOSTD_MAIN) $(VMM) $(VMM_MAIN), \
+	$(wildcard zones/*.c log/*.c sinks/*.c datapath/*.c controller/*.c cli/*.c hv/*.c hv/hostd/*.c))
 ifneq ($(UNLISTED),)
 $(warning in no list of the Makefile, and so in no program: $(UNLISTED))
 endif
@@ -137,7 +142,8 @@ UNIT_DPDK := $(shell grep -lE '"datapath/(switch|port|worker|log_thread|offload|
 UNIT_MODEL := $(shell grep -lE '"(controller/model|cordon-idl|openvswitch|tests/unit/model_fixture)' $(UNIT) /dev/null)
 UNIT_SINKS := $(shell grep -lE '"sinks/' $(UNIT) /dev/null)
 UNIT_CLI := $(shell grep -lE '"cli/' $(UNIT) /dev/null)
-UNIT_VMM := $(shell grep -lE '"hv/' $(UNIT) /dev/null)
+UNIT_HOSTD := $(shell grep -lE '"hv/hostd/' $(UNIT) /dev/null)
+UNIT_VMM := $(filter-out $(UNIT_HOSTD),$(shell grep -lE '"hv/' $(UNIT) /dev/null))
 
 FUZZ := $(sort $(wildcard tests/fuzz/*_fuzz.c))
 FUZZ_SECONDS ?= 10
@@ -197,7 +203,7 @@ IDL := $(BUILD)/cordon-idl
 GUESTS := $(OUT)/tests/guest/guest.elf $(OUT)/tests/guest/guest.bzimage
 UNIT_PROGRAMS := $(patsubst tests/unit/%.c,$(OUT)/tests/%,$(UNIT))
 FUZZ_PROGRAMS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ))
-PROGRAMS := $(OUT)/cordon-switchd $(OUT)/cordon $(OUT)/cordon-vmm
+PROGRAMS := $(OUT)/cordon-switchd $(OUT)/cordon $(OUT)/cordon-vmm $(OUT)/cordon-hostd
 SCHEMA := $(OUT)/cordon.ovsschema
 
 all: $(PROGRAMS) $(SCHEMA) ## Build the programs (the default)
@@ -212,6 +218,7 @@ $(OUT)/libdatapath.a: $(call objects,$(filter-out $(DATAPATH_MAIN),$(DRIVEN)))
 $(OUT)/libmodel.a: $(call objects,$(MODEL)) $(IDL_OBJECT)
 $(OUT)/libcli.a: $(call objects,$(CLI))
 $(OUT)/libvmm.a: $(call objects,$(VMM))
+$(OUT)/libhostd.a: $(call objects,$(HOSTD)) $(IDL_OBJECT)
 
 $(OUT)/lib%.a:
 	$(call say,AR,$@) rm -f $@ && $(AR) rcs $@ $^
@@ -227,6 +234,9 @@ $(OUT)/cordon: $(call objects,$(CLI_MAIN)) $(OUT)/libcli.a $(OUT)/libmodel.a $(O
 $(OUT)/cordon-vmm: $(call objects,$(VMM_MAIN)) $(OUT)/libvmm.a
 	$(call say,LD,$@) $(LINK) $^ $(VMM_LIBS) -lpthread $(LINKED)
 
+$(OUT)/cordon-hostd: $(call objects,$(HOSTD_MAIN)) $(OUT)/libhostd.a
+	$(call say,LD,$@) $(LINK) $^ $(OVS_LIBS) -lm -lpthread $(LINKED)
+
 $(SCHEMA): controller/cordon.ovsschema
 	@mkdir -p $(@D) && cp $< $@
 
@@ -235,12 +245,12 @@ $(SCHEMA): controller/cordon.ovsschema
 $(call objects,zones/schedule.c): ROOM_CFLAGS = $(GLIB_CFLAGS)
 $(call objects,$(SINKS)): ROOM_CFLAGS = $(SINKS_CFLAGS)
 $(call objects,$(DRIVEN) $(THREAD_SANITIZED)): ROOM_CFLAGS = $(DPDK_CFLAGS) $(OVS_CFLAGS) -DALLOW_EXPERIMENTAL_API
-$(call objects,$(MODEL) $(CLI_MAIN) $(CLI)): ROOM_CFLAGS = $(OVS_CFLAGS)
-$(call objects,$(DRIVEN) $(MODEL) $(CLI_MAIN) $(CLI)): | $(IDL).h
+$(call objects,$(MODEL) $(HOSTD_MAIN) $(HOSTD) $(CLI_MAIN) $(CLI)): ROOM_CFLAGS = $(OVS_CFLAGS)
+$(call objects,$(DRIVEN) $(MODEL) $(HOSTD_MAIN) $(HOSTD) $(CLI_MAIN) $(CLI)): | $(IDL).h
 $(call objects,$(UNIT_DPDK)): ROOM_CFLAGS = $(DPDK_CFLAGS) $(OVS_CFLAGS) -DALLOW_EXPERIMENTAL_API
-$(call objects,$(filter-out $(UNIT_DPDK),$(UNIT_MODEL) $(UNIT_CLI))): ROOM_CFLAGS = $(OVS_CFLAGS)
+$(call objects,$(filter-out $(UNIT_DPDK),$(UNIT_MODEL) $(UNIT_HOSTD) $(UNIT_CLI))): ROOM_CFLAGS = $(OVS_CFLAGS)
 $(call objects,$(filter-out $(UNIT_DPDK) $(UNIT_MODEL) $(UNIT_CLI),$(UNIT_SINKS))): ROOM_CFLAGS = $(SINKS_CFLAGS)
-$(call objects,$(UNIT_DPDK) $(UNIT_MODEL) $(UNIT_CLI)): | $(IDL).h
+$(call objects,$(UNIT_DPDK) $(UNIT_MODEL) $(UNIT_HOSTD) $(UNIT_CLI)): | $(IDL).h
 
 $(OUT)/obj/%.o: %.c $(OUT)/flags
 	@mkdir -p $(@D)
@@ -318,8 +328,9 @@ $(call unit_programs,$(UNIT_DPDK)): $(OUT)/libdatapath.a
 $(call unit_programs,$(UNIT_CLI) $(UNIT_MODEL) $(UNIT_DPDK)): $(OUT)/libmodel.a
 $(call unit_programs,$(UNIT_SINKS)): $(OUT)/libsinks.a
 $(call unit_programs,$(UNIT_VMM)): $(OUT)/libvmm.a
+$(call unit_programs,$(UNIT_HOSTD)): $(OUT)/libhostd.a
 $(call unit_programs,$(UNIT)): $(OUT)/libcore.a $(OUT)/liblog.a $(OUT)/libzones.a
-$(call unit_programs,$(filter-out $(UNIT_DPDK),$(UNIT_CLI) $(UNIT_MODEL))): UNIT_LIBS = $(OVS_LIBS)
+$(call unit_programs,$(filter-out $(UNIT_DPDK),$(UNIT_CLI) $(UNIT_MODEL) $(UNIT_HOSTD))): UNIT_LIBS = $(OVS_LIBS)
 $(call unit_programs,$(UNIT_DPDK)): UNIT_LIBS = $(OVS_LIBS) $(DPDK_LIBS) $(SINKS_LIBS)
 $(call unit_programs,$(filter-out $(UNIT_DPDK),$(UNIT_SINKS))): UNIT_LIBS = $(SINKS_LIBS)
 $(call unit_programs,$(UNIT_VMM)): UNIT_LIBS = $(VMM_LIBS)
@@ -461,6 +472,7 @@ setup: ## Install the packages that building, running, testing and checking need
 # File, mode, directory, and its name there if it is another.
 INSTALLED = \
 	$(OUT)/cordon-switchd:755:sbin \
+	$(OUT)/cordon-hostd:755:sbin \
 	$(OUT)/cordon:755:bin \
 	$(OUT)/cordon-vmm:755:sbin \
 	$(SCHEMA):644:share/cordon \

@@ -48,10 +48,11 @@ struct model *cli_model(struct cli *cli, enum cli_status *status)
 
 /* --- The switch ----------------------------------------------------------------------------- */
 
-/* Opens the control socket; 0 or a positive errno. */
-static int open_control(const struct cli *cli, pid_t pid, struct jsonrpc **client)
+/* Opens a program's control socket; 0 or a positive errno. */
+static int open_control(
+	const struct cli *cli, const char *program, pid_t pid, struct jsonrpc **client)
 {
-	char *name = xasprintf("unix:%s/" CLI_SWITCH ".%ld.ctl", cli->run_directory, (long int)pid);
+	char *name = xasprintf("unix:%s/%s.%ld.ctl", cli->run_directory, program, (long int)pid);
 	struct stream *stream = NULL;
 	int error = stream_open_block(
 		stream_open(name, &stream, DSCP_DEFAULT), cli->timeout_ms, &stream);
@@ -142,7 +143,7 @@ struct json *cli_ask_switch(struct cli *cli, bool quiet, enum cli_status *status
 			"no switch runs in %s; `cordon up` starts it", cli->run_directory);
 		return NULL;
 	}
-	error = open_control(cli, pid, &client);
+	error = open_control(cli, CLI_SWITCH, pid, &client);
 	if (!error)
 		error = transact(cli, client, command, n, words, &reply);
 	if (error)
@@ -151,6 +152,22 @@ struct json *cli_ask_switch(struct cli *cli, bool quiet, enum cli_status *status
 			ovs_retval_to_string(error));
 	else
 		answer = read_reply(cli, quiet, status, reply);
+	jsonrpc_msg_destroy(reply);
+	jsonrpc_close(client);
+	return answer;
+}
+
+struct json *cli_ask_hostd(struct cli *cli, const char *command)
+{
+	pid_t pid = cli_process_find(cli->run_directory, CLI_HOSTD);
+	struct jsonrpc_msg *reply = NULL;
+	struct jsonrpc *client = NULL;
+	struct json *answer = NULL;
+	enum cli_status status;
+
+	if (pid && !open_control(cli, CLI_HOSTD, pid, &client) &&
+		!transact(cli, client, command, 0, NULL, &reply))
+		answer = read_reply(cli, true, &status, reply);
 	jsonrpc_msg_destroy(reply);
 	jsonrpc_close(client);
 	return answer;

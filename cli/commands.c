@@ -23,15 +23,20 @@ const struct cli_option cli_global_options[] = {
 	"  cordon conn list --protocol tcp --address 10.0.0.7"
 
 const struct cli_command cli_commands[] = {
-	{"up", NULL, NULL, cli_up, cli_up_options, "start the database and the switch",
+	{"up", NULL, NULL, cli_up, cli_up_options, "start the database, the switch and the guests",
 		"Makes the run and state directories and the database if they are missing, starts\n"
-		"ovsdb-server and cordon-switchd, and waits until the switch answers.  What runs\n"
-		"already is left alone, so it can be repeated.\n\n"
+		"ovsdb-server, cordon-switchd and cordon-hostd, and waits until the switch "
+		"answers.\n"
+		"What runs already is left alone, so it can be repeated.\n\n"
 		"  cordon up\n"
 		"  cordon up --no-huge --workers 1"},
 	{"down", NULL, NULL, cli_down, cli_down_options, "stop the switch and the database",
 		"Ends the processes that the run directory names, after making sure that they are\n"
-		"those.  What is configured stays; traffic stops until the next `cordon up`.\n\n"
+		"those.  What is configured stays; traffic stops until the next `cordon up`.  "
+		"Guests\n"
+		"run on without a network, and the next `cordon up` takes them over; with --all "
+		"they\n"
+		"are shut down, and the next `cordon up` starts those that are wanted to run.\n\n"
 		"To upgrade without losing a connection:\n\n"
 		"  cordon down --keep-connections && cordon up"},
 	{"status", NULL, NULL, cli_show_status, NULL, "the switch on one screen", NULL},
@@ -266,6 +271,62 @@ const struct cli_command cli_commands[] = {
 	{"sink", "show", "NAME", cli_sink_show, NULL, "everything about one log sink", NULL},
 	{"sink", "types", "[TYPE]", cli_sink_types, NULL,
 		"the types of log sinks, or the options of one", NULL},
+
+	{"vm", "create", "[NAME]", cli_vm_create, cli_vm_create_options, "make a guest",
+		"From options, or from a file with the same words, or both: options count over "
+		"the\n"
+		"file.  A vNIC's MAC and addresses are what the spoof guard holds it to, its tags "
+		"choose\n"
+		"its zone, before the guest runs.  Without a MAC one is made up, and stays.\n\n"
+		"--nic: network, mac, address, tag, trunk, serves, queues, mtu, and limits as for "
+		"a\n"
+		"port (ingress-kbps, mac-limit, storm-limit, connection-limit, half-open-limit,\n"
+		"new-connection-limit).  Lists: the key once more.\n"
+		"--disk: path, format (raw, qcow2, vmdk, vhost-user), readonly, direct, serial.\n"
+		"--option: rng, balloon, console (on, off); stop-seconds (60), how long it may "
+		"take\n"
+		"to shut down; restart-seconds (1), pause before it is started again, doubled "
+		"each\n"
+		"time; restart-limit (5), quick failures in a row until it is left failed; user\n"
+		"(nobody), whom its VMM becomes.\n\n"
+		"  cordon vm create -f vm.yaml --start\n"
+		"  cordon vm create web1 --memory 512M --kernel /srv/vmlinuz --initrd /srv/initrd "
+		"\\\n"
+		"      --nic network=lan,address=10.0.0.11,tag=tier=web --disk path=/srv/web1.img"},
+	{"vm", "set", "NAME", cli_vm_set, cli_vm_set_options, "change a guest",
+		"Only what is named changes.  `--nic N,KEY=VALUE` changes vNIC N, `--nic "
+		"KEY=VALUE` "
+		"adds\n"
+		"one; --disk gives all disks anew; a file's `nics` and `disks` are all that there "
+		"are.\n"
+		"Network, addresses, tags and limits change under traffic, the rest at the next "
+		"start.\n\n"
+		"  cordon vm set web1 --nic 0,tag=tier=web,tag=stage=test\n"
+		"  cordon vm set web1 --memory 1G --restart on-failure"},
+	{"vm", "delete", "NAME", cli_vm_delete, cli_vm_delete_options, "remove a guest",
+		"With its ports.  The files of its disks stay."},
+	{"vm", "start", "NAME", cli_vm_start, cli_vm_start_options, "start a guest",
+		"Waits until it runs, or says why it does not.  One that has ended or failed is "
+		"started\n"
+		"once more; one that is paused goes on."},
+	{"vm", "stop", "NAME", cli_vm_stop, cli_vm_stop_options, "shut a guest down",
+		"Presses its power button, and ends it if it has not shut down within "
+		"stop-seconds\n"
+		"(an option of the VM; 60)."},
+	{"vm", "pause", "NAME", cli_vm_pause, cli_vm_start_options, "stop a guest's processors",
+		"Its memory stays, and its connections, as far as their other ends wait."},
+	{"vm", "resume", "NAME", cli_vm_resume, cli_vm_start_options, "let a paused guest go on",
+		NULL},
+	{"vm", "list", NULL, cli_vm_list, cli_vm_list_options, "all guests of the host", NULL},
+	{"vm", "show", "NAME", cli_vm_show, NULL, "everything about one guest", NULL},
+	{"vm", "console", "NAME", cli_vm_console, cli_vm_console_options, "a guest's console",
+		"Begins with the last 64 KiB that the guest has written.  Ctrl-] leaves it.  "
+		"Several\n"
+		"may look on at once; into a pipe it writes what the guest writes.\n\n"
+		"  cordon vm console web1\n"
+		"  cordon vm console web1 --output-only | tee web1.log"},
+	{"vm", "stats", "[NAME]", cli_vm_stats, NULL, "what guests use, or one guest's counters",
+		"Renewed every five seconds."},
 
 	{"mac", "list", NULL, cli_mac_list, NULL, "which MAC is behind which port", NULL},
 	{"drops", NULL, "[PORT]", cli_drops, cli_drops_options, "why packets were dropped",

@@ -134,10 +134,17 @@ static void offer_from_database(struct cli *cli, const char *kind, const char *s
 	struct model *model = model_open(cli->database, cli->timeout_ms, &error);
 	const struct cordonrec_network *network;
 	const struct cordonrec_port *port;
+	const struct cordonrec_vm *vm;
 
 	if (!model)
 		return;
-	if (!strcmp(kind, "NETWORK")) {
+	if (!strcmp(kind, "GUEST")) {
+		CORDONREC_VM_FOR_EACH(vm, model_idl(model))
+		{
+			if (vm->host && !strcmp(vm->host->name, cli->host))
+				offer(cli, vm->name, start);
+		}
+	} else if (!strcmp(kind, "NETWORK")) {
 		CORDONREC_NETWORK_FOR_EACH (network, model_idl(model))
 			offer(cli, network->name, start);
 	} else if (!strcmp(kind, "REVISION")) {
@@ -161,7 +168,7 @@ static void offer_names(struct cli *cli, const char *kind, const char *start)
 		offer_rules(cli, start);
 	else if (!strcmp(kind, "PORT") || !strcmp(kind, "VM") || !strcmp(kind, "ENDPOINT") ||
 		 !strcmp(kind, "NETWORK") || !strcmp(kind, "ADDRESS") || !strcmp(kind, "MAC") ||
-		 !strcmp(kind, "REVISION"))
+		 !strcmp(kind, "REVISION") || !strcmp(kind, "GUEST"))
 		offer_from_database(cli, kind, start);
 	else if (!strcmp(kind, "FILE") || !strcmp(kind, "DIR"))
 		fprintf(cli->out, "<%s>\n", kind); /* The shell knows better. */
@@ -296,6 +303,8 @@ static void offer_argument(struct cli *cli, const struct place *place, const cha
 		kind = "PORT";
 	if (!strcmp(kind, "NAME") && (!command->verb || strcmp(command->verb, "add")))
 		kind = !strcmp(command->noun, "port") ? "PORT" : "NETWORK";
+	if (!strcmp(command->noun, "vm") && strcmp(command->verb, "create"))
+		kind = place->n_arguments ? "" : "GUEST";
 	if (!strcmp(command->noun, "policy") && strspn(kind, "[NM]"))
 		kind = "REVISION";
 	name = xmemdup0(kind + (*kind == '['), strcspn(kind + (*kind == '['), " ]."));

@@ -213,6 +213,9 @@ const char *cli_did_you_mean(const char *word, const char *const *candidates);
 /* Opens the model, or says why not and returns NULL with the exit status in *status. */
 struct model *cli_model(struct cli *cli, enum cli_status *status);
 
+/* Asks cordon-hostd likewise, always quietly. */
+struct json *cli_ask_hostd(struct cli *cli, const char *command);
+
 /* Asks cordon-switchd `command` with `n` words.  Returns its JSON answer, which the caller frees.
  * On failure: NULL, with the reason said, unless `quiet`, and the exit status in *status. */
 struct json *cli_ask_switch(struct cli *cli, bool quiet, enum cli_status *status,
@@ -273,6 +276,17 @@ enum cli_status cli_sink_delete(struct cli *cli);
 enum cli_status cli_sink_list(struct cli *cli);
 enum cli_status cli_sink_show(struct cli *cli);
 enum cli_status cli_sink_types(struct cli *cli);
+enum cli_status cli_vm_create(struct cli *cli);
+enum cli_status cli_vm_set(struct cli *cli);
+enum cli_status cli_vm_delete(struct cli *cli);
+enum cli_status cli_vm_start(struct cli *cli);
+enum cli_status cli_vm_stop(struct cli *cli);
+enum cli_status cli_vm_pause(struct cli *cli);
+enum cli_status cli_vm_resume(struct cli *cli);
+enum cli_status cli_vm_list(struct cli *cli);
+enum cli_status cli_vm_show(struct cli *cli);
+enum cli_status cli_vm_console(struct cli *cli);
+enum cli_status cli_vm_stats(struct cli *cli);
 enum cli_status cli_mac_list(struct cli *cli);
 enum cli_status cli_drops(struct cli *cli);
 enum cli_status cli_trace(struct cli *cli);
@@ -299,6 +313,10 @@ extern const struct cli_option cli_log_top_options[], cli_log_new_options[];
 extern const struct cli_option cli_log_spoofed_options[], cli_log_simulated_options[];
 extern const struct cli_option cli_log_gaps_options[], cli_log_compare_options[];
 extern const struct cli_option cli_log_suggest_options[], cli_report_options[];
+extern const struct cli_option cli_vm_create_options[], cli_vm_set_options[];
+extern const struct cli_option cli_vm_start_options[], cli_vm_stop_options[];
+extern const struct cli_option cli_vm_delete_options[], cli_vm_list_options[];
+extern const struct cli_option cli_vm_console_options[];
 extern const struct cli_option cli_drops_options[], cli_trace_options[];
 extern const struct cli_option cli_capture_options[];
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `cordon down`: ends the switch, then the database, each after making sure that the process is
- * really that program.
+ * `cordon down`: ends cordon-hostd, the switch, then the database, each after making sure that the
+ * process is really that program.  Guests run on, unless they are to end as well.
  */
 #include "cli/process.h"
 
@@ -9,12 +9,17 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mount.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "openvswitch/util.h"
+#include "timeval.h"
+#include "util.h"
+
+enum { GUESTS_TIMEOUT_MS = 120000, POLL_MS = 50 };
 
 const struct cli_option cli_down_options[] = {
 	{"keep-connections", 0, NULL, "the next `cordon up` goes on with them"},
+	{"all", 0, NULL, "shut the guests down as well"},
 	{0},
 };
 
@@ -54,6 +59,46 @@ static enum cli_status end(struct cli *cli, const char *program, pid_t *pid)
 	return CLI_OK;
 }
 
+/* --- Guests --------------------------------------------------------------------------------- */
+
+/* How many run, as cordon-hostd says; -1: it does not answer. */
+static int64_t guests_alive(struct cli *cli)
+{
+	struct json *answer = cli_ask_hostd(cli, "cordon/status");
+	int64_t alive = answer ? cli_json_number(answer, "alive") : -1;
+
+	json_destroy(answer);
+	return alive;
+}
+
+/* Has them shut down, and waits until the last has. */
+static enum cli_status stop_guests(struct cli *cli)
+{
+	unsigned int timeout_ms = cli->timeout_given ? cli->timeout_ms : GUESTS_TIMEOUT_MS;
+	long long int deadline = time_msec() + timeout_ms;
+	struct json *answer;
+	int64_t alive;
+
+	if (!cli_process_find(cli->run_directory, CLI_HOSTD))
+		return cli_fail(cli, CLI_NOT_RUNNING,
+			"cordon-hostd does not run in %s, so nobody can shut guests down; `cordon "
+			"up` starts it",
+			cli->run_directory);
+	answer = cli_ask_hostd(cli, "cordon/stop-guests");
+	if (!answer)
+		return cli_fail(cli, CLI_NOT_RUNNING,
+			"cordon-hostd does not answer, so nothing was ended; its log says more");
+	json_destroy(answer);
+	while ((alive = guests_alive(cli)) > 0 && time_msec() < deadline)
+		nanosleep(&(struct timespec){.tv_nsec = POLL_MS * 1000000}, NULL);
+	if (alive > 0)
+		return cli_fail(cli, CLI_TIMEOUT,
+			"%lld guests have not ended within %u s; wait longer with --timeout, or "
+			"end them with `cordon vm stop --force`",
+			(long long int)alive, timeout_ms / 1000);
+	return CLI_OK;
+}
+
 static void say(const struct cli *cli, const char *what, pid_t pid)
 {
 	if (pid)
@@ -64,9 +109,14 @@ static void say(const struct cli *cli, const char *what, pid_t pid)
 
 enum cli_status cli_down(struct cli *cli)
 {
-	pid_t switch_pid = 0, database_pid = 0;
-	enum cli_status status = end(cli, CLI_SWITCH, &switch_pid);
+	pid_t hostd_pid = 0, switch_pid = 0, database_pid = 0;
+	enum cli_status status = cli_flag(cli, "all") ? stop_guests(cli) : CLI_OK;
+	int64_t alive = status == CLI_OK ? guests_alive(cli) : 0;
 
+	if (status == CLI_OK)
+		status = end(cli, CLI_HOSTD, &hostd_pid);
+	if (status == CLI_OK)
+		status = end(cli, CLI_SWITCH, &switch_pid);
 	if (status == CLI_OK)
 		status = end(cli, CLI_DATABASE, &database_pid);
 	if (status != CLI_OK)
@@ -76,11 +126,18 @@ enum cli_status cli_down(struct cli *cli)
 	if (cli->json) {
 		struct json *answer = json_object_create();
 
+		json_object_put(answer, "hostd_stopped", json_boolean_create(hostd_pid != 0));
+		json_object_put(answer, "guests_left", json_integer_create(MAX(alive, 0)));
 		json_object_put(answer, "switch_stopped", json_boolean_create(switch_pid != 0));
 		json_object_put(answer, "database_stopped", json_boolean_create(database_pid != 0));
 		return cli_print_json(cli, answer);
 	}
+	say(cli, "Guests:  ", hostd_pid);
 	say(cli, "Switch:  ", switch_pid);
 	say(cli, "Database:", database_pid);
+	if (alive > 0)
+		fprintf(cli->out,
+			"%lld guests run on, without a network; `cordon up` takes them over.\n",
+			(long long int)alive);
 	return CLI_OK;
 }

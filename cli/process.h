@@ -12,6 +12,7 @@
 #include "cli/cordon.h"
 
 #define CLI_SWITCH   "cordon-switchd"
+#define CLI_HOSTD    "cordon-hostd"
 #define CLI_DATABASE "ovsdb-server"
 
 /* The process that RUNDIR/PROGRAM.pid names, if it is alive and really runs that program; else 0.

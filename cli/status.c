@@ -48,10 +48,11 @@ static char *returned_text(struct model *model)
 
 /* One sentence for each thing that a person should look at: the switch's, and only without it what
  * the database remembers. */
-static struct json *collect_warnings(
-	struct cli *cli, struct model *model, const struct json *live, const struct json *database)
+static struct json *collect_warnings(struct cli *cli, struct model *model, const struct json *live,
+	const struct json *hostd, const struct json *database)
 {
 	const struct json *own = cli_json_member(live, "warnings");
+	const struct json *guests = cli_json_member(hostd, "warnings");
 	const char *policy_error = cli_json_text(database, "policy_error");
 	char *pending = model ? cli_policy_pending_text(model, 0) : NULL;
 	struct json *warnings = json_array_create_empty();
@@ -72,6 +73,8 @@ static struct json *collect_warnings(
 	}
 	for (size_t i = 0; own && own->type == JSON_ARRAY && i < own->array.n; i++)
 		json_array_add(warnings, json_clone(own->array.elems[i]));
+	for (size_t i = 0; guests && guests->type == JSON_ARRAY && i < guests->array.n; i++)
+		json_array_add(warnings, json_clone(guests->array.elems[i]));
 	return warnings;
 }
 
@@ -198,8 +201,31 @@ static void print_policy(
 	}
 }
 
-static void print_screen(struct cli *cli, const struct json *live, const struct json *database,
-	const struct json *warnings)
+/* Guests that are wanted and nobody who runs them is what a person must see. */
+static void print_guests(struct cli *cli, struct model *model, const struct json *hostd)
+{
+	const struct json *guests = cli_json_member(hostd, "guests");
+	const struct cordonrec_vm *vm;
+	unsigned int wanted = 0;
+
+	if (model) {
+		CORDONREC_VM_FOR_EACH(vm, model_idl(model))
+		wanted += vm->host && !strcmp(vm->host->name, cli->host);
+	}
+	if (hostd)
+		print_line(cli, "guests", CLI_PLAIN,
+			"%lld run of %zu, cordon-hostd is process %lld",
+			(long long int)cli_json_number(hostd, "alive"),
+			guests && guests->type == JSON_ARRAY ? guests->array.n : 0,
+			(long long int)cli_json_number(hostd, "pid"));
+	else if (wanted)
+		print_line(cli, "guests", CLI_RED,
+			"%u, and cordon-hostd does not run in %s; `cordon up` starts it", wanted,
+			cli->run_directory);
+}
+
+static void print_screen(struct cli *cli, struct model *model, const struct json *live,
+	const struct json *hostd, const struct json *database, const struct json *warnings)
 {
 	pid_t pid = cli_process_find(cli->run_directory, CLI_SWITCH);
 
@@ -210,6 +236,7 @@ static void print_screen(struct cli *cli, const struct json *live, const struct 
 	else
 		print_line(cli, "switch", CLI_RED, "not running in %s; `cordon up` starts it",
 			cli->run_directory);
+	print_guests(cli, model, hostd);
 	if (cli_json_true(database, "connected"))
 		print_line(cli, "database", CLI_GREEN, "%s", cli->database);
 	else
@@ -230,9 +257,9 @@ enum cli_status cli_show_status(struct cli *cli)
 	struct model_error error;
 	struct model *model = model_open(cli->database, cli->timeout_ms, &error);
 	struct json *database = database_json(cli, model);
-	struct json *warnings = collect_warnings(cli, model, live, database);
+	struct json *hostd = cli_ask_hostd(cli, "cordon/status");
+	struct json *warnings = collect_warnings(cli, model, live, hostd, database);
 
-	model_close(model);
 	status = live && model ? CLI_OK : CLI_NOT_RUNNING;
 	if (cli->json) {
 		/* The switch's own words, and what it cannot know. */
@@ -241,10 +268,14 @@ enum cli_status cli_show_status(struct cli *cli)
 		json_object_put(answer, "running", json_boolean_create(live != NULL));
 		json_object_put(answer, "database", json_clone(database));
 		json_object_put(answer, "warnings", json_clone(warnings));
+		if (hostd)
+			json_object_put(answer, "hostd", json_clone(hostd));
 		cli_print_json(cli, answer);
 	} else {
-		print_screen(cli, live, database, warnings);
+		print_screen(cli, model, live, hostd, database, warnings);
 	}
+	model_close(model);
+	json_destroy(hostd);
 	json_destroy(warnings);
 	json_destroy(database);
 	json_destroy(live);

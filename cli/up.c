@@ -2,7 +2,7 @@
 /*
  * `cordon up`: everything that one host needs, from nothing, or whatever of it is missing.
  *
- *      directories -> database file -> ovsdb-server -> first rows -> cordon-switchd
+ *      directories -> database file -> ovsdb-server -> first rows -> cordon-switchd -> cordon-hostd
  *
  * Each step looks first, so that the command can be repeated, and after a failure goes on where it
  * stopped.  A database elsewhere (--db) is used as it is.
@@ -28,12 +28,13 @@ const struct cli_option cli_up_options[] = {
 	{"cores", 0, "LIST", "CPUs of the workers, e.g. 2,3"},
 	{"max-connections", 0, "N", "room in the connection table"},
 	{"db-only", 0, NULL, "only the database, not the switch"},
+	{"no-guests", 0, NULL, "without cordon-hostd, which runs guests"},
 	{0},
 };
 
 /* What was found and what was done, for the report. */
 struct progress {
-	bool database_started, switch_started, huge_pages;
+	bool database_started, switch_started, hostd_started, huge_pages;
 	long long int took_ms;
 };
 
@@ -280,6 +281,34 @@ static enum cli_status bring_up_switch(struct cli *cli, struct progress *progres
 	return status == CLI_OK ? wait_for_switch(cli, progress) : status;
 }
 
+/* --- The guests ----------------------------------------------------------------------------- */
+
+static enum cli_status bring_up_hostd(struct cli *cli, struct progress *progress)
+{
+	struct svec words = SVEC_EMPTY_INITIALIZER;
+	enum cli_status status;
+	char *output, *advice;
+
+	if (cli_process_find(cli->run_directory, CLI_HOSTD))
+		return CLI_OK;
+	advice = xasprintf("see %s/" CLI_HOSTD ".log, or leave guests out with --no-guests",
+		cli->state_directory);
+	svec_add(&words, "");
+	add_option(&words, "rundir", cli->run_directory);
+	add_option(&words, "db", cli->database);
+	add_option(&words, "host", cli->host);
+	svec_add_nocopy(&words, xasprintf("--log-file=%s/" CLI_HOSTD ".log", cli->state_directory));
+	svec_add(&words, "-vconsole:err");
+	svec_add(&words, "-vsyslog:off");
+	svec_add(&words, "--detach");
+	status = run(cli, CLI_HOSTD, "Cordon again, or `make` it", advice, &words, &output);
+	progress->hostd_started = status == CLI_OK;
+	free(output);
+	free(advice);
+	svec_destroy(&words);
+	return status;
+}
+
 /* --- The report ----------------------------------------------------------------------------- */
 
 static void say_huge_pages(const struct cli *cli)
@@ -294,6 +323,7 @@ static enum cli_status report(struct cli *cli, const struct progress *progress)
 {
 	bool db_only = cli_flag(cli, "db-only");
 	pid_t pid = cli_process_find(cli->run_directory, CLI_SWITCH);
+	pid_t hostd = cli_process_find(cli->run_directory, CLI_HOSTD);
 
 	if (cli->json) {
 		struct json *answer = json_object_create();
@@ -304,6 +334,10 @@ static enum cli_status report(struct cli *cli, const struct progress *progress)
 			answer, "switch_started", json_boolean_create(progress->switch_started));
 		if (pid)
 			json_object_put(answer, "switch_pid", json_integer_create(pid));
+		json_object_put(
+			answer, "hostd_started", json_boolean_create(progress->hostd_started));
+		if (hostd)
+			json_object_put(answer, "hostd_pid", json_integer_create(hostd));
 		json_object_put(answer, "took_ms", json_integer_create(progress->took_ms));
 		return cli_print_json(cli, answer);
 	}
@@ -313,6 +347,9 @@ static enum cli_status report(struct cli *cli, const struct progress *progress)
 		return CLI_OK;
 	fprintf(cli->out, "Switch:   process %ld, %s\n", (long int)pid,
 		progress->switch_started ? "started" : "was up already");
+	if (hostd)
+		fprintf(cli->out, "Guests:   process %ld, %s\n", (long int)hostd,
+			progress->hostd_started ? "started" : "was up already");
 	if (progress->switch_started && !progress->huge_pages)
 		say_huge_pages(cli);
 	if (progress->switch_started)
@@ -336,6 +373,8 @@ enum cli_status cli_up(struct cli *cli)
 		status = bring_up_database(cli, &progress);
 	if (status == CLI_OK && !cli_flag(cli, "db-only"))
 		status = bring_up_switch(cli, &progress);
+	if (status == CLI_OK && !cli_flag(cli, "db-only") && !cli_flag(cli, "no-guests"))
+		status = bring_up_hostd(cli, &progress);
 	progress.took_ms = time_msec() - start;
 	return status == CLI_OK ? report(cli, &progress) : status;
 }

@@ -15,7 +15,7 @@ packages_build="gcc libc6-dev make pkgconf python3 libdpdk-dev libyaml-dev libgl
 	libcap-ng-dev libxdp-dev libbpf-dev libnuma-dev libpcap0.8-dev libfixbuf-dev libpq-dev
 	liburing-dev libseccomp-dev libjansson-dev
 	openvswitch-source"
-packages_run="python3 openvswitch-common iproute2 iputils-ping curl procps tzdata"
+packages_run="python3 openvswitch-common qemu-system-common iproute2 iputils-ping curl procps tzdata"
 packages_check="libcmocka-dev libfaketime clang libclang-rt-dev llvm python3-pytest python3-pytest-xdist python3-scapy dpdk-dev iperf3 tcpdump ethtool
 	python3-pyftpdlib dnsmasq-base isc-dhcp-client curl tzdata nfdump tshark openssl postgresql chromium
 	rsyslog rsyslog-openssl qemu-system-common qemu-utils acpica-tools"

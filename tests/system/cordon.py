@@ -151,7 +151,7 @@ class Switch:
             closer()
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             self.down()
-        for program in ("cordon-switchd", "ovsdb-server"):
+        for program in ("cordon-hostd", "cordon-switchd", "ovsdb-server"):
             self._make_sure_of_end(program)
         for host in self.hosts:
             host.close()
@@ -310,7 +310,7 @@ class Switch:
                 parts.append(f"--- cordon {' '.join(words)}: no answer within 5 s\n")
         for host in self.hosts:
             parts.append(f"--- host {host.name}\n{host.report()}")
-        for program in ("cordon-switchd", "ovsdb-server"):
+        for program in ("cordon-switchd", "cordon-hostd", "ovsdb-server"):
             text = "\n".join(self.log_file(program).splitlines()[-60:])
             parts.append(f"--- {program}.log\n{text}\n")
         return "\n".join(parts)

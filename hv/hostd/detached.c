@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Processes that outlive this one (detached.h).  Called by vmm.c and storage.c on the main thread.
+ */
+#include <config.h>
+
+#include "hv/hostd/detached.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "openvswitch/poll-loop.h"
+#include "util.h"
+
+/* --- In the child, where only system calls are made ----------------------------------------- */
+
+static void take_signals_back(void)
+{
+	sigset_t none;
+
+	for (int number = 1; number < NSIG; number++)
+		signal(number, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static void become(const struct detached_start *start) __attribute__((noreturn));
+
+static void become(const struct detached_start *start)
+{
+	int null = open("/dev/null", O_RDWR);
+	int log = open(start->log, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600);
+
+	setsid();
+	umask(0077);
+	for (unsigned int i = 0; i < start->n_groups; i++) {
+		/* If it cannot be in the group it runs without, as where there are none. */
+		if (write(start->groups[i], "0", 1) < 0)
+			continue;
+	}
+	dup2(null, STDIN_FILENO);
+	dup2(log >= 0 ? log : null, STDOUT_FILENO);
+	dup2(log >= 0 ? log : null, STDERR_FILENO);
+	close_range(STDERR_FILENO + 1, ~0U, 0);
+	take_signals_back();
+	execv(start->arguments[0], start->arguments);
+	dprintf(STDERR_FILENO, "%s cannot be run: %s\n", start->arguments[0], strerror(errno));
+	_exit(127);
+}
+
+/* --- In this process ------------------------------------------------------------------------ */
+
+int detached_start(struct detached *process, const struct detached_start *start)
+{
+	pid_t pid = fork();
+	int error;
+
+	if (pid < 0)
+		return -errno;
+	if (!pid)
+		become(start);
+	/* It cannot be collected by anybody else meanwhile, so the number is its own. */
+	*process = (struct detached){.pid = pid, .child = true};
+	process->pidfd = pidfd_open(pid, 0);
+	if (process->pidfd >= 0)
+		return 0;
+	error = -errno;
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	*process = (struct detached){0};
+	return error;
+}
+
+int detached_adopt(struct detached *process, pid_t pid)
+{
+	int pidfd = pid > 0 ? pidfd_open(pid, 0) : (errno = ESRCH, -1);
+
+	if (pidfd < 0)
+		return -errno;
+	*process = (struct detached){.pid = pid, .pidfd = pidfd};
+	return 0;
+}
+
+bool detached_ended(struct detached *process, struct detached_end *end)
+{
+	struct pollfd ready = {.fd = process->pidfd, .events = POLLIN};
+	siginfo_t info = {.si_pid = 0};
+
+	*end = (struct detached_end){.exit_status = -1};
+	if (!process->pid || poll(&ready, 1, 0) <= 0)
+		return false;
+	if (process->child && !waitid(P_PIDFD, (id_t)process->pidfd, &info, WEXITED | WNOHANG) &&
+		info.si_pid) {
+		end->known = true;
+		if (info.si_code == CLD_EXITED)
+			end->exit_status = info.si_status;
+		else
+			end->signal = info.si_status;
+	}
+	detached_close(process);
+	return true;
+}
+
+void detached_signal(const struct detached *process, int number)
+{
+	if (process->pid)
+		(void)pidfd_send_signal(process->pidfd, number, NULL, 0);
+}
+
+void detached_wait(const struct detached *process)
+{
+	if (process->pid)
+		poll_fd_wait(process->pidfd, POLLIN);
+}
+
+void detached_close(struct detached *process)
+{
+	if (process->pid)
+		close(process->pidfd);
+	*process = (struct detached){0};
+}

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The ports of VMs' vNICs: rows that the switch reads, made from what a VM says of its vNICs, so
+ * that a guest is an endpoint of its zone before its first frame.  Called by replica.c on the main
+ * thread, within a transaction.
+ */
+#include <config.h>
+
+#include "hv/hostd/hostd.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "openvswitch/vlog.h"
+#include "ovsdb-idl.h"
+#include "smap.h"
+#include "util.h"
+#include "uuid.h"
+
+VLOG_DEFINE_THIS_MODULE(ports);
+
+enum { PORT_NUMBER_MAX = 1023 };
+
+static char *name_of(const struct cordonrec_vm *vm, const struct cordonrec_vm_vnic *vnic)
+{
+	return xasprintf("%s.%lld", vm->name, (long long int)vnic->position);
+}
+
+static const struct cordonrec_port *find_port(
+	const struct hostd *hostd, const struct cordonrec_host *host, const char *name)
+{
+	const struct cordonrec_port *port;
+
+	CORDONREC_PORT_FOR_EACH (port, hostd->idl) {
+		if (port->host == host && !strcmp(port->name, name))
+			return port;
+	}
+	return NULL;
+}
+
+/* The lowest number that no port of the host has, and none that was inserted just now; 0: none. */
+static int64_t free_number(const struct hostd *hostd, const struct cordonrec_host *host)
+{
+	bool used[PORT_NUMBER_MAX + 1] = {false};
+	const struct cordonrec_port *port;
+
+	CORDONREC_PORT_FOR_EACH (port, hostd->idl) {
+		if (port->host == host && port->n_number)
+			used[*port->number] = true;
+	}
+	for (int64_t number = 1; number <= PORT_NUMBER_MAX; number++) {
+		if (!used[number])
+			return number;
+	}
+	return 0;
+}
+
+/* --- Columns, written where they differ ------------------------------------------------------ */
+
+static bool same_texts(char *const *a, size_t n_a, char *const *b, size_t n_b)
+{
+	if (n_a != n_b)
+		return false;
+	/* Both are sorted, as sets are in the replica. */
+	for (size_t i = 0; i < n_a; i++) {
+		if (strcmp(a[i], b[i]))
+			return false;
+	}
+	return true;
+}
+
+static void write_texts(const struct cordonrec_port *port, const struct cordonrec_vm_vnic *vnic)
+{
+	char *const macs[] = {vnic->mac};
+
+	if (!same_texts(port->macs, port->n_macs, macs, 1))
+		cordonrec_port_set_macs(port, (const char **)macs, 1);
+	if (!same_texts(port->addresses, port->n_addresses, vnic->addresses, vnic->n_addresses))
+		cordonrec_port_set_addresses(
+			port, (const char **)vnic->addresses, vnic->n_addresses);
+	if (!same_texts(port->tags, port->n_tags, vnic->tags, vnic->n_tags))
+		cordonrec_port_set_tags(port, (const char **)vnic->tags, vnic->n_tags);
+	if (!same_texts(port->serves, port->n_serves, vnic->serves, vnic->n_serves))
+		cordonrec_port_set_serves(port, (const char **)vnic->serves, vnic->n_serves);
+}
+
+static void write_vlans(const struct cordonrec_port *port, const struct cordonrec_vm_vnic *vnic)
+{
+	const char *mode = vnic->n_trunks ? "trunk" : "access";
+
+	if (port->network != vnic->network)
+		cordonrec_port_set_network(port, vnic->network);
+	if (strcmp(port->vlan_mode, mode))
+		cordonrec_port_set_vlan_mode(port, mode);
+	if (port->n_trunks != vnic->n_trunks ||
+		(vnic->n_trunks &&
+			memcmp(port->trunks, vnic->trunks, vnic->n_trunks * sizeof(*vnic->trunks))))
+		cordonrec_port_set_trunks(port, vnic->trunks, vnic->n_trunks);
+}
+
+static void write_limits(const struct cordonrec_port *port, const struct cordonrec_vm_vnic *vnic)
+{
+	bool same = port->n_limits == vnic->n_limits;
+
+	for (size_t i = 0; same && i < vnic->n_limits; i++)
+		same = !strcmp(port->key_limits[i], vnic->key_limits[i]) &&
+		       port->value_limits[i] == vnic->value_limits[i];
+	if (!same)
+		cordonrec_port_set_limits(
+			port, (const char **)vnic->key_limits, vnic->value_limits, vnic->n_limits);
+}
+
+static void write_options(const struct hostd *hostd, const struct cordonrec_port *port,
+	const struct cordonrec_vm *vm, const struct cordonrec_vm_vnic *vnic)
+{
+	struct smap options = SMAP_INITIALIZER(&options);
+
+	smap_add_format(&options, "socket", "%s/vm/%s/vnic%lld.sock", hostd->options->run_directory,
+		vm->name, (long long int)vnic->position);
+	smap_add_format(&options, "queues", "%lld", (long long int)vnic->queues);
+	if (vnic->n_mtu)
+		smap_add_format(&options, "mtu", "%lld", (long long int)*vnic->mtu);
+	if (!smap_equal(&options, &port->options))
+		cordonrec_port_set_options(port, &options);
+	smap_destroy(&options);
+}
+
+static void write_vm(const struct cordonrec_port *port, const struct cordonrec_vm *vm)
+{
+	char *id = xasprintf(UUID_FMT, UUID_ARGS(&vm->header_.uuid));
+
+	if (strcmp(port->vm_id, id))
+		cordonrec_port_set_vm_id(port, id);
+	if (strcmp(port->vm_name, vm->name))
+		cordonrec_port_set_vm_name(port, vm->name);
+	free(id);
+}
+
+static const struct cordonrec_port *insert_port(struct hostd *hostd,
+	const struct cordonrec_host *host, const struct cordonrec_vm *vm, const char *name)
+{
+	int64_t number = free_number(hostd, host);
+	struct cordonrec_port *port;
+
+	if (!number)
+		return NULL;
+	port = cordonrec_port_insert(hostd->txn);
+	cordonrec_port_set_name(port, name);
+	cordonrec_port_set_host(port, host);
+	cordonrec_port_set_number(port, &number, 1);
+	cordonrec_port_set_type(port, "vhost");
+	cordonrec_port_set_role(port, "vnic");
+	cordonrec_port_set_vlan_mode(port, "access");
+	cordonrec_port_set_vm(port, vm);
+	return port;
+}
+
+static void write_port(struct hostd *hostd, const struct cordonrec_host *host,
+	const struct cordonrec_vm *vm, const struct cordonrec_vm_vnic *vnic)
+{
+	char *name = name_of(vm, vnic);
+	const struct cordonrec_port *port = find_port(hostd, host, name);
+
+	if (!port)
+		port = insert_port(hostd, host, vm, name);
+	free(name);
+	/* Another one's, or no room: ports_ready() tells. */
+	if (!port || port->vm != vm)
+		return;
+	write_vlans(port, vnic);
+	write_texts(port, vnic);
+	write_limits(port, vnic);
+	write_options(hostd, port, vm, vnic);
+	write_vm(port, vm);
+}
+
+static bool is_wanted(const struct cordonrec_port *port, const struct cordonrec_vm *vm)
+{
+	bool wanted = false;
+
+	for (size_t i = 0; i < vm->n_vnics && !wanted; i++) {
+		char *name = name_of(vm, vm->vnics[i]);
+
+		wanted = !strcmp(port->name, name);
+		free(name);
+	}
+	return wanted;
+}
+
+void ports_write(
+	struct hostd *hostd, const struct cordonrec_host *host, const struct cordonrec_vm *vm)
+{
+	const struct cordonrec_port *port, *next;
+
+	CORDONREC_PORT_FOR_EACH_SAFE (port, next, hostd->idl) {
+		if (port->vm == vm && !is_wanted(port, vm))
+			cordonrec_port_delete(port);
+	}
+	/* In their order, so that the first one gets the lowest number. */
+	for (int64_t position = 0; position < VM_VNICS_MAX; position++) {
+		for (size_t i = 0; i < vm->n_vnics; i++) {
+			if (vm->vnics[i]->position == position)
+				write_port(hostd, host, vm, vm->vnics[i]);
+		}
+	}
+}
+
+/* --- Are they there? ------------------------------------------------------------------------- */
+
+static char *trouble_of(const struct cordonrec_vm *vm, const struct cordonrec_port *port)
+{
+	if (!port)
+		return xasprintf("one of its ports is not in the database yet");
+	if (port->vm != vm)
+		return xasprintf("its port %s cannot be made: there is another port of that name; "
+				 "remove it with `cordon port del %s`",
+			port->name, port->name);
+	if (port->error)
+		return xasprintf("port %s: %s", port->name, port->error);
+	if (!port->link_state)
+		return xasprintf("it waits for the switch to take port %s in; `cordon status` "
+				 "shows how the switch is",
+			port->name);
+	return NULL;
+}
+
+bool ports_ready(const struct hostd *hostd, const struct cordonrec_vm *vm, char **trouble)
+{
+	for (size_t i = 0; i < vm->n_vnics; i++) {
+		char *name = name_of(vm, vm->vnics[i]);
+
+		*trouble = trouble_of(vm, find_port(hostd, vm->host, name));
+		free(name);
+		if (*trouble)
+			return false;
+	}
+	return true;
+}

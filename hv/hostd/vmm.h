@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One guest's cordon-vmm: starting it, taking over one that runs, its control socket, and what it
+ * says of itself.
+ *
+ *	DIRECTORY/control.sock	the VMM listens
+ *	DIRECTORY/vnicN.sock	the VMM listens, the switch connects
+ *	DIRECTORY/diskN.sock	a storage daemon listens, the VMM connects
+ *	DIRECTORY/outcome	how it ended, by itself
+ *	DIRECTORY/log		what it had to say
+ *
+ * Main thread; nothing waits.
+ */
+#ifndef HV_HOSTD_VMM_H
+#define HV_HOSTD_VMM_H
+
+#include "hv/hostd/control_client.h"
+#include "hv/hostd/counts.h"
+#include "hv/hostd/decide.h"
+#include "hv/hostd/detached.h"
+#include "hv/hostd/wish.h"
+
+struct vmm {
+	/* Immutable. */
+	char *directory;
+	char *program;
+	/* Read by others. */
+	enum vmm_presence presence;
+	enum vmm_machine machine;
+	bool linked;	      /* The switch has connected to every vNIC. */
+	bool silent;	      /* It does not answer, or does not speak the protocol. */
+	char *refusal;	      /* A sentence: what it has refused last, or NULL. */
+	struct counts counts; /* As it said last. */
+	struct detached process;
+	long long int started_ms; /* time_msec(), of ours; of one taken over, of that moment. */
+	/* Its own. */
+	struct control_client *control;
+	char *uuid; /* Whose it must be. */
+	long long int next_connect, next_status, next_metrics;
+};
+
+void vmm_init(struct vmm *vmm, const char *program, const char *directory, const char *uuid);
+void vmm_destroy(struct vmm *vmm); /* Lets it run on. */
+
+/* The arguments, ended by NULL, of a guest; the caller frees with vmm_free_arguments(). */
+char **vmm_arguments(const char *program, const char *directory, const struct vm_wish *wish);
+void vmm_free_arguments(char **arguments);
+
+/* Starts it, paused.  `groups` as in struct detached_start.  0, or a negative errno. */
+int vmm_start(
+	struct vmm *vmm, const struct vm_wish *wish, const int *groups, unsigned int n_groups);
+
+/* Looks whether one runs, and takes it over: presence is VMM_ABSENT or VMM_UNKNOWN then. */
+void vmm_probe(struct vmm *vmm);
+
+/* Takes in what it says.  True once it has ended: presence is VMM_ABSENT, and *end says how. */
+bool vmm_run(struct vmm *vmm, struct detached_end *end);
+void vmm_wait(const struct vmm *vmm);
+
+/* "resume", "pause", "power-button", "stop".  One that does not answer cannot be told. */
+void vmm_tell(struct vmm *vmm, const char *command);
+
+#endif
