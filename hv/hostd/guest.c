@@ -197,6 +197,7 @@ static void probe(struct guest *guest)
 	struct detached_end unknown = {.exit_status = -1};
 
 	guest->probed = true;
+	replica_note(guest->hostd);
 	vmm_probe(&guest->vmm);
 	if (guest->vmm.presence == VMM_UNKNOWN) {
 		if (!guest->deleted)
