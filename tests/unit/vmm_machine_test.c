@@ -322,16 +322,27 @@ GUEST_ASSEMBLE(count_others,
 	START_OTHERS "3: cmpl $3, 0x7000; jne 3b\n"
 		     "mov $0x600, %dx; mov $0x34, %al; outb %al, %dx; 4: jmp 4b");
 GUEST_ASSEMBLE(hammer_all, START_OTHERS "mov $0x600, %dx; 3: inb %dx, %al; jmp 3b");
-/* At SIPI's vector 8, in real mode: counts itself, and asks a port for ever. */
-GUEST_ASSEMBLE(other, ".code16; xor %bx, %bx; mov %bx, %ds; lock incl 0x7000\n"
-		      "mov $0x600, %dx; 2: inb %dx, %al; jmp 2b; .code32");
+/* At SIPI's vector 8: from real mode into protected mode, as a kernel's trampoline goes; counts
+ * itself, and asks a port for ever. */
+GUEST_ASSEMBLE(other, "guest_other_start:\n"
+		      ".code16; xor %bx, %bx; mov %bx, %ds; lgdtl 0x6f00\n"
+		      "mov %cr0, %eax; or $1, %al; mov %eax, %cr0; ljmpl $8, $0x8040\n"
+		      ".code32; .org guest_other_start + 0x40\n"
+		      "mov $16, %bx; mov %bx, %ds; lock incl 0x7000\n"
+		      "mov $0x600, %dx; 2: inb %dx, %al; jmp 2b");
 
-enum { PROCESSORS = 4, SIPI_PAGE = 0x8000 };
+enum { PROCESSORS = 4, SIPI_PAGE = 0x8000, GDT_POINTER = 0x6f00 };
 
 static struct guest *new_with_others(const uint8_t *code, uint64_t bytes)
 {
 	struct guest *guest = guest_new(PROCESSORS, code, bytes);
+	const struct {
+		uint16_t limit;
+		uint32_t base;
+	} __attribute__((packed)) pointer = {23, GUEST_GDT};
 
+	assert_true(
+		guest_memory_write(&guest->machine.memory, GDT_POINTER, &pointer, sizeof(pointer)));
 	assert_true(guest_memory_write(
 		&guest->machine.memory, SIPI_PAGE, guest_other, guest_other_bytes));
 	guest_run(guest);
