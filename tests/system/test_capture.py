@@ -557,13 +557,14 @@ def test_the_switch_ends(new_switch, tmp_path):
     files = [tmp_path / "down.pcapng", tmp_path / "killed.pcapng"]
     capture = Capture(switch, "web", "-w", files[0])
     web.packets.send(ip(4, web, web) / UDP())
+    switch.wait_quiet()
     switch.cordon("down")
     capture.wait()
     assert "the switch has ended" in capture.message
     switch.up_again()
     capture = Capture(switch, "web", "-w", files[1])
-    web.packets.send(ip(4, web, web) / UDP())
-    wait_for(lambda: os.path.getsize(files[1]) > 300)
+    web.packets.send(ip(4, web, web) / UDP() / b"the last words")
+    wait_for(lambda: b"the last words" in files[1].read_bytes(), 10, "the frame in the file")
     switch.kill()
     capture.wait(status=4)
     assert "the switch is gone" in capture.message
