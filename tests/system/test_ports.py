@@ -196,35 +196,38 @@ def test_half_open_limit_stops_a_syn_flood_of_one_port(site):
     site.switch.cordon("port", "del", "flooder")
 
 
-def test_internal_port_puts_the_host_on_the_switch(site, version):
+def test_internal_port_puts_the_host_on_the_switch(site, version, request):
     """A tap whose other end is the host's own stack: here it is moved into a namespace of its own."""
     name = unique("cdi")
     address = {4: "10.0.0.60", 6: "fd00::3c"}
     mac = "02:00:00:00:00:3c"
+    namespace = unique("cdn-")
+    # Not before the report of a failure, which is to show them.
+    request.addfinalizer(lambda: run("ip", "netns", "delete", namespace, check=False))
+    request.addfinalizer(lambda: site.switch.cordon("port", "del", name))
     site.switch.add_port(name, type="internal", role="internal", network="lan", mac=mac,
                          address="10.0.0.60,fd00::3c", tag="zone=all")
-    namespace = unique("cdn-")
-    try:
-        wait_for(lambda: os.path.exists(f"/sys/class/net/{name}"), 5, "the tap")
-        ip_batch([f"netns add {namespace}", f"link set {name} netns {namespace}"])
-        run("ip", "-netns", namespace, "link", "set", name, "address", mac)
-        run("ip", "-netns", namespace, "link", "set", name, "up")
-        for one, length in (("10.0.0.60", 24), ("fd00::3c", 64)):
-            run("ip", "-netns", namespace, "address", "add", f"{one}/{length}", "dev", name,
-                *(["nodad"] if ":" in one else []))
-        wait_for(lambda: site.a.ping(address[version], wait=0.5) == 1, 10, "an answer of the host")
-        with TcpServer(site.a, 6004):
-            script = ("import socket,sys; c=socket.create_connection((sys.argv[1],6004),5); c.sendall(b'x'*200000);"
-                      "n=0\nwhile n<200000: n+=len(c.recv(65536))\nprint(n)")
-            output = run("ip", "netns", "exec", namespace, "/usr/bin/python3", "-c", script, site.a.address(version))
-            assert output.stdout.strip() == "200000"
-    finally:
-        site.switch.cordon("port", "del", name)
-        run("ip", "netns", "delete", namespace, check=False)
+    wait_for(lambda: os.path.exists(f"/sys/class/net/{name}"), 5, "the tap")
+    ip_batch([f"netns add {namespace}", f"link set {name} netns {namespace}"])
+    run("ip", "-netns", namespace, "link", "set", name, "address", mac)
+    run("ip", "-netns", namespace, "link", "set", name, "up")
+    for one, length in (("10.0.0.60", 24), ("fd00::3c", 64)):
+        run("ip", "-netns", namespace, "address", "add", f"{one}/{length}", "dev", name,
+            *(["nodad"] if ":" in one else []))
+    wait_for(lambda: site.a.ping(address[version], wait=0.5) == 1, 10, "an answer of the host")
+    with TcpServer(site.a, 6004):
+        script = ("import socket,sys; c=socket.create_connection((sys.argv[1],6004),5); c.sendall(b'x'*200000);"
+                  "n=0\nwhile n<200000: n+=len(c.recv(65536))\nprint(n)")
+        result = run("ip", "netns", "exec", namespace, "/usr/bin/python3", "-c", script, site.a.address(version),
+                     check=False)
+        counted = [run("ip", "netns", "exec", namespace, *words, check=False).stdout
+                   for words in (("ip", "-statistics", "link", "show", name), ("ip", "neighbour"), ("nstat",))]
+        assert result.stdout.strip() == "200000", "\n".join([result.stderr, *counted])
 
 
 def test_dpdk_port_is_any_dpdk_device(site, tmp_path):
     """net_pcap plays a physical card: what is sent to it lies in a file."""
+    from scapy.layers.l2 import ARP  # Also for the reader, which does not know Ethernet without it.
     from scapy.utils import rdpcap
 
     path = tmp_path / "out.pcap"
@@ -234,7 +237,7 @@ def test_dpdk_port_is_any_dpdk_device(site, tmp_path):
     site.a.ping("10.0.0.99", wait=0.3)
     site.switch.cordon("port", "del", "pcap0")
     frames = rdpcap(str(path))
-    assert any("ARP" in frame and frame["ARP"].pdst == "10.0.0.99" for frame in frames)
+    assert any(ARP in frame and frame[ARP].pdst == "10.0.0.99" for frame in frames)
 
 
 def test_network_in_use_is_not_removed(site):
