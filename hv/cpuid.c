@@ -46,9 +46,10 @@ static const struct {
 };
 
 /* Leaves that are left out: they then read as zeros.  MONITOR, performance counters, SGX, PT; SVM,
- * IBS, memory encryption, AMD's performance counters. */
+ * IBS, memory encryption, AMD's performance counters, and a topology that leaf 0xb tells as well.
+ */
 static const uint32_t dropped[] = {
-	0x5, 0xa, 0x12, 0x14, 0x8000000a, 0x8000001b, 0x8000001f, 0x80000022};
+	0x5, 0xa, 0x12, 0x14, 0x8000000a, 0x8000001b, 0x8000001f, 0x80000022, 0x80000026};
 
 /* --- the list --------------------------------------------------------------------------------- */
 
@@ -131,6 +132,14 @@ static void share_caches(struct cpuid *cpuid, const struct cpuid_guest *guest)
 	}
 }
 
+static bool is_intel(struct cpuid *cpuid)
+{
+	const struct kvm_cpuid_entry2 *entry = cpuid_find(cpuid, 0, 0);
+	static const char name[] = "GenuineIntel";
+
+	return entry && memcmp(&entry->ebx, name, 4) == 0 && memcmp(&entry->edx, name + 4, 4) == 0;
+}
+
 static void set_topology(struct cpuid *cpuid, const struct cpuid_guest *guest)
 {
 	struct kvm_cpuid_entry2 *entry = cpuid_find(cpuid, 1, 0);
@@ -148,7 +157,7 @@ static void set_topology(struct cpuid *cpuid, const struct cpuid_guest *guest)
 		put_topology(cpuid, 0x1f, n);
 	entry = cpuid_find(cpuid, 0x80000008, 0);
 	if (entry)
-		entry->ecx = bits_for(n) << 12 | (n - 1);
+		entry->ecx = is_intel(cpuid) ? 0 : bits_for(n) << 12 | (n - 1);
 	share_caches(cpuid, guest);
 }
 
@@ -199,13 +208,10 @@ static void tell_frequency(struct cpuid *cpuid, uint32_t tsc_khz)
 	struct kvm_cpuid_entry2 *entry = cpuid_find(cpuid, 0, 0);
 	const struct kvm_cpuid_entry2 frequency = {
 		.function = 0x15, .eax = 1, .ebx = 1, .ecx = tsc_khz * 1000};
-	static const char intel[] = "GenuineIntel";
 
 	drop(cpuid, 0x15);
 	drop(cpuid, 0x16);
-	if (!entry || memcmp(&entry->ebx, intel, 4) != 0 ||
-		memcmp(&entry->edx, intel + 4, 4) != 0 || tsc_khz == 0 ||
-		tsc_khz > UINT32_MAX / 1000)
+	if (!is_intel(cpuid) || tsc_khz == 0 || tsc_khz > UINT32_MAX / 1000)
 		return;
 	entry->eax = entry->eax < 0x15 ? 0x15 : entry->eax;
 	put(cpuid, &frequency);
