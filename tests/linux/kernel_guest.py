@@ -20,7 +20,7 @@ from cordon import BUILD, wait_for
 VMM = os.path.join(BUILD, "cordon-vmm")
 MEMORY_MIB = 128
 # A kernel that is emulated takes 15 s to its /init on a machine that has nothing else to do, and as much again to unpack itself.
-BOOT_SECONDS = 150
+BOOT_SECONDS = 240
 # Without hardware virtualisation a kernel sees what the host's processor has, but its KVM runs none of this for it.
 NOT_EMULATED = "smap,smep,xsave,rdpid,fsgsbase,popcnt,clwb,rdtscp,invpcid,cx16,bmi1,bmi2"
 
@@ -34,7 +34,7 @@ def has_hardware_virtualisation():
 class KernelGuest:
     """A machine as a Host is, numbered the same way."""
 
-    def __init__(self, switch, name, number, kernel, initrd):
+    def __init__(self, switch, name, number, kernel, initrd, options=()):
         self.name = name
         self.mac = f"02:00:00:00:00:{number:02x}"
         self.ipv4 = f"10.0.0.{number}"
@@ -47,6 +47,7 @@ class KernelGuest:
         self._log_path = os.path.join(switch.directory, f"{name}.vmm.log")
         self._kernel = kernel
         self._initrd = initrd
+        self._options = options
         self._process = None
         self._started_at = None
 
@@ -60,7 +61,7 @@ class KernelGuest:
             words += f" clearcpuid={NOT_EMULATED}"
         command = [VMM, "--name", self.name, "--memory", str(MEMORY_MIB), "--kernel", self._kernel,
                    "--initrd", self._initrd, "--command-line", words, "--net", f"socket={self.socket_path},mac={self.mac}",
-                   "--serial", self._console_path, "--control", self._control_path, "--outcome", self._outcome_path]
+                   "--serial", self._console_path, "--control", self._control_path, "--outcome", self._outcome_path, *self._options]
         self._started_at = time.monotonic()
         with open(self._log_path, "wb") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

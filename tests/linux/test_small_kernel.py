@@ -12,6 +12,7 @@ shown what it is for.
 """
 
 import os
+import struct
 
 import pytest
 
@@ -50,9 +51,9 @@ class Site:
         self.friend.run("sh", "-c", "echo 0 >/proc/sys/net/ipv6/conf/eth0/accept_ra")
         self.stranger = switch.host("stranger", 2, zone="strangers")
 
-    def boot(self, name, number, image, ip=None):
+    def boot(self, name, number, image, ip=None, options=()):
         """A guest that is in its zone before its first instruction that sends."""
-        guest = KernelGuest(self.switch, name, number, os.path.join(self.kernel, image), self._initrd)
+        guest = KernelGuest(self.switch, name, number, os.path.join(self.kernel, image), self._initrd, options)
         self.switch.on_close(guest.close)
         guest.start(ip)
         self.switch.add_port(name, type="vhost", socket=guest.socket_path, role="vnic", network="lan", mac=guest.mac,
@@ -84,10 +85,26 @@ def router(site, tmp_path):
     return DhcpServer(site.friend, str(tmp_path), "--enable-ra", "--dhcp-range=fd00::,ra-only,64,600", "--ra-param=eth0,1,1800")
 
 
+def balloon_bytes(guest):
+    devices = {device["type"]: device["counters"] for device in guest.command("metrics")["devices"]}
+    return devices["balloon"]["actual-bytes"]
+
+
+def write_disk(path):
+    """1 MiB, and in its first sector a table of one partition, of all but that sector (type 0x83, Linux)."""
+    sectors = 2048
+    partition = struct.pack("<B3sB3sII", 0, b"\0\0\0", 0x83, b"\0\0\0", 1, sectors - 1)
+    with open(path, "wb") as file:
+        file.write(bytes(446) + partition + bytes(48) + b"\x55\xaa")
+        file.truncate(sectors * 512)
+
+
 @pytest.fixture(scope="module")
 def guest(site, measured):
     """The one of the stories of vmlinux, which PVH enters in 32-bit mode."""
-    one = site.boot("guest", 5, "vmlinux")
+    disk = os.path.join(site.switch.directory, "disk")
+    write_disk(disk)
+    one = site.boot("guest", 5, "vmlinux", options=["--disk", f"path={disk}"])
     one.wait_console(IN_INIT)
     measured(f"small kernel, vmlinux by PVH under cordon-vmm: /init {one.seconds_to[IN_INIT]:.1f} s after the start")
     yield one
@@ -96,7 +113,8 @@ def guest(site, measured):
 
 def test_the_kernel_finds_its_devices(guest):
     said = guest.console()
-    for text in ("IP-Config: Complete", f"ipaddr={guest.ipv4}"):
+    for text in ("IP-Config: Complete", f"ipaddr={guest.ipv4}", "[vda] 2048 512-byte logical blocks", "vda: vda1",
+                 "random: crng init done"):
         assert text in said, said
     assert "Kernel panic" not in said and "BUG:" not in said and "Call Trace" not in said, said
 
@@ -133,6 +151,13 @@ def test_a_stranger_is_refused_and_the_log_names_both(site, guest):
                         ("rule", "no-strangers"), ("verdict", "denied"), ("destination_address", guest.ipv4)):
         assert record[name] == value, (name, record[name])
     assert answers(site.friend, guest.ipv4), "a friend is still let in"
+
+
+def test_memory_is_given_back_and_taken_again(guest):
+    """By the balloon's driver of the kernel."""
+    for size in (4 << 20, 0):
+        guest.command("balloon", bytes=size)
+        wait_for(lambda size=size: balloon_bytes(guest) == size, 60, f"a balloon of {size} bytes")
 
 
 def test_a_pause_and_what_comes_after(site, guest):
