@@ -302,13 +302,24 @@ static void note_log(struct port_vhost *vhost, uint32_t request)
 		vhost->device.has_log = false;
 }
 
-/* Before the library obeys a message: refuses it, or keeps the workers out of memory and rings that
- * it may unmap or move.  While it obeys, it maps memory and reads rings in it, so memory may be
- * missing that nobody watches yet. */
+/* How many queue pairs there are, for a VMM that asks: the library would name all that it could
+ * have, and a guest that used them would send into rings that no worker looks at. */
+static void answer_queues(const struct port *port, struct vhost_message *message)
+{
+	uint64_t queues = port->n_rx_queues;
+
+	memcpy(message->payload, &queues, sizeof(queues));
+	message->bytes = sizeof(queues);
+}
+
+/* Before the library obeys a message: refuses it, answers it, or keeps the workers out of memory
+ * and rings that it may unmap or move.  While it obeys, it maps memory and reads rings in it, so
+ * memory may be missing that nobody watches yet. */
 static enum rte_vhost_msg_result before_message(int vid, void *message_)
 {
-	const struct vhost_message *message = message_;
+	struct vhost_message *message = message_;
 	const char *refusal = vhost_message_refusal(message);
+	enum rte_vhost_msg_result result = RTE_VHOST_MSG_RESULT_NOT_HANDLED;
 
 	pthread_mutex_lock(&registry.lock);
 	struct port_vhost *vhost = registry_find(vid);
@@ -316,6 +327,10 @@ static enum rte_vhost_msg_result before_message(int vid, void *message_)
 		VLOG_WARN_RL(&rate_limit, "port %s: refused message %" PRIu32 " at %s: %s",
 			vhost != NULL ? vhost->port->name : "?", message->request,
 			vhost != NULL ? vhost->socket : "?", refusal);
+	if (refusal == NULL && vhost != NULL && message->request == VHOST_MESSAGE_GET_QUEUE_NUM) {
+		answer_queues(vhost->port, message);
+		result = RTE_VHOST_MSG_RESULT_REPLY;
+	}
 	vhost = used_device(vid);
 	if (refusal == NULL && vhost != NULL && message->request == VHOST_MESSAGE_SEND_RARP)
 		atomic_store(&vhost->announced, rarp_value(message));
@@ -325,7 +340,7 @@ static enum rte_vhost_msg_result before_message(int vid, void *message_)
 	if (refusal != NULL)
 		return RTE_VHOST_MSG_RESULT_ERR;
 	guest_memory_fault_cover();
-	return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
+	return result;
 }
 
 /* And after it, unless it has failed; nothing more happens to a device without memory. */

@@ -78,6 +78,23 @@ def test_features_of_refused_messages_are_not_offered(site):
             assert not offered & 1 << bit, name
 
 
+@pytest.mark.parametrize("queues", (1, 3))
+def test_only_queues_that_are_looked_at_are_offered(site, queues):
+    """One for each worker, unless the port says otherwise."""
+    listener = hostile.Listener(os.path.join(site.switch.directory, "queues.sock"))
+    options = {"queues": queues} if queues > 1 else {}
+    site.switch.add_port("queues", type="vhost", socket=listener.path, network="lan", tag="zone=all", no_wait=True, **options)
+    guest = hostile.HostileGuest(listener)
+    try:
+        guest.connect()
+        guest.negotiate()
+        assert struct.unpack("<Q", guest.ask(hostile.GET_QUEUE_NUM))[0] == queues
+    finally:
+        guest.close()
+        site.switch.cordon("port", "del", "queues")
+        listener.close()
+
+
 # --- A VMM that keeps others waiting ------------------------------------------------------------------------------
 
 

@@ -39,12 +39,13 @@ class Site:
     pass
 
 
-def plug(switch, name, number, zone="all", mtu=1500, **options):
-    guest = VhostGuest(switch, name, number, mtu=mtu, **options)
+def plug(switch, name, number, zone="all", mtu=1500, queues=1, **options):
+    guest = VhostGuest(switch, name, number, mtu=mtu, queues=queues, **options)
     switch.hosts.append(guest)
     guest.start()
     switch.add_port(name, type="vhost", socket=guest.socket_path, role="vnic", network="lan", mac=guest.mac,
-                    address=f"{guest.ipv4},{guest.ipv6}", tag=f"zone={zone}", vm_name=name, vm_id=f"id-{name}", option=f"mtu={mtu}")
+                    address=f"{guest.ipv4},{guest.ipv6}", tag=f"zone={zone}", vm_name=name, vm_id=f"id-{name}", option=f"mtu={mtu}",
+                    queues=queues)
     guest.wait_ready()
     return guest
 
