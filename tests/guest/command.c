@@ -30,7 +30,7 @@ static void stats(char *line, char *reply, size_t size)
 		"stats: received %u bytes %u discarded %u sent %u bytes %u no_room %u interrupts "
 		"%u",
 		net->received, net->received_bytes, net->discarded, net->sent, net->sent_bytes,
-		net->no_room, interrupts);
+		net->no_room, net_interrupts(net));
 }
 
 static void say(char *line, char *reply, size_t size)
@@ -125,6 +125,13 @@ static const struct command commands[] = {
 	{"mask", mask},
 	{"unmask", unmask},
 	{"again", again},
+	{"block", block_test},
+	{"block-read", block_read},
+	{"block-write", block_write},
+	{"rng", rng_test},
+	{"balloon", balloon_command},
+	{"console", console_command},
+	{"misbehave", misbehave},
 	{"off", off},
 	{"reset", restart},
 	{"die", die},

@@ -260,6 +260,7 @@ extern unsigned int n_nets;
 void net_start(void);
 /* Brings one up again, from its reset on. */
 void net_open(struct net *net);
+uint64_t net_interrupts(const struct net *net);
 void net_mask(struct net *net, bool masked);
 /* Takes what has come and answers it; whether there was anything. */
 bool net_poll(void);
@@ -331,6 +332,36 @@ void exchange_tcp(char *line, char *reply, size_t size);
 /* --- flood.c --- */
 
 void flood(char *line, char *reply, size_t size);
+
+/* --- device.c: other devices --- */
+
+struct device {
+	bool open;
+	struct virtio virtio;
+	uint64_t wanted; /* Features. */
+	unsigned int n_queues;
+	struct queue queues[3];
+};
+
+/* The nth one of a type; NULL if there is none.  Brought up when it, or one of these features, is
+ * asked for first. */
+struct device *device_open(
+	enum virtio_type type, uint64_t nth, uint64_t features, unsigned int n_queues);
+/* Brings it up again, from its reset on. */
+void device_begin(struct device *device);
+
+/* --- block.c, rng.c, balloon.c, console.c: commands --- */
+
+void block_test(char *line, char *reply, size_t size);
+void block_read(char *line, char *reply, size_t size);
+void block_write(char *line, char *reply, size_t size);
+void rng_test(char *line, char *reply, size_t size);
+void balloon_command(char *line, char *reply, size_t size);
+void console_command(char *line, char *reply, size_t size);
+
+/* --- misbehave.c --- */
+
+void misbehave(char *line, char *reply, size_t size);
 
 /* --- command.c --- */
 

@@ -87,7 +87,8 @@ void net_open(struct net *net)
 {
 	unsigned int wanted = (unsigned int)option_number("queues", 1), offered = 1;
 
-	virtio_begin(&net->virtio, NET_F_MAC | (wanted > 1 ? NET_F_CONTROL | NET_F_MQ : 0));
+	virtio_begin(&net->virtio,
+		NET_F_MAC | VIRTIO_F_INDIRECT | (wanted > 1 ? NET_F_CONTROL | NET_F_MQ : 0));
 	if (net->virtio.features & NET_F_MQ)
 		offered = get16(net->virtio.config + CONFIG_PAIRS);
 	net->n_pairs = wanted < offered ? wanted : offered;
@@ -142,6 +143,15 @@ void net_start(void)
 			(uint64_t)net->mac[3], (uint64_t)net->mac[4], (uint64_t)net->mac[5],
 			(uint64_t)net->n_pairs, (uint64_t)net->receive[0].size);
 	}
+}
+
+uint64_t net_interrupts(const struct net *net)
+{
+	uint64_t sum = 0;
+
+	for (unsigned int pair = 0; pair < net->n_pairs; pair++)
+		sum += interrupt_counts[FIRST_INTERRUPT + net->number * VECTORS_EACH + pair];
+	return sum;
 }
 
 void net_mask(struct net *net, bool masked)

@@ -101,7 +101,10 @@ class Vmm:
 
     def text(self):
         """All that the guest has written."""
-        with contextlib.suppress(FileNotFoundError), open(self.path("serial"), encoding="utf-8", errors="replace") as file:
+        return self._read("serial")
+
+    def _read(self, what):
+        with contextlib.suppress(FileNotFoundError), open(self.path(what), encoding="utf-8", errors="replace") as file:
             return file.read()
         return ""
 
@@ -168,8 +171,7 @@ class Vmm:
 
     def report(self):
         """All that helps to see why a test failed."""
-        with open(self.path("messages"), encoding="utf-8", errors="replace") as file:
-            return f"--- {self.name}: messages\n{file.read()}--- {self.name}: serial\n{self.text()[-4000:]}\n"
+        return f"--- {self.name}: messages\n{self._read('messages')}--- {self.name}: serial\n{self.text()[-4000:]}\n"
 
 
 class GuestOnSwitch(Vmm):
