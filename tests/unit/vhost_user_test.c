@@ -256,6 +256,42 @@ static void test_faults(void **state)
 	}
 }
 
+/* What is wrong at the end, another ring's base included: the rings are given up all the same. */
+static void test_faults_at_the_stop(void **state)
+{
+	static const enum vhost_user_request at[] = {
+		VHOST_USER_GET_VRING_BASE, VHOST_USER_RESET_DEVICE};
+
+	(void)state;
+	for (unsigned int i = 0; i < 2; i++) {
+		for (enum back_end_fault fault = FAULT_LEAVES; fault < FAULT_TWICE; fault++) {
+			struct back_end bad = good_back_end(), good = good_back_end();
+			struct fixture fixture;
+
+			bad.fault_at = at[i];
+			bad.fault = fault;
+			fixture_open(&fixture, VHOST_USER_EXACT);
+			plug(&fixture, &bad);
+			start(&fixture);
+			await(&fixture, &fixture.started, 1);
+			vhost_user_stop(fixture.vhost);
+			assert_false(fixture.vhost->connection.added);
+			assert_false(fixture.vhost->told);
+			assert_int_equal(fixture.left, 1);
+			if (at[i] == VHOST_USER_GET_VRING_BASE && fault == FAULT_REFUSES)
+				assert_non_null(strstr(fixture.vhost->trouble,
+					"was asked to stop ring 0 and stopped ring 1"));
+			plug(&fixture, &good);
+			start(&fixture);
+			await(&fixture, &fixture.started, 2);
+			assert_int_equal(fixture.again, 0);
+			fixture_close(&fixture);
+			back_end_join(&bad);
+			back_end_join(&good);
+		}
+	}
+}
+
 /* Who does not answer is given time, and then hung up on. */
 static void test_silence(void **state)
 {
@@ -355,6 +391,7 @@ int main(void)
 		cmocka_unit_test(test_stop_and_start),
 		cmocka_unit_test(test_stop_in_between),
 		cmocka_unit_test(test_faults),
+		cmocka_unit_test(test_faults_at_the_stop),
 		cmocka_unit_test(test_silence),
 		cmocka_unit_test(test_stop_is_bounded),
 		cmocka_unit_test(test_refusals),
