@@ -67,6 +67,29 @@ static void test_next_back_end(void **state)
 	back_end_join(&second);
 }
 
+/* One that went before all was said may have worked the rings already. */
+static void test_gone_before_all_was_said(void **state)
+{
+	struct back_end first = good_back_end(), second = good_back_end();
+	struct fixture fixture;
+
+	(void)state;
+	first.fault_at = VHOST_USER_SET_VRING_ENABLE;
+	first.fault = FAULT_LEAVES;
+	fixture_open(&fixture, VHOST_USER_MAY_LOSE);
+	plug(&fixture, &first);
+	start(&fixture);
+	await_hang_up(&fixture);
+	set_ring(&fixture, 0, 3, 2);
+	back_end_join(&first);
+	plug(&fixture, &second);
+	await(&fixture, &fixture.started, 1);
+	assert_int_equal(fixture.again, 1);
+	assert_int_equal(base_told(&second, 0), 2);
+	fixture_close(&fixture);
+	back_end_join(&second);
+}
+
 /* A disk whose back end keeps account: the next one is given it. */
 static void test_requests_in_flight(void **state)
 {
@@ -265,6 +288,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_next_back_end),
+		cmocka_unit_test(test_gone_before_all_was_said),
 		cmocka_unit_test(test_requests_in_flight),
 		cmocka_unit_test(test_no_account),
 		cmocka_unit_test(test_back_end_without_driver),
