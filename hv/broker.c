@@ -15,12 +15,13 @@
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "hv/broker_process.h"
 
-enum { ANSWER_MS = 1000, LOCK_TRIES = 100, LOCK_PAUSE_MS = 10, BACKLOG = 16 };
+enum { ANSWER_MS = 1000, LOCK_TRIES = 100, LOCK_PAUSE_MS = 10, BACKLOG = 128 };
 
 struct broker {
 	int fd;
@@ -42,6 +43,9 @@ int broker_start(struct broker **created, const char *const *paths, unsigned int
 	const struct seccomp *seccomp, struct hv_error *error)
 {
 	struct broker *broker = calloc(1, sizeof(*broker));
+	/* Looked at before the child is there: it might come to it when the guest has stdin. */
+	struct termios terminal;
+	bool has_terminal = tcgetattr(STDIN_FILENO, &terminal) == 0;
 	int ends[2], status;
 	pid_t child;
 
@@ -57,7 +61,7 @@ int broker_start(struct broker **created, const char *const *paths, unsigned int
 	}
 	child = fork();
 	if (child == 0)
-		broker_run(ends[1], paths, n, seccomp);
+		broker_run(ends[1], paths, n, has_terminal ? &terminal : NULL, seccomp);
 	status = child < 0 ? -errno : limit_waiting(ends[0]);
 	close(ends[1]);
 	if (status < 0) {

@@ -23,7 +23,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <termios.h>
 #include <unistd.h>
 
 #include "hv/broker.h"
@@ -41,8 +40,7 @@ struct broker_process {
 	const char *const *paths;
 	unsigned int n_paths;
 	struct owned owned[BROKER_PATHS];
-	bool has_terminal;
-	struct termios terminal; /* Settings of stdin before the guest had it. */
+	const struct termios *terminal; /* Settings of stdin before the guest had it, or NULL. */
 };
 
 static int own(struct broker_process *process, unsigned int path)
@@ -77,8 +75,8 @@ static void clean_up(struct broker_process *process)
 {
 	for (unsigned int i = 0; i < process->n_paths; i++)
 		remove_owned(process, i);
-	if (process->has_terminal)
-		tcsetattr(STDIN_FILENO, TCSANOW, &process->terminal);
+	if (process->terminal)
+		tcsetattr(STDIN_FILENO, TCSANOW, process->terminal);
 }
 
 /* Who listens there may be slow: he is not waited for. */
@@ -166,8 +164,7 @@ static void withdraw(struct broker_process *process)
 	sigaction(SIGTERM, &ignore, NULL);
 	sigaction(SIGHUP, &ignore, NULL);
 	sigaction(SIGTTOU, &ignore, NULL);
-	process->has_terminal = tcgetattr(STDIN_FILENO, &process->terminal) == 0;
-	if (!process->has_terminal)
+	if (!process->terminal)
 		close(STDIN_FILENO);
 	close(STDOUT_FILENO);
 	close(STDERR_FILENO);
@@ -189,10 +186,11 @@ static bool confine(const struct seccomp *seccomp)
 	       seccomp_enter(seccomp, SECCOMP_BROKER, NULL) == 0;
 }
 
-_Noreturn void broker_run(
-	int fd, const char *const *paths, unsigned int n, const struct seccomp *seccomp)
+_Noreturn void broker_run(int fd, const char *const *paths, unsigned int n,
+	const struct termios *terminal, const struct seccomp *seccomp)
 {
-	struct broker_process process = {.fd = fd, .paths = paths, .n_paths = n};
+	struct broker_process process = {
+		.fd = fd, .paths = paths, .n_paths = n, .terminal = terminal};
 	struct broker_request request;
 	ssize_t received;
 

@@ -6,6 +6,7 @@
 #define HV_BROKER_PROCESS_H
 
 #include <stdint.h>
+#include <termios.h>
 
 #include "hv/seccomp.h"
 
@@ -25,9 +26,10 @@ struct broker_answer {
 	int32_t status; /* 0 or a negative errno. */
 };
 
-/* The broker's life, in the child.  `fd` is its end of the socket pair. */
-_Noreturn void broker_run(
-	int fd, const char *const *paths, unsigned int n, const struct seccomp *seccomp);
+/* The broker's life, in the child.  `fd` is its end of the socket pair; `terminal` are the settings
+ * of stdin that are to be restored, or NULL. */
+_Noreturn void broker_run(int fd, const char *const *paths, unsigned int n,
+	const struct termios *terminal, const struct seccomp *seccomp);
 
 /*
  * Holds the folder of `path` against others who make or remove sockets there, for a second at most.

@@ -106,6 +106,7 @@ const struct seccomp_rule seccomp_rules[] = {
 	ALLOW(unlink, B, "removes it"),
 	EQUAL(openat, B, 2, O_RDONLY | O_DIRECTORY | O_CLOEXEC, "its folder, to lock it"),
 	ALLOW(flock, B, "locks it"),
+	EQUAL(ioctl, B, REQUEST, TCGETS, "glibc: tcsetattr() asks first"),
 	EQUAL(ioctl, B, REQUEST, TCSETS, "gives a terminal back as it was"),
 };
 /* clang-format on */

@@ -368,6 +368,8 @@ int serial_create(struct serial **created, struct machine *machine, struct termi
 			error, -status, "the serial port cannot be made: %s", strerror(-status));
 	}
 	terminal_set_owner(terminal, typed, serial);
+	/* Some of it may be there already. */
+	typed(serial);
 	*created = serial;
 	return 0;
 }
