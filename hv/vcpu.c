@@ -120,13 +120,20 @@ static void set_immediate_exit(struct vcpu *vcpu, uint8_t value)
 	__atomic_store_n(&vcpu->run->immediate_exit, value, __ATOMIC_SEQ_CST);
 }
 
+/* Nobody wants it out, nobody wanted it out that it has not heard of, and it has been let go. */
+static bool is_let_go(const struct vcpu *vcpu)
+{
+	return !vcpu->stopped && !atomic_load(&vcpu->machine->held) &&
+	       !__atomic_load_n(&vcpu->run->immediate_exit, __ATOMIC_SEQ_CST);
+}
+
 /* Waits while the machine is held; whether it is to run then. */
 static bool may_run(struct vcpu *vcpu)
 {
 	struct machine *machine = vcpu->machine;
 	bool runs;
 
-	if (!atomic_load(&machine->held))
+	if (is_let_go(vcpu))
 		return true;
 	pthread_mutex_lock(&machine->lock);
 	vcpu->stopped = true;

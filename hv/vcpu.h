@@ -7,9 +7,11 @@
  *
  * How a processor is stopped without a lost wake-up.  Whoever wants it out of KVM_RUN holds the
  * machine's lock, sets machine->held, then immediate_exit, and then sends the thread a signal.  The
- * thread looks at `held` before each KVM_RUN; if it was set only after that look, immediate_exit
+ * thread looks at both before each KVM_RUN; if they were set only after that look, immediate_exit
  * makes KVM_RUN return at once, and if KVM_RUN was entered already, the signal ends it.  The thread
- * clears immediate_exit, with the lock held, when the machine runs again.
+ * clears immediate_exit, with the lock held, when the machine runs again; and `stopped`, which it
+ * alone writes, so that it is true from the beginning until the thread itself has seen that the
+ * machine runs.
  */
 #ifndef HV_VCPU_H
 #define HV_VCPU_H

@@ -200,6 +200,42 @@ static void test_pauses_in_haste_lose_no_wake_up(void **state)
 	guest_free(guest);
 }
 
+static void pause_at_the_very_start(void)
+{
+	struct guest *guest = guest_new(1, guest_count, guest_count_bytes);
+	struct machine *machine = &guest->machine;
+	uint32_t before;
+
+	/* Without the event loop, so that nothing delays what comes. */
+	pthread_mutex_lock(&machine->lock);
+	machine->state = MACHINE_PAUSED;
+	assert_int_equal(machine_resume(machine), 0);
+	pthread_mutex_unlock(&machine->lock);
+	for (unsigned int i = 0; i < 3; i++) {
+		pthread_mutex_lock(&machine->lock);
+		assert_int_equal(machine_pause(machine), 0);
+		before = *guest_word(guest, GUEST_PAGE);
+		assert_int_equal(machine_resume(machine), 0);
+		pthread_mutex_unlock(&machine->lock);
+	}
+	for (uint64_t until = now_ms() + 2000; *guest_word(guest, GUEST_PAGE) == before;)
+		assert_true(now_ms() < until);
+	pthread_mutex_lock(&machine->lock);
+	machine_end(machine, MACHINE_STOPPED, "stopped by the test");
+	pthread_mutex_unlock(&machine->lock);
+	assert_int_equal(machine_run(machine, false), MACHINE_STOPPED);
+	guest_free(guest);
+}
+
+/* A pause may come before the processor's thread has seen that the machine runs. */
+static void test_pauses_at_the_very_start_lose_no_wake_up(void **state)
+{
+	NEED_KVM();
+
+	for (unsigned int i = 0; i < 200; i++)
+		pause_at_the_very_start();
+}
+
 static void test_paused_from_the_start(void **state)
 {
 	struct guest *guest;
@@ -395,6 +431,7 @@ int main(void)
 		cmocka_unit_test(test_whatever_runs_can_be_stopped),
 		cmocka_unit_test(test_paused_guests_stand_still),
 		cmocka_unit_test(test_pauses_in_haste_lose_no_wake_up),
+		cmocka_unit_test(test_pauses_at_the_very_start_lose_no_wake_up),
 		cmocka_unit_test(test_paused_from_the_start),
 		cmocka_unit_test(test_ports_as_devices_see_them),
 		cmocka_unit_test(test_memory_of_devices),
