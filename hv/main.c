@@ -80,6 +80,13 @@ static int watch_signals(struct stop_signals *stopping, struct machine *machine,
 			  : 0;
 }
 
+static void unwatch_signals(struct stop_signals *stopping)
+{
+	event_loop_remove(stopping->machine->loop, &stopping->source);
+	if (stopping->source.fd >= 0)
+		close(stopping->source.fd);
+}
+
 static void tell(const char *sentence)
 {
 	fprintf(stderr, "cordon-vmm: %s\n", sentence);
@@ -100,7 +107,7 @@ static enum machine_outcome run(const struct vmm_options *options, struct machin
 	const struct seccomp *seccomp, const sigset_t *signals, struct hv_error *error)
 {
 	struct machine *machine = &setup->machine;
-	struct stop_signals stopping;
+	struct stop_signals stopping = {.source.fd = -1};
 	struct outcome *outcome;
 	enum machine_outcome how = MACHINE_NOT_STARTED;
 	int status = outcome_open(&outcome, options->outcome, setup->serial_terminal, error);
@@ -119,6 +126,7 @@ static enum machine_outcome run(const struct vmm_options *options, struct machin
 	outcome_write(outcome, how, status < 0 ? error->text : machine->reason,
 		machine->report[0] ? machine->report : NULL);
 	outcome_close(outcome);
+	unwatch_signals(&stopping);
 	return how;
 }
 
