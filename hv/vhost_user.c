@@ -68,21 +68,29 @@ static void write_line(struct vhost_user *vhost, const char *text)
 	if (strcmp(text, vhost->reported) == 0 || vhost->n_reports++ >= REPORTS_MAX)
 		return;
 	snprintf(vhost->reported, sizeof(vhost->reported), "%s", text);
-	fprintf(stderr, "cordon-vmm: %s: %s at %s: %s\n", vhost->setup.name, vhost->setup.peer,
-		vhost->setup.socket ? vhost->setup.socket : "-", text);
+	fprintf(stderr, "cordon-vmm: %s: %s\n", vhost->setup.name, text);
 }
 
-/* Why there is no back end: on stderr, and for status. */
-static void report_trouble(struct vhost_user *vhost, const char *reason)
+/* What has happened to the back end: on stderr, and for status. */
+static void report(struct vhost_user *vhost, const char *what)
 {
 	snprintf(vhost->trouble, sizeof(vhost->trouble), "%s at %s: %s", vhost->setup.peer,
-		vhost->setup.socket ? vhost->setup.socket : "-", reason);
-	write_line(vhost, reason);
+		vhost->setup.socket ? vhost->setup.socket : "-", what);
+	write_line(vhost, vhost->trouble);
+}
+
+/* Nobody to connect to.  At the start that is for the owner to say, if it stays so. */
+static void note_absence(struct vhost_user *vhost, const char *reason)
+{
+	snprintf(vhost->trouble, sizeof(vhost->trouble), "%s", reason);
+	if (vhost->connections > 0)
+		write_line(vhost, reason);
 }
 
 void vhost_user_report_return(struct vhost_user *vhost)
 {
-	write_line(vhost, "it is back");
+	report(vhost, "it is back");
+	vhost->trouble[0] = '\0';
 }
 
 /* --- Back ends come and go -------------------------------------------------------------------- */
@@ -137,7 +145,7 @@ void vhost_user_hang_up(struct vhost_user *vhost, const char *reason)
 		return;
 	close_source(vhost, &vhost->connection);
 	close_source(vhost, &vhost->channel);
-	report_trouble(vhost, reason ? reason : "it has gone; waiting for it to come back");
+	report(vhost, reason ? reason : "it has gone; waiting for it to come back");
 	if (reason || !met)
 		wait_longer(vhost);
 	forget(vhost);
@@ -189,7 +197,7 @@ static void try_to_connect(struct vhost_user *vhost)
 	if (socket >= 0)
 		close(socket);
 	else
-		report_trouble(vhost, error.text);
+		note_absence(vhost, error.text);
 	wait_longer(vhost);
 	vhost_user_set_timer(vhost, vhost->retry_ms);
 }

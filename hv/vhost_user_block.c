@@ -265,9 +265,12 @@ static int connect_daemon(
 	vhost_user_facts(block->vhost, &facts);
 	if (facts.met)
 		return 0;
-	return hv_fail(error, ENOTCONN, "disk %s: %s; start the storage daemon first",
-		block->options->socket,
-		facts.trouble ? facts.trouble : "the storage daemon does not answer");
+	if (facts.trouble)
+		return hv_fail(error, ENOTCONN, "%s: %s%s", block->device.name, facts.trouble,
+			facts.connections ? "" : "; start the storage daemon first");
+	return hv_fail(error, ETIMEDOUT,
+		"%s: the storage daemon at %s has not answered within %d ms; is it one?",
+		block->device.name, block->options->socket, WAIT_MS);
 }
 
 int vhost_user_block_create(struct virtio_device **device, const struct disk_options *options,

@@ -93,7 +93,7 @@ struct vhost_user {
 	uint64_t connections, refusals, timeouts;
 	char trouble[2 * HV_ERROR_BYTES]; /* "" if there is none. */
 	/* What was written on stderr last, and how much since when. */
-	char reported[HV_ERROR_BYTES];
+	char reported[2 * HV_ERROR_BYTES];
 	uint64_t reported_ms;
 	unsigned int n_reports;
 };

@@ -215,6 +215,17 @@ def test_disks_that_cannot_be(tmp_path, running):
     status, outcome = vmm.ended()
     assert status == 1
     assert f"{tmp_path}/nobody.sock" in outcome["reason"] and "start the storage daemon first" in outcome["reason"]
+    assert outcome["reason"].count("nobody.sock") == 1
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as silent:
+        silent.bind(f"{tmp_path}/silent.sock")
+        silent.listen()
+        vmm = Vmm(tmp_path, "g3", options=["--disk", f"socket={tmp_path}/silent.sock"])
+        running.append(vmm)
+        vmm.start(ready=False)
+        status, outcome = vmm.ended()
+    os.unlink(f"{tmp_path}/silent.sock")
+    assert status == 1
+    assert f"{tmp_path}/silent.sock has not answered within 3000 ms" in outcome["reason"]
     daemon = StorageDaemon(tmp_path, "qcow2")
     daemon.start()
     running.append(daemon)
@@ -224,5 +235,6 @@ def test_disks_that_cannot_be(tmp_path, running):
     status, outcome = vmm.ended()
     assert status == 1
     assert "it serves the disk for writing, and readonly=on was asked for" in outcome["reason"]
-    left = set(os.listdir(tmp_path)) - {f"{name}.{what}" for name in ("g1", "g2") for what in ("messages", "outcome", "serial")}
+    left = set(os.listdir(tmp_path)) - {f"{name}.{what}" for name in ("g1", "g2", "g3")
+                                    for what in ("messages", "outcome", "serial")}
     assert left == {"image", "disk.sock"}
