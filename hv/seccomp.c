@@ -50,6 +50,10 @@ static int add_rule(scmp_filter_ctx context, const struct seccomp_rule *rule)
 		condition.op = SCMP_CMP_MASKED_EQ;
 		condition.datum_a = rule->value;
 		break;
+	case SECCOMP_OWN:
+		condition.op = SCMP_CMP_EQ;
+		condition.datum_a = (uint64_t)getpid();
+		break;
 	}
 	return seccomp_rule_add_array(context, SCMP_ACT_ALLOW, rule->call, 1, &condition);
 }

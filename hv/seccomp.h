@@ -25,6 +25,7 @@ enum seccomp_test {
 	SECCOMP_ANY,
 	SECCOMP_EQUAL,
 	SECCOMP_WITHOUT, /* None of these bits. */
+	SECCOMP_OWN,	 /* The number of the process that seccomp_create() was called in. */
 };
 
 struct seccomp_rule {

@@ -23,7 +23,8 @@
 #define V SECCOMP_VCPU
 #define B SECCOMP_BROKER
 
-/* Any arguments; the argument equal to a value; the argument without these bits. */
+/* Any arguments; the argument equal to a value; the argument without these bits; the argument the
+ * number of this process. */
 #define ALLOW(call, threads, reason)                                                               \
 	{                                                                                          \
 		SYS_##call, #call, threads, SECCOMP_ANY, 0, 0, reason                              \
@@ -37,7 +38,12 @@
 		SYS_##call, #call, threads, SECCOMP_WITHOUT, argument, bits, reason                \
 	}
 
-enum { REQUEST = 1, PROTECTION = 2 }; /* Places of arguments. */
+#define OWN(call, threads, argument, reason)                                                       \
+	{                                                                                          \
+		SYS_##call, #call, threads, SECCOMP_OWN, argument, 0, reason                       \
+	}
+
+enum { PROCESS = 0, REQUEST = 1, COMMAND = 1, PROTECTION = 2 }; /* Places of arguments. */
 
 /* clang-format off */
 const struct seccomp_rule seccomp_rules[] = {
@@ -57,11 +63,10 @@ const struct seccomp_rule seccomp_rules[] = {
 	ALLOW(write, M | V, "eventfds, stdout, the serial port's file, the outcome"),
 	ALLOW(writev, M | V, "glibc: its last words, when malloc finds its memory corrupted"),
 	ALLOW(close, M | V | B, "clients and back ends that are gone, also as a driver stops a device"),
-	ALLOW(fcntl, M, "a descriptor that a back end sent is made non-blocking"),
+	EQUAL(fcntl, M, COMMAND, F_DUPFD_CLOEXEC, "the control socket keeps a spare descriptor for when there are no others"),
 	ALLOW(ftruncate, M, "the serial port's file is begun anew when it is full"),
 	ALLOW(epoll_wait, M, "the event loop"),
 	ALLOW(epoll_ctl, M | V, "what the event loop waits for, also as a driver starts a device"),
-	ALLOW(eventfd2, M | V, "a queue's notification, as a driver starts a device"),
 	ALLOW(timerfd_settime, M | V, "time limits of back ends"),
 	ALLOW(io_uring_enter, M | V, "disks: their rings are restricted to reads, writes, fsync and fallocate on the disk"),
 	ALLOW(fallocate, M, "memory that the guest gives back is punched out of its file"),
@@ -78,12 +83,12 @@ const struct seccomp_rule seccomp_rules[] = {
 
 	/* Threads: their lock, their ends, their signals. */
 	ALLOW(futex, M | V, "the machine's lock; glibc's own"),
-	ALLOW(tgkill, M | V, "gets a vCPU out of KVM_RUN; glibc's abort()"),
+	OWN(tgkill, M | V, PROCESS, "gets a vCPU out of KVM_RUN; glibc's abort()"),
 	ALLOW(getpid, M | V, "glibc: for tgkill"),
 	ALLOW(gettid, M | V, "glibc: abort()"),
 	ALLOW(rt_sigprocmask, M | V, "glibc: around tgkill, and at a thread's end"),
 	ALLOW(rt_sigreturn, M | V, "the end of a signal's handler"),
-	ALLOW(restart_syscall, M | V, "the kernel: a call goes on after the process was stopped and continued"),
+	ALLOW(restart_syscall, M | V | B, "the kernel: a call goes on after the process was stopped and continued"),
 	ALLOW(exit, V, "a thread's end"),
 	ALLOW(exit_group, M | V | B, "the process's end"),
 

@@ -4,6 +4,7 @@
  * threads to it.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -76,7 +77,10 @@ static void test_no_way_out_is_listed(void **state)
 		if (rule->call == SYS_openat || rule->call == SYS_socket ||
 			rule->call == SYS_connect || rule->call == SYS_unlink)
 			assert_int_equal(rule->threads, SECCOMP_BROKER);
-		if (rule->call == SYS_ioctl)
+		/* Signals to others: straight, and as the owner of a descriptor (F_SETOWN). */
+		if (rule->call == SYS_tgkill)
+			assert_int_equal(rule->test, SECCOMP_OWN);
+		if (rule->call == SYS_ioctl || rule->call == SYS_fcntl)
 			assert_int_equal(rule->test, SECCOMP_EQUAL);
 		if (rule->call == SYS_mmap || rule->call == SYS_mprotect)
 			assert_int_equal(rule->test, SECCOMP_WITHOUT);
@@ -92,6 +96,9 @@ static void forbidden(int number, siginfo_t *information, void *context)
 	_exit(information->si_syscall > 0 ? FORBIDDEN : 1);
 }
 
+/* Set before the fork: whom a process that has entered a list may try to signal. */
+static pid_t parent;
+
 /* What becomes of `attempt` in a process that has entered the list of `thread`. */
 static int fate(enum seccomp_thread thread, int (*attempt)(void))
 {
@@ -101,17 +108,17 @@ static int fate(enum seccomp_thread thread, int (*attempt)(void))
 	pid_t child;
 	int status;
 
-	assert_int_equal(seccomp_create(&seccomp, &error), 0);
+	parent = getpid();
 	child = fork();
 	assert_true(child >= 0);
 	if (child == 0) {
 		sigaction(SIGSYS, &action, NULL);
 		prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-		if (seccomp_enter(seccomp, thread, &error) < 0)
+		if (seccomp_create(&seccomp, &error) < 0 ||
+			seccomp_enter(seccomp, thread, &error) < 0)
 			_exit(2);
 		_exit(attempt() < 0 ? REFUSED : MADE);
 	}
-	seccomp_destroy(seccomp);
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_true(WIFEXITED(status));
 	return WEXITSTATUS(status);
@@ -169,6 +176,22 @@ static int ask_a_terminal_in_64_bits(void)
 	return (int)syscall(SYS_ioctl, 0, 0x100005413UL, NULL);
 }
 
+/* Signal 0: whether one could be sent. */
+static int signal_itself(void)
+{
+	return (int)syscall(SYS_tgkill, getpid(), gettid(), 0);
+}
+
+static int signal_its_parent(void)
+{
+	return (int)syscall(SYS_tgkill, parent, parent, 0);
+}
+
+static int have_its_parent_signalled(void)
+{
+	return fcntl(0, F_SETOWN, parent);
+}
+
 static int run_a_guest(void)
 {
 	return ioctl(-1, 0xae80 /* KVM_RUN */, 0);
@@ -186,6 +209,11 @@ static void test_threads_are_held_to_it(void **state)
 	assert_int_equal(fate(SECCOMP_VCPU, go_on), MADE);
 	assert_int_equal(fate(SECCOMP_MAIN, open_a_file), FORBIDDEN);
 	assert_int_equal(fate(SECCOMP_VCPU, open_a_file), FORBIDDEN);
+	assert_int_equal(fate(SECCOMP_MAIN, signal_itself), MADE);
+	assert_int_equal(fate(SECCOMP_VCPU, signal_itself), MADE);
+	assert_int_equal(fate(SECCOMP_MAIN, signal_its_parent), FORBIDDEN);
+	assert_int_equal(fate(SECCOMP_VCPU, signal_its_parent), FORBIDDEN);
+	assert_int_equal(fate(SECCOMP_MAIN, have_its_parent_signalled), FORBIDDEN);
 	assert_int_equal(fate(SECCOMP_MAIN, make_a_unix_socket), FORBIDDEN);
 	assert_int_equal(fate(SECCOMP_MAIN, start_a_process), FORBIDDEN);
 	assert_int_equal(fate(SECCOMP_VCPU, start_a_process), FORBIDDEN);
