@@ -461,7 +461,7 @@ lint: ## Install the checkers that are missing, and check style, folder dependen
 
 demo: ## Install what is missing, build, and show web, app and db talking through a switch with zones
 	@scripts/setup.sh build run
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory all $(GUESTS)
 	@scripts/demo.sh $(OUT)
 
 setup: ## Install the packages that building, running, testing and checking need

@@ -20,6 +20,7 @@ enum { GUESTS_TIMEOUT_MS = 120000, POLL_MS = 50 };
 const struct cli_option cli_down_options[] = {
 	{"keep-connections", 0, NULL, "the next `cordon up` goes on with them"},
 	{"all", 0, NULL, "shut the guests down as well"},
+	{"guests-only", 0, NULL, "shut the guests down, and leave the rest as it is"},
 	{0},
 };
 
@@ -110,9 +111,13 @@ static void say(const struct cli *cli, const char *what, pid_t pid)
 enum cli_status cli_down(struct cli *cli)
 {
 	pid_t hostd_pid = 0, switch_pid = 0, database_pid = 0;
-	enum cli_status status = cli_flag(cli, "all") ? stop_guests(cli) : CLI_OK;
-	int64_t alive = status == CLI_OK ? guests_alive(cli) : 0;
+	bool guests = cli_flag(cli, "all") || cli_flag(cli, "guests-only");
+	enum cli_status status = guests ? stop_guests(cli) : CLI_OK;
+	int64_t alive;
 
+	if (cli_flag(cli, "guests-only"))
+		return status;
+	alive = status == CLI_OK ? guests_alive(cli) : 0;
 	if (status == CLI_OK)
 		status = end(cli, CLI_HOSTD, &hostd_pid);
 	if (status == CLI_OK)

@@ -85,7 +85,7 @@ static bool check_vnics(struct model *model, const struct model_vm_columns *colu
 	const struct model_vm_change *change = columns->change;
 	bool good = true;
 
-	for (size_t i = 0; i < change->n_vnics && good; i++) {
+	for (size_t i = 0; i < columns->n_vnics && good; i++) {
 		char *who = xasprintf("vNIC %zu of VM %s", i, change->name);
 		struct model_endpoint endpoint = {.who = who,
 			.host = change->host,

@@ -228,6 +228,8 @@ static bool read_vnics(struct model_vm_columns *columns, struct model_error *err
 {
 	const struct model_vm_change *change = columns->change;
 
+	if (!change->vnics)
+		return true;
 	if (change->n_vnics > MODEL_VNICS_MAX) {
 		model_fail(error, MODEL_INVALID, "%zu vNICs; a VM may have %d", change->n_vnics,
 			MODEL_VNICS_MAX);
@@ -265,6 +267,8 @@ static bool check_disk(const struct model_disk *disk, struct model_error *error)
 
 static bool check_disks(const struct model_vm_change *change, struct model_error *error)
 {
+	if (!change->disks)
+		return true;
 	if (change->n_disks > MODEL_DISKS_MAX) {
 		model_fail(error, MODEL_INVALID, "%zu disks; a VM may have %d", change->n_disks,
 			MODEL_DISKS_MAX);

@@ -8,6 +8,8 @@
 #	    |              |              |            |
 #	 ---+--------------+--------------+------------+---   cordon-switchd, VLAN 10
 #
+#	  vmweb          vmapp          where KVM works: two guests in cordon-vmm, 10.10.0.21 and 10.10.0.22
+#
 # Four network namespaces are attached to a switch that this script starts on a directory of its own, so any number
 # of demonstrations can run at once.  examples/policy.yaml is applied, real traffic is sent, and each connection is
 # compared with what the policy says: what the client saw, and what the log wrote.  Everything is taken down again,
@@ -22,6 +24,10 @@ export PATH=$programs:$PATH
 # Who there is: name, last octet of its address and of its MAC.
 guests=(web:11 app:12 db:13)
 outside=198.51.100.7
+
+# Guests with a kernel: name, last octet, tier.
+vms=(vmweb:21:web vmapp:22:app)
+vm_kernel=$programs/tests/guest/guest.elf
 file_bytes=4000000
 
 # What must happen: from, to, what, allow or deny, the rule that the log must name for it.
@@ -37,6 +43,14 @@ expectations=(
 	"app internet ping deny app->internet"
 )
 
+# The same for the guests with a kernel.
+vm_expectations=(
+	"vmweb vmapp ping allow ping-app"
+	"vmapp vmweb ping deny app->web"
+	"vmweb app ping allow ping-app"
+	"web vmapp ping allow ping-app"
+)
+
 fail() {
 	printf 'demo: %s\n' "$*" >&2
 	exit 1
@@ -45,7 +59,7 @@ fail() {
 step=0
 step() {
 	step=$((step + 1))
-	printf '\n[%d/7] %s\n' "$step" "$*"
+	printf '\n[%d/8] %s\n' "$step" "$*"
 }
 
 # --- Setting up and taking down ----------------------------------------------------------------------------
@@ -56,6 +70,7 @@ run_directory=$(mktemp -d "${TMPDIR:-/tmp}/cordon-demo.XXXXXX")
 namespaces=()
 processes=()
 switch_was_started=no
+vms_were_started=no
 succeeded=no
 interrupted=no
 
@@ -93,6 +108,7 @@ take_down() {
 		kill "$process" 2>/dev/null
 	done
 	wait 2>/dev/null
+	[ "$vms_were_started" = no ] || cordon down --guests-only --timeout 20
 	if [ "$switch_was_started" = yes ] && ! cordon down >"$run_directory/down" 2>&1; then
 		cat "$run_directory/down" >&2
 		cat "$CORDON_RUNDIR"/*.pid | xargs -r kill
@@ -163,13 +179,30 @@ address_of() {
 		echo "$outside"
 		return
 	fi
-	for guest in "${guests[@]}"; do
+	for guest in "${guests[@]}" "${vms[@]%:*}"; do
 		[ "${guest%:*}" = "$name" ] || continue
 		case $what in
 		ping6) echo "fd00:10::${guest#*:}" ;;
 		*) echo "10.10.0.${guest#*:}" ;;
 		esac
 	done
+}
+
+# Waits until a guest has said that it is ready.
+await_vm() {
+	for _ in $(seq 20); do
+		if timeout 0.5 cordon vm console "$1" --output-only 2>/dev/null | grep -q '^ready'; then
+			return
+		fi
+	done
+	fail "guest $1 does not become ready; cordon vm console $1 shows how far it came"
+}
+
+# Types a command on a guest's serial port; prints its answer.
+ask_vm() {
+	local name=$1 command=$2
+	{ printf '%s\n' "$command" && sleep 4; } | timeout 5 cordon vm console "$name" 2>/dev/null |
+		tr -d '\r' | grep -F "> ${command%% *}" | tail -n 1 || true
 }
 
 # Tries `what` from `from` to `to`; prints what the client saw.  Fails if it did not get through.
@@ -187,6 +220,12 @@ try() {
 		[ "$received" = "$file_bytes" ]
 		;;
 	ping | ping6)
+		if [[ $from = vm* ]]; then
+			received=$(ask_vm "$from" "ping $address 2")
+			echo "${received##*: }"
+			[[ $received = *" 2 of 2 "* ]]
+			return
+		fi
 		received=$(inside "$from" ping -q -c 2 -i 0.2 -W 1 "$address" | grep -o '[0-9]* received')
 		echo "$received"
 		[ "$received" = "2 received" ]
@@ -271,6 +310,28 @@ for expectation in "${expectations[@]}"; do
 	read -r -a words <<<"$expectation"
 	check_expectation "${words[@]}"
 done
+
+step "Starting two guests in two zones, where KVM works"
+if [ -w /dev/kvm ]; then
+	vms_were_started=yes
+	for vm in "${vms[@]}"; do
+		IFS=: read -r name octet tier <<<"$vm"
+		cordon vm create "$name" --start --kernel "$vm_kernel" --memory 64M --command-line "ip=10.10.0.$octet" \
+			--nic "network=lan,mac=$(mac_of "$octet"),address=10.10.0.$octet,tag=tier=$tier"
+	done
+	await_vm vmweb
+	await_vm vmapp
+	cordon vm list
+	# shellcheck disable=SC2059 # The format is ours.
+	printf "$row" FROM TO WHAT POLICY "CLIENT SAW" RULE LOGGED ""
+	for expectation in "${vm_expectations[@]}"; do
+		read -r -a words <<<"$expectation"
+		check_expectation "${words[@]}"
+	done
+	expectations+=("${vm_expectations[@]}")
+else
+	echo "/dev/kvm cannot be used here, so there are none."
+fi
 
 step "The connections that there are, and the traffic log"
 cordon conn list

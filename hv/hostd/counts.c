@@ -28,7 +28,10 @@ static void put(struct counts *counts, const char *path, const struct json *json
 static void put_member(struct counts *counts, const char *path, const char *name,
 	const struct json *json, int depth)
 {
-	char *inner = xasprintf("%s%s%s", path, *path ? "." : "", name);
+	/* The word says nothing that the place does not. */
+	char *inner = *path && !strcmp(name, "counters")
+			      ? xstrdup(path)
+			      : xasprintf("%s%s%s", path, *path ? "." : "", name);
 
 	put(counts, inner, json, depth + 1);
 	free(inner);

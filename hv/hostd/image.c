@@ -84,6 +84,8 @@ static int follow(const struct image *image, const char *what, const char *name)
 		error = -errno;
 		*image->why = xasprintf("%s names %.200s as %s, which cannot be opened: %s",
 			image->path, path, what, ovs_strerror(-error));
+	} else if (!strcmp(resolved, image->path)) {
+		error = 0; /* A sparse extent that has its own description in it. */
 	} else if (strncmp(resolved, image->folder, length) || resolved[length] != '/') {
 		*image->why = xasprintf("%s names %.200s as %s, which lies outside of its folder "
 					"%s; move both into one folder",

@@ -490,13 +490,13 @@ def test_status_answers(guests):
 def test_stranger_at_the_socket(guests):
     """Whoever else has made a socket where a VMM's would be is no VMM: nothing is started beside him, which is said, and
     he is left alone, and so are other guests."""
+    guests.create("b", "--start")
     directory = guests.directory("a")
     os.makedirs(directory)
     with socket.socket(socket.AF_UNIX) as stranger:
         stranger.bind(os.path.join(directory, "control.sock"))
         stranger.listen()
         guests.create("a")
-        guests.create("b", "--start")
         result = guests.switch.try_cordon("vm", "start", "a", "--timeout", "12")
         assert result.returncode == 7 and "does not answer" in result.stderr
         assert guests.state("b") == "running"

@@ -395,6 +395,13 @@ static void test_belongings(void **state)
 	assert_int_equal(model_network_delete(model, "lan", &error), MODEL_INVALID);
 	assert_non_null(strstr(error.message, "VM a"));
 
+	/* A change that does not speak of vNICs and disks leaves them, whatever their number. */
+	change = vm_change("a");
+	change.n_vnics = change.n_disks = 1;
+	change.memory_mib = 64;
+	assert_int_equal(model_vm_set(model, &change, &error), MODEL_OK);
+	assert_int_equal(model_vm(model, "alpha", "a")->n_vnics, 1);
+
 	/* All of it goes with the VM. */
 	assert_int_equal(model_vm_delete(model, "alpha", "a", false, &error), MODEL_OK);
 	assert_null(cordonrec_vm_vnic_first(model_idl(model)));
