@@ -411,7 +411,7 @@ bench-quick: ## The same in three minutes: one short round of what matters most
 	@scripts/setup.sh build run bench
 	@$(MAKE) --no-print-directory bench-run BENCH="--quick $(BENCH)"
 
-bench-run: all $(OUT)/bench/generator $(OUT)/bench/frame_sender
+bench-run: all $(GUESTS) $(OUT)/bench/generator $(OUT)/bench/frame_sender
 	@CORDON_BUILD=$(abspath $(OUT)) $(PYTHON) tests/bench/bench.py $(BENCH)
 
 # Instructions per packet, which do not depend on what else the machine is doing.

@@ -26,6 +26,7 @@ sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "system")]
 
 import cases_connections  # noqa: E402
 import cases_forwarding  # noqa: E402
+import cases_guests  # noqa: E402
 import cases_kernel  # noqa: E402
 import cases_survival  # noqa: E402
 import cases_upkeep  # noqa: E402
@@ -37,7 +38,7 @@ from measure import GENERATOR, Bench, Settings, say  # noqa: E402
 from results import print_table, write_files  # noqa: E402
 
 CASES = [*cases_forwarding.CASES, *cases_connections.CASES, *cases_survival.CASES, *cases_kernel.CASES,
-         *cases_upkeep.CASES]
+         *cases_guests.CASES, *cases_upkeep.CASES]
 
 
 def parse_arguments():

@@ -19,6 +19,7 @@ enum {
 	ARP_REQUEST = 1,
 	ARP_REPLY = 2,
 	UDP_HEADER = 8,
+	ETHERNET_AND_IPV4 = 34,
 	TCP_HEADER = 20,
 	TCP_FIN = 1,
 	TCP_SYN = 2,
@@ -109,6 +110,7 @@ static void answer_udp(struct net *net, const struct packet *packet)
 	memcpy(sender.mac, packet->frame + 6, 6);
 	switch (get_be16(udp + 2)) {
 	case PORT_DISCARD: net->discarded++; break;
+	case PORT_CREDIT: net->credits++; break;
 	case PORT_CONTROL: command_keep(&sender, udp + UDP_HEADER, bytes - UDP_HEADER); break;
 	case PORT_ECHO:
 		reply = reply_begin(net, packet, &frame, bytes);
@@ -176,10 +178,46 @@ static bool is_ours(const struct net *net, const struct packet *packet)
 	return address_same(own, &packet->destination) || packet->destination.bytes[0] == 0xff;
 }
 
+/* What a window's receiver says, once it has all of the window: a datagram back. */
+static void credit(struct net *net, const uint8_t *frame)
+{
+	const uint8_t *udp = frame + ETHERNET_AND_IPV4;
+	struct address peer = {.version = 4};
+	uint16_t window = get_be16(udp + UDP_HEADER);
+	uint8_t *reply, *header;
+
+	if (window == 0 || ++net->uncredited < window)
+		return;
+	net->uncredited = 0;
+	reply = net_frame(net, 0);
+	if (!reply)
+		return;
+	memcpy(peer.bytes, frame + 26, 4);
+	header = packet_begin(reply, net, frame + 6, &peer, PROTOCOL_UDP);
+	memset(header, 0, UDP_HEADER + 10);
+	set_be16(header, PORT_DISCARD);
+	set_be16(header + 2, PORT_CREDIT);
+	net_send(net, 0, packet_end(reply, UDP_HEADER + 10));
+}
+
+/* A flood is counted, and nothing else: what takes longer is not measured then. */
+static bool is_flood(struct net *net, const uint8_t *frame, size_t bytes)
+{
+	if (bytes < ETHERNET_AND_IPV4 + UDP_HEADER + 2 || get_be16(frame + 12) != ETHERTYPE_IPV4 ||
+		frame[14] != 0x45 || frame[23] != PROTOCOL_UDP ||
+		get_be16(frame + ETHERNET_AND_IPV4 + 2) != PORT_DISCARD)
+		return false;
+	net->discarded++;
+	credit(net, frame);
+	return true;
+}
+
 void answer(struct net *net, uint8_t *frame, size_t bytes)
 {
 	struct packet packet;
 
+	if (is_flood(net, frame, bytes))
+		return;
 	if (!packet_read(&packet, frame, bytes))
 		return;
 	if (packet.ethertype == ETHERTYPE_ARP) {

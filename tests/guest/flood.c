@@ -3,16 +3,27 @@
  * As many frames as the ring takes: UDP datagrams to the peer's discard port, written once and sent
  * again and again.
  *
- *	flood ADDRESS FRAMES BYTES	0 frames: until "stop"
+ *	flood ADDRESS FRAMES BYTES [WINDOW]	0 frames: until "stop"
+ *
+ * With a window no more than two windows are on their way: the receiver says when it has had one.
+ * So nothing is lost where sender and receiver share a processor, and they take turns.
  */
 #include "guest.h"
 
-enum { BURST = 32, UDP_HEADER = 8, FRAME_LEAST = 64, FLOOD_PORT = 30000, POLL_BURSTS = 4 };
+enum {
+	BURST = 32,
+	UDP_HEADER = 8,
+	FRAME_LEAST = 64,
+	FLOOD_PORT = 30000,
+	POLL_BURSTS = 4,
+	PATIENCE_MS = 10
+};
 
 struct flood {
 	struct net *net;
 	uint64_t frames, sent;
 	size_t bytes;
+	uint64_t window, first_credit, given_up;
 };
 
 /* All buffers of a pair hold the frame afterwards: nothing else is sent meanwhile, but answers. */
@@ -25,6 +36,7 @@ static void write_frame(uint8_t *frame, const struct flood *flood, const uint8_t
 	memset(udp, 0, payload);
 	set_be16(udp, (uint16_t)(FLOOD_PORT + pair));
 	set_be16(udp + 2, PORT_DISCARD);
+	set_be16(udp + UDP_HEADER, (uint16_t)flood->window);
 	packet_end(frame, payload);
 }
 
@@ -62,6 +74,37 @@ static unsigned int burst(struct flood *flood, unsigned int pair)
 	return n;
 }
 
+/* Waits until a burst may be sent.  A window of which something was lost is given up after a
+ * while. */
+static void wait_for_window(struct flood *flood)
+{
+	uint64_t end = clock_cycles() + PATIENCE_MS * cycles_per_ms();
+
+	while (flood->window > 0 && !command_stopped()) {
+		uint64_t had = flood->net->credits - flood->first_credit + flood->given_up;
+
+		if (flood->sent + BURST <= (had + 2) * flood->window)
+			return;
+		if (clock_cycles() > end) {
+			flood->given_up++;
+			return;
+		}
+		net_sleep(PATIENCE_MS);
+	}
+}
+
+static void run(struct flood *flood)
+{
+	for (unsigned int i = 0; flood->frames == 0 || flood->sent < flood->frames; i++) {
+		wait_for_window(flood);
+		burst(flood, i % flood->net->n_pairs);
+		if (i % POLL_BURSTS == 0)
+			work();
+		if (command_stopped())
+			return;
+	}
+}
+
 void flood(char *line, char *reply, size_t size)
 {
 	struct flood flood = {.net = &nets[0]};
@@ -78,18 +121,15 @@ void flood(char *line, char *reply, size_t size)
 	flood.bytes = (size_t)number(word(&line));
 	if (flood.bytes < FRAME_LEAST || flood.bytes > FRAME_MAX)
 		flood.bytes = FRAME_LEAST;
+	flood.window = number(word(&line));
+	flood.first_credit = flood.net->credits;
 	for (unsigned int pair = 0; pair < flood.net->n_pairs; pair++)
 		write_all(&flood, mac, &peer, pair);
 	start = clock_cycles();
-	for (unsigned int i = 0; flood.frames == 0 || flood.sent < flood.frames; i++) {
-		burst(&flood, i % flood.net->n_pairs);
-		if (i % POLL_BURSTS == 0)
-			work();
-		if (command_stopped())
-			break;
-	}
+	run(&flood);
 	ms = (clock_cycles() - start) / cycles_per_ms();
 	flood.net->sent += flood.sent;
 	flood.net->sent_bytes += flood.sent * flood.bytes;
-	format_to(reply, size, "flood: sent %u in %u ms", flood.sent, ms);
+	format_to(reply, size, "flood: sent %u in %u ms, gave up %u windows", flood.sent, ms,
+		flood.given_up);
 }

@@ -131,6 +131,8 @@ uint64_t cycles_per_ms(void);
 void wait_ms(uint64_t ms);
 /* Waits for an interrupt, unless there were others than `seen`. */
 void idle(uint64_t seen);
+/* An interrupt in so long, once. */
+void set_timer(uint32_t ms);
 void ring0(uint64_t call);
 /* The power button was pressed since the last time that this was asked. */
 bool button_pressed(void);
@@ -252,6 +254,8 @@ struct net {
 	uint8_t *receive_buffers[PAIRS_MAX], *send_buffers[PAIRS_MAX];
 	uint64_t received, received_bytes, sent, sent_bytes, no_room;
 	uint64_t discarded; /* Of the received: UDP to port 9. */
+	/* Of a flood in windows: windows that the peer has had, frames of one that is not whole. */
+	uint64_t credits, uncredited;
 };
 
 extern struct net nets[NETS_MAX];
@@ -266,6 +270,8 @@ void net_mask(struct net *net, bool masked);
 bool net_poll(void);
 /* Interrupts are wanted from now on, or not. */
 void net_want_interrupts(bool wanted);
+/* Sleeps until something has come, at most so long. */
+void net_sleep(uint32_t ms);
 /* Where a frame to be sent is written, or NULL; then sent with its length, or given back with 0. */
 uint8_t *net_frame(struct net *net, unsigned int pair);
 void net_send(struct net *net, unsigned int pair, size_t bytes);
@@ -282,6 +288,7 @@ enum {
 	PROTOCOL_ICMPV6 = 58,
 	PORT_ECHO = 7,
 	PORT_DISCARD = 9,
+	PORT_CREDIT = 10,
 	PORT_CONTROL = 7777,
 };
 

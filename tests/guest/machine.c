@@ -10,15 +10,21 @@
 
 #define LOCAL_APIC_SPURIOUS UINT64_C(0xfee000f0)
 #define LOCAL_APIC_LINT0    UINT64_C(0xfee00350)
+#define LOCAL_APIC_TIMER    UINT64_C(0xfee00320)
+#define LOCAL_APIC_COUNT    UINT64_C(0xfee00380)
+#define LOCAL_APIC_DIVIDE   UINT64_C(0xfee003e0)
 #define IO_APIC		    UINT64_C(0xfec00000)
 #define IO_APIC_DATA	    UINT64_C(0xfec00010)
 
 enum {
 	LOCAL_APIC_ENABLED = 0x100 | 0xff,
 	LOCAL_APIC_MASKED = 0x10000,
+	DIVIDE_BY_1 = 0xb,
+	COUNTS_PER_MS = 1000000, /* KVM's: one each nanosecond. */
 	IO_APIC_REDIRECTION = 0x10,
 	LINE_SERIAL = 4,
 	LINE_POWER = 9,
+	VECTOR_TIMER = FIRST_INTERRUPT + INTERRUPTS - 3,
 	VECTOR_SERIAL = FIRST_INTERRUPT + INTERRUPTS - 2,
 	VECTOR_POWER = FIRST_INTERRUPT + INTERRUPTS - 1,
 	SERIAL_INTERRUPT_ENABLE = 0x3f9,
@@ -88,6 +94,8 @@ void machine_start(void)
 		set_gate(FIRST_INTERRUPT + i, interrupt_entries + (size_t)16 * i);
 	set32(LOCAL_APIC_LINT0, LOCAL_APIC_MASKED);
 	set32(LOCAL_APIC_SPURIOUS, LOCAL_APIC_ENABLED);
+	set32(LOCAL_APIC_DIVIDE, DIVIDE_BY_1);
+	set32(LOCAL_APIC_TIMER, VECTOR_TIMER);
 	set_line(LINE_SERIAL, VECTOR_SERIAL);
 	set_line(LINE_POWER, VECTOR_POWER);
 	out8(SERIAL_MODEM_CONTROL, 8);
@@ -113,6 +121,11 @@ void wait_ms(uint64_t ms)
 void idle(uint64_t seen)
 {
 	__asm__ volatile("hlt" : : "a"(CALL_IDLE), "D"(seen) : "memory");
+}
+
+void set_timer(uint32_t ms)
+{
+	set32(LOCAL_APIC_COUNT, ms * COUNTS_PER_MS);
 }
 
 void ring0(uint64_t call)

@@ -207,6 +207,17 @@ void net_want_interrupts(bool wanted)
 	full_barrier();
 }
 
+void net_sleep(uint32_t ms)
+{
+	uint64_t seen = interrupts;
+
+	set_timer(ms);
+	net_want_interrupts(true);
+	if (!net_poll())
+		idle(seen);
+	net_want_interrupts(false);
+}
+
 static void take_sent(struct queue *queue)
 {
 	uint32_t length;

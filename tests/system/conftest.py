@@ -14,6 +14,7 @@ import pytest
 import cordon
 import guest
 import host
+import vmm
 
 
 def missing():
@@ -38,9 +39,13 @@ def pytest_collection_modifyitems(items):
         elif "vhost" in item.keywords and not guest.TESTPMD:
             item.add_marker(pytest.mark.skip(reason="guests are played by dpdk-testpmd (package dpdk-dev), which is missing"))
 
+        elif "kvm" in item.keywords and not vmm.KVM:
+            item.add_marker(pytest.mark.skip(reason="guests run in KVM, and there is no /dev/kvm here"))
+
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "vhost: needs dpdk-testpmd to play guests")
+    config.addinivalue_line("markers", "kvm: runs guests in KVM")
 
 
 @pytest.hookimpl(hookwrapper=True)

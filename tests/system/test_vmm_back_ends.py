@@ -19,9 +19,9 @@ import time
 import pytest
 
 from cordon import wait_for
-from vmm import GuestOnSwitch, Vmm, needs_kvm, plug
+from vmm import GuestOnSwitch, Vmm, plug
 
-pytestmark = needs_kvm
+pytestmark = pytest.mark.kvm
 
 POLICY = """\
 zones:

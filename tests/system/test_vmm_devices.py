@@ -10,9 +10,9 @@ import subprocess
 import pytest
 
 from cordon import wait_for
-from vmm import BZIMAGE, VMM, KERNEL, Vmm, needs_kvm
+from vmm import BZIMAGE, VMM, KERNEL, Vmm
 
-pytestmark = needs_kvm
+pytestmark = pytest.mark.kvm
 
 MIB = 1 << 20
 DISK_BYTES = 8 * MIB

@@ -10,9 +10,9 @@ import pytest
 
 from cordon import wait_for
 from host import TcpServer, UdpServer
-from vmm import needs_kvm, plug
+from vmm import plug
 
-pytestmark = needs_kvm
+pytestmark = pytest.mark.kvm
 
 POLICY = """\
 zones:

@@ -11,9 +11,9 @@ import time
 import pytest
 
 from cordon import wait_for
-from vmm import needs_kvm, plug
+from vmm import plug
 
-pytestmark = needs_kvm
+pytestmark = pytest.mark.kvm
 
 POLICY = """\
 zones:
