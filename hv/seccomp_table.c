@@ -69,13 +69,13 @@ const struct seccomp_rule seccomp_rules[] = {
 	ALLOW(epoll_ctl, M | V, "what the event loop waits for, also as a driver starts a device"),
 	ALLOW(timerfd_settime, M | V, "time limits of back ends"),
 	ALLOW(io_uring_enter, M | V, "disks: their rings are restricted to reads, writes, fsync and fallocate on the disk"),
-	ALLOW(fallocate, M, "memory that the guest gives back is punched out of its file"),
+	EQUAL(fallocate, M, 1, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, "memory that the guest gives back is punched out of its file"),
 	ALLOW(getrandom, M, "virtio-rng; glibc's malloc"),
 
 	/* Sockets that exist, and new connections to them. */
 	ALLOW(accept4, M, "a client of the control socket, the switch"),
-	ALLOW(sendto, M | V, "send(): answers to clients, requests to the broker"),
-	ALLOW(recvfrom, M | V | B, "recv(): commands of clients, requests to the broker"),
+	ALLOW(sendto, M, "send(): answers to clients, requests to the broker"),
+	ALLOW(recvfrom, M | B, "recv(): commands of clients, requests to the broker"),
 	ALLOW(sendmsg, M | V | B, "vhost-user messages with descriptors, the broker's answers"),
 	ALLOW(recvmsg, M | V, "the same, from the other end"),
 	EQUAL(socketpair, M, 0, AF_UNIX, "a channel for the requests of a disk's back end that has come again"),
@@ -98,7 +98,7 @@ const struct seccomp_rule seccomp_rules[] = {
 	WITHOUT(mprotect, M | V, PROTECTION, PROT_EXEC, "malloc: a thread's arena grows"),
 	ALLOW(mremap, M | V, "realloc"),
 	ALLOW(munmap, M | V, "free"),
-	ALLOW(madvise, M | V, "malloc: an arena shrinks; a thread's stack at its end"),
+	EQUAL(madvise, M | V, 2, MADV_DONTNEED, "malloc: an arena shrinks; a thread's stack at its end"),
 
 	/* Time. */
 	ALLOW(clock_gettime, M | V, "processor time of threads; all clocks where the kernel's page for them is missing"),

@@ -55,6 +55,12 @@ def enter(vmm):
     return connection
 
 
+def is_reachable(vmm):
+    with contextlib.suppress(FileNotFoundError, ConnectionRefusedError), contextlib.closing(enter(vmm)):
+        return True
+    return False
+
+
 def line(connection):
     answer = b""
     while not answer.endswith(b"\n"):
@@ -124,7 +130,7 @@ def test_a_paused_guest_stands_still(vmm):
 
 def test_a_guest_may_wait_before_its_first_instruction(new_vmm):
     vmm = new_vmm(ready=False, options=["--paused"])
-    wait_for(lambda: os.path.exists(vmm.path("control")), 5, "the control socket")
+    wait_for(lambda: is_reachable(vmm), 5, "the control socket")
     wait_for(lambda: vmm.ask("status")["state"] == "paused", 5, "it waits")
     holds_for(lambda: vmm.text() == "", 0.3, "the guest has not begun")
     assert vmm.ask("resume")["ok"]
@@ -198,7 +204,7 @@ def test_who_does_not_read_stops_neither_the_guest_nor_others(new_vmm, tmp_path)
     """The guest does nothing but write to its serial port."""
     vmm = new_vmm(ready=False, kernel=kernel(tmp_path / "kernel", bytes.fromhex("66baf803" "b078" "ee" "ebfd")),
                   options=["--serial", "none"])
-    wait_for(lambda: os.path.exists(vmm.path("control")), 5, "the control socket")
+    wait_for(lambda: is_reachable(vmm), 5, "the control socket")
     deaf = enter(vmm)
     deaf.sendall(b'{"command":"console"}\n')
     wait_for(lambda: vmm.ask("metrics")["terminals"][0]["output_bytes"] > 600_000, 60, "the guest goes on writing")
