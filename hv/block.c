@@ -113,7 +113,11 @@ static void start_segment(struct block_slot *slot)
 static void request_done(struct block_request *request, int result)
 {
 	struct block_slot *slot = (struct block_slot *)request;
+	bool more = slot->next_segment < slot->n_segments || slot->flush_after;
 
+	/* The driver resets the device, and waits. */
+	if (!result && more && !slot->block->device.started)
+		result = -ECANCELED;
 	if (!result && slot->next_segment < slot->n_segments) {
 		start_segment(slot);
 		block_file_submit(slot->block->file);

@@ -41,7 +41,8 @@ struct block_file {
 	struct io_uring ring;
 	bool ring_made;
 	unsigned int under_way;
-	void *zeros; /* ZEROS bytes of nothing, never written: no memory of our own. */
+	bool draining; /* What is under way ends with the part that the kernel has. */
+	void *zeros;   /* ZEROS bytes of nothing, never written: no memory of our own. */
 	struct event_source completions;
 	struct event_loop *loop;
 	void (*batch_done)(void *owner);
@@ -68,13 +69,20 @@ static int lock(int fd, const struct disk_options *options, struct hv_error *err
 		error, errno, "disk %s cannot be locked: %s", options->path, strerror(errno));
 }
 
+/* A FIFO without a writer is not waited for; but requests are, so that io_uring hears of no
+ * O_NONBLOCK. */
 static int open_one(const struct disk_options *options, int flags, struct hv_error *error)
 {
-	int fd = open(options->path, (options->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | flags);
+	int mode = options->read_only ? O_RDONLY : O_RDWR;
+	int fd = open(options->path, mode | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | flags);
 	int code = errno;
 
-	if (fd >= 0)
+	if (fd >= 0 && fcntl(fd, F_SETFL, flags) == 0)
 		return fd;
+	if (fd >= 0) {
+		code = errno;
+		close(fd);
+	}
 	if (code == EACCES || code == EROFS || code == EPERM || code == ETXTBSY)
 		return hv_fail(error, code,
 			options->read_only ? "disk %s cannot be read: %s"
@@ -297,9 +305,12 @@ void block_file_queue(struct block_file *file, struct block_request *request)
 	prepare(file, request);
 }
 
+/* What the kernel does not take now, for want of memory, is tried again in another turn. */
 void block_file_submit(struct block_file *file)
 {
 	io_uring_submit(&file->ring);
+	if (io_uring_sq_ready(&file->ring) > 0)
+		eventfd_write(file->completions.fd, 1);
 }
 
 /* --- Completions ------------------------------------------------------------------------------ */
@@ -381,9 +392,15 @@ static void reap(struct block_file *file)
 	while (!io_uring_peek_cqe(&file->ring, &cqe)) {
 		struct block_request *request = io_uring_cqe_get_data(cqe);
 		int result = cqe->res;
+		bool on;
 
 		io_uring_cqe_seen(&file->ring, cqe);
-		if (goes_on(request, &result)) {
+		on = goes_on(request, &result);
+		if (on && file->draining) {
+			on = false;
+			result = -ECANCELED;
+		}
+		if (on) {
 			prepare(file, request);
 			again = true;
 		} else {
@@ -392,7 +409,7 @@ static void reap(struct block_file *file)
 		}
 	}
 	if (again)
-		io_uring_submit(&file->ring);
+		block_file_submit(file);
 }
 
 static void completions_ready(struct event_source *source, uint32_t events)
@@ -404,15 +421,18 @@ static void completions_ready(struct event_source *source, uint32_t events)
 	(void)events;
 	eventfd_read(source->fd, &count);
 	reap(file);
+	block_file_submit(file);
 	file->batch_done(file->owner);
 }
 
 void block_file_drain(struct block_file *file)
 {
+	file->draining = true;
 	while (file->under_way) {
 		io_uring_submit_and_wait(&file->ring, 1);
 		reap(file);
 	}
+	file->draining = false;
 }
 
 /* --- Life ------------------------------------------------------------------------------------- */

@@ -59,7 +59,11 @@ bool block_file_direct(const struct block_file *file);
 void block_file_queue(struct block_file *file, struct block_request *request);
 void block_file_submit(struct block_file *file);
 
-/* Waits until nothing is under way; done() is called for each, batch_done() is not. */
+/*
+ * Waits until nothing is under way; done() is called for each, batch_done() is not.  Who waits has
+ * the machine's lock, so that it must not take longer than what the kernel has been given already:
+ * a request of many parts, gigabytes of zeros written by hand for example, ends with -ECANCELED.
+ */
 void block_file_drain(struct block_file *file);
 
 #endif

@@ -92,6 +92,9 @@ bool virtio_device_take(struct virtio_device *device, unsigned int index,
 	struct virtio_queue *queue = &device->queues[index];
 	int taken;
 
+	/* By what was broken last, maybe no ring: its driver has to reset it. */
+	if (virtio_device_failure(device))
+		return false;
 	if (*turn == 0) {
 		virtio_device_notify_again(device, index);
 		return false;

@@ -26,23 +26,27 @@ struct disk {
 	uint64_t header, status, data; /* Guest memory for one request; 1 MiB of data. */
 };
 
-static void make_file(char *path, size_t bytes)
+static void make_file_in(const char *folder, char *path, size_t bytes)
 {
 	int fd;
 
-	strcpy(path, "/var/tmp/cordon-block-XXXXXX");
+	sprintf(path, "%s/cordon-block-XXXXXX", folder);
 	fd = mkstemp(path);
 	assert_true(fd >= 0);
 	assert_int_equal(ftruncate(fd, (off_t)bytes), 0);
 	close(fd);
 }
 
-static struct disk *open_disk(bool read_only, enum disk_direct direct)
+static void make_file(char *path, size_t bytes)
 {
-	struct disk *disk = calloc(1, sizeof(*disk));
+	make_file_in("/var/tmp", path, bytes);
+}
+
+/* The guest's disk is the file disk->path. */
+static void plug_in(struct disk *disk, bool read_only, enum disk_direct direct)
+{
 	struct hv_error error = {""};
 
-	make_file(disk->path, DISK_BYTES);
 	disk->options = (struct disk_options){
 		.path = disk->path, .read_only = read_only, .direct = direct, .serial = "S-1"};
 	driver_open(&disk->driver);
@@ -53,6 +57,23 @@ static struct disk *open_disk(bool read_only, enum disk_direct direct)
 	disk->header = driver_allocate(&disk->driver, 4096);
 	disk->status = driver_allocate(&disk->driver, 4096);
 	disk->data = driver_allocate(&disk->driver, 1 << 20);
+}
+
+static struct disk *open_disk(bool read_only, enum disk_direct direct)
+{
+	struct disk *disk = calloc(1, sizeof(*disk));
+
+	make_file(disk->path, DISK_BYTES);
+	plug_in(disk, read_only, direct);
+	return disk;
+}
+
+static struct disk *open_disk_in(const char *folder, size_t bytes)
+{
+	struct disk *disk = calloc(1, sizeof(*disk));
+
+	make_file_in(folder, disk->path, bytes);
+	plug_in(disk, false, DISK_DIRECT_AUTO);
 	return disk;
 }
 
@@ -319,6 +340,7 @@ static void test_a_file_that_was_cut_is_an_error(void **state)
 static void test_a_request_that_cannot_be_answered_fails_the_device(void **state)
 {
 	struct disk *disk = open_disk(false, DISK_DIRECT_AUTO);
+	uint16_t used;
 
 	(void)state;
 	driver_request(
@@ -334,6 +356,15 @@ static void test_a_request_that_cannot_be_answered_fails_the_device(void **state
 		usleep(10000);
 	}
 	assert_non_null(disk->driver.failure);
+	/* Until it is reset, nothing that follows is looked at. */
+	used = driver_used_index(&disk->driver.rings[0]);
+	write_header(disk, VIRTIO_BLK_T_GET_ID, 0);
+	driver_request(&disk->driver, 0,
+		(const struct driver_buffer[]){
+			{disk->header, 16, false}, {disk->data, 20, true}, {disk->status, 1, true}},
+		3);
+	usleep(50000);
+	assert_int_equal(driver_used_index(&disk->driver.rings[0]), used);
 	close_disk(disk);
 }
 
@@ -382,6 +413,31 @@ static void test_a_reset_waits_for_what_is_under_way(void **state)
 		&disk->driver, disk->driver.device->features_offered & ~FLUSH_FEATURE, QUEUE_SIZE);
 	assert_int_equal(transfer(disk, VIRTIO_BLK_T_OUT, 0, 4096, 0), VIRTIO_BLK_S_OK);
 	assert_int_equal(discard(disk, VIRTIO_BLK_T_DISCARD, 0, 8, 0, 1), VIRTIO_BLK_S_OK);
+	close_disk(disk);
+}
+
+/* A file system in memory makes no zeros by itself: they are written, a piece after the other. */
+static void test_a_reset_does_not_wait_for_a_gigabyte_of_zeros(void **state)
+{
+	struct disk *disk = open_disk_in("/dev/shm", 64 << 20);
+	const uint8_t *answer = driver_at(&disk->driver, disk->status, 1);
+
+	(void)state;
+	for (unsigned int i = 0; i < 16; i++)
+		((struct virtio_blk_discard_write_zeroes *)data_of(disk))[i] =
+			(struct virtio_blk_discard_write_zeroes){
+				0, htole32((64 << 20) / SECTOR), 0};
+	write_header(disk, VIRTIO_BLK_T_WRITE_ZEROES, 0);
+	driver_request(&disk->driver, 0,
+		(const struct driver_buffer[]){{disk->header, 16, false},
+			{disk->data, 16 * sizeof(struct virtio_blk_discard_write_zeroes), false},
+			{disk->status, 1, true}},
+		3);
+	for (unsigned int i = 0; i < 20000 && !file_blocks(disk); i++)
+		usleep(500);
+	assert_true(file_blocks(disk) > 0);
+	driver_stop(&disk->driver);
+	assert_int_equal(*answer, VIRTIO_BLK_S_IOERR);
 	close_disk(disk);
 }
 
@@ -453,6 +509,12 @@ static void test_files_that_are_no_disks(void **state)
 	assert_int_equal(try_open(&driver, &options, &error), -EINVAL);
 	assert_non_null(strstr(error.text, "1000 bytes"));
 	unlink(path);
+	/* Nobody waits for its other end. */
+	assert_int_equal(mkfifo(path, 0600), 0);
+	options.read_only = true;
+	assert_int_equal(try_open(&driver, &options, &error), -EINVAL);
+	assert_non_null(strstr(error.text, "neither a file nor a block device"));
+	unlink(path);
 	driver_close(&driver);
 }
 
@@ -470,6 +532,7 @@ int main(void)
 		cmocka_unit_test(test_a_request_that_cannot_be_answered_fails_the_device),
 		cmocka_unit_test(test_many_at_once),
 		cmocka_unit_test(test_a_reset_waits_for_what_is_under_way),
+		cmocka_unit_test(test_a_reset_does_not_wait_for_a_gigabyte_of_zeros),
 		cmocka_unit_test(test_two_guests_do_not_write_one_disk),
 		cmocka_unit_test(test_files_that_are_no_disks),
 	};

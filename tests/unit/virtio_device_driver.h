@@ -122,9 +122,9 @@ static inline void driver_stop(struct driver *driver)
 	struct virtio_device *device = driver->device;
 
 	pthread_mutex_lock(&driver->lock);
+	device->started = false;
 	virtio_device_unlisten(device);
 	device->type->stop(device);
-	device->started = false;
 	virtio_device_release(device);
 	for (unsigned int i = 0; i < device->n_queues; i++) {
 		close(driver->queues[i].notify_fd);
