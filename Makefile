@@ -312,6 +312,8 @@ check-linux: ## Install what is missing, build, and run Linux guests on a switch
 	@$(MAKE) --no-print-directory check-linux-run
 
 check-linux-run: all
+	@tests/linux/build-kernel >/dev/null
+	@tests/linux/fetch-packages linux-image-cloud-amd64 busybox-static >/dev/null
 	@tests/run --build $(OUT) --system tests/linux --jobs 1
 
 unit_programs = $(patsubst tests/unit/%.c,$(OUT)/tests/%,$(1))

@@ -61,8 +61,8 @@ bound | renew)
 esac
 """
 
-# Programs for x86-64 that make no system call, behind an ELF header and one program header, which is all that the kernel
-# asks for.
+# Programs for x86-64 that make no system call, behind an ELF header and one program header, which is all that the
+# kernel asks for.
 PROGRAM_ADDRESS = 0x400000
 SPIN = b"\xf3\x90\xeb\xfc"  # pause; jmp to it.
 FALL = b"\xf4"  # hlt, which is the kernel's to use.
@@ -183,8 +183,8 @@ def build(path, kernel_package, busybox_package):
 def build_alone(path, code):
     """An archive whose /init is this code and nothing else."""
     size = 64 + 56 + len(code)
-    header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 2, 62, 1, PROGRAM_ADDRESS + 120, 64, 0, 0, 64, 56, 1,
-                         0, 0, 0)
+    header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 2, 62, 1, PROGRAM_ADDRESS + 120, 64, 0, 0, 64,
+                         56, 1, 0, 0, 0)
     segment = struct.pack("<IIQQQQQQ", 1, 5, 0, PROGRAM_ADDRESS, PROGRAM_ADDRESS, size, size, 4096)
     archive = Archive()
     archive.add_console()

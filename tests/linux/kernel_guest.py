@@ -19,7 +19,7 @@ from cordon import BUILD, wait_for
 
 VMM = os.path.join(BUILD, "cordon-vmm")
 MEMORY_MIB = 128
-# A kernel that is emulated takes 15 s to its /init on a machine that has nothing else to do, and as much again to unpack itself.
+# A kernel that is emulated takes some 15 s to its /init on a machine that has nothing else to do.
 BOOT_SECONDS = 240
 # Without hardware virtualisation a kernel sees what the host's processor has, but its KVM runs none of this for it.
 NOT_EMULATED = "smap,smep,xsave,rdpid,fsgsbase,popcnt,clwb,rdtscp,invpcid,cx16,bmi1,bmi2"
@@ -60,8 +60,9 @@ class KernelGuest:
         if not has_hardware_virtualisation():
             words += f" clearcpuid={NOT_EMULATED}"
         command = [VMM, "--name", self.name, "--memory", str(MEMORY_MIB), "--kernel", self._kernel,
-                   "--initrd", self._initrd, "--command-line", words, "--net", f"socket={self.socket_path},mac={self.mac}",
-                   "--serial", self._console_path, "--control", self._control_path, "--outcome", self._outcome_path, *self._options]
+                   "--initrd", self._initrd, "--command-line", words,
+                   "--net", f"socket={self.socket_path},mac={self.mac}", "--serial", self._console_path,
+                   "--control", self._control_path, "--outcome", self._outcome_path, *self._options]
         self._started_at = time.monotonic()
         with open(self._log_path, "wb") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -69,7 +70,8 @@ class KernelGuest:
 
     def _is_alive(self):
         if self._process.poll() is not None:
-            raise AssertionError(f"cordon-vmm of {self.name} ended with status {self._process.returncode}: {self._text()}")
+            raise AssertionError(f"cordon-vmm of {self.name} ended with status {self._process.returncode}: "
+                                 f"{self._text()}")
         return True
 
     def _text(self):

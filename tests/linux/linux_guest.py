@@ -3,8 +3,9 @@
 
     Linux of the guest --- virtio-net --- QEMU ===socket=== cordon-switchd
 
-    guest = LinuxGuest(switch, "g1", 1, files)
-    guest.start(); switch.add_port(...); guest.wait_ready()
+    guest = plug(switch, "g1", 1, "zone", files)
+    guest.wait_ready()
+    guest.take_addresses()
     guest.run("ip address show dev eth0")       # what it wrote; another status than 0 fails
     guest.ping("10.0.0.2", 3)                   # how many answers came
 """
@@ -77,7 +78,8 @@ class LinuxGuest:
             "-chardev", f"socket,id=wire,path={self.socket_path},server=on",
             "-netdev", f"vhost-user,id=vnic,chardev=wire,queues={queues}",
             # Without MSI-X: QEMU 7.2 does not survive it where a vhost-user device meets an accelerator other than KVM.
-            "-device", f"virtio-net-pci,netdev=vnic,mac={self.mac},romfile=,mq={'on' if queues > 1 else 'off'},vectors=0",
+            "-device", f"virtio-net-pci,netdev=vnic,mac={self.mac},romfile=,vectors=0,"
+                       f"mq={'on' if queues > 1 else 'off'}",
         ]
 
     def start(self):
@@ -191,3 +193,16 @@ class LinuxGuest:
 
     def can_connect(self, address, port, seconds=2):
         return self.try_run(f"nc -w {seconds} {address} {port} </dev/null", seconds + 20)[0] == 0
+
+
+def plug(switch, name, number, zone, files, queues=1):
+    """The guest is in its zone before its kernel has begun."""
+    guest = LinuxGuest(switch, name, number, files, queues)
+    switch.on_close(guest.close)
+    guest.start()
+    # SLAAC's addresses are the guest's own, too.
+    from_its_mac = f"fd00::ff:fe00:{number:x}"
+    switch.add_port(name, type="vhost", socket=guest.socket_path, queues=queues, role="vnic", network="lan",
+                    mac=guest.mac, address=f"{guest.ipv4},{guest.ipv6},{from_its_mac}", tag=f"zone={zone}",
+                    vm_name=name, vm_id=f"id-{name}")
+    return guest

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small Linux kernel under cordon-vmm, in a zone of the switch: it boots by both of the boot protocols, its own virtio
-drivers find the devices, and its IP stack answers whom the policy lets in.
+"""A small Linux kernel under cordon-vmm, in a zone of the switch: it boots by both of the boot protocols, its own
+virtio drivers find the devices, and its IP stack answers whom the policy lets in.
 
-    friend .1 (kernel port; router, DHCP)     stranger .2 (kernel port)     guest .5 (cordon-vmm)
-      |                                          |                            |
-    --+------------------------------------------+----------------------------+--  network lan, VLAN 10; a zone each
+    friend .1 (kernel port; router, DHCP)     stranger .2 (kernel port)     other .3 (QEMU)     guest .5 (cordon-vmm)
+      |                                          |                            |                   |
+    --+------------------------------------------+----------------------------+-------------------+--  lan, VLAN 10
 
-It runs no user land but a /init without a system call, so that it can be emulated where KVM has no hardware virtualisation.
-A guest whose kernel is emulated takes a processor of its own for as long as it is there: each is ended as soon as it has
-shown what it is for.
+friend and other are in the zone of friends, stranger is in another, and guest in a third.
+
+It runs no user land but a /init without a system call, so that it can be emulated where KVM has no hardware
+virtualisation.  A guest whose kernel is emulated takes a processor of its own for as long as it is there: each is ended
+as soon as it has shown what it is for.
 """
 
 import os
@@ -19,6 +21,7 @@ import pytest
 from cordon import holds_for, wait_for
 from dhcp import LEASE_SECONDS, DhcpServer
 from kernel_guest import KernelGuest
+from linux_guest import plug
 
 POLICY = """\
 zones:
@@ -73,8 +76,9 @@ def site(shared, small_kernel, spinning_init):
 
 
 def answers(host, address, count=1, size=56, seconds=PING_SECONDS):
-    """True if as many answers come in time.  (With -W instead of -w, ping waits for late ones no longer than for early ones.)"""
-    return host.run("ping", "-n", "-q", "-c", count, "-i", "0.1", "-w", seconds, "-s", size, address, check=False).returncode == 0
+    """True if as many answers come in time.  (With -W, ping would wait for late ones no longer than for early ones.)"""
+    words = ["ping", "-n", "-q", "-c", count, "-i", "0.1", "-w", seconds, "-s", size, address]
+    return host.run(*words, check=False).returncode == 0
 
 
 def wait_answer(host, address, seconds=30):
@@ -82,7 +86,8 @@ def wait_answer(host, address, seconds=30):
 
 
 def router(site, tmp_path):
-    return DhcpServer(site.friend, str(tmp_path), "--enable-ra", "--dhcp-range=fd00::,ra-only,64,600", "--ra-param=eth0,1,1800")
+    return DhcpServer(site.friend, str(tmp_path), "--enable-ra", "--dhcp-range=fd00::,ra-only,64,600",
+                      "--ra-param=eth0,1,1800")
 
 
 def balloon_bytes(guest):
@@ -158,6 +163,17 @@ def test_memory_is_given_back_and_taken_again(guest):
     for size in (4 << 20, 0):
         guest.command("balloon", bytes=size)
         wait_for(lambda size=size: balloon_bytes(guest) == size, 60, f"a balloon of {size} bytes")
+
+
+def test_a_guest_of_another_monitor_pings_it(site, guest, linux_files):
+    """Debian's kernel under QEMU, in the friends' zone: from one guest's memory into the other's."""
+    other = plug(site.switch, "other", 3, "friends", linux_files)
+    other.wait_ready()
+    other.take_addresses()
+    wait_for(lambda: other.ping(guest.ipv4, wait=PING_SECONDS) == 1, 30, "an answer to a guest under QEMU")
+    assert site.switch.wait_log(kind="start", source_vm_name="other", destination_vm_name="guest", rule="ping")
+    other.close()
+    site.switch.cordon("port", "del", "other")
 
 
 def test_a_pause_and_what_comes_after(site, guest):

@@ -13,7 +13,7 @@ import pytest
 from cordon import wait_for
 from dhcp import LEASE_SECONDS, DhcpServer
 from host import TcpServer
-from linux_guest import LinuxGuest
+from linux_guest import plug
 
 IPERF_PORT = 5201
 IPERF_SECONDS = 5
@@ -40,18 +40,6 @@ REFUSING = POLICY.replace("to: [one, two, server]", "to: [server]").replace("ser
 
 class Site:
     """The switch, its guests and its server."""
-
-
-def plug(switch, name, number, zone, files, queues=1):
-    """The guest is in its zone before its kernel has begun."""
-    guest = LinuxGuest(switch, name, number, files, queues)
-    switch.on_close(guest.close)
-    guest.start()
-    # SLAAC's addresses are the guest's own, too.
-    from_its_mac = f"fd00::ff:fe00:{number:x}"
-    switch.add_port(name, type="vhost", socket=guest.socket_path, queues=queues, role="vnic", network="lan", mac=guest.mac,
-                    address=f"{guest.ipv4},{guest.ipv6},{from_its_mac}", tag=f"zone={zone}", vm_name=name, vm_id=f"id-{name}")
-    return guest
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +90,15 @@ def largest(site, source, port):
     return max(site.switch.connections(source=source, destination_port=port), key=lambda row: row["bytes_forward"])
 
 
+def wait_stream(site, source):
+    """Until iperf3's data flows."""
+    def flows():
+        live = site.switch.connections(source=source, destination_port=IPERF_PORT)
+        return any(row["bytes_forward"] > 1_000_000 for row in live)
+
+    wait_for(flows, 10, "the stream")
+
+
 def frame_bytes(connection):
     return connection["bytes_forward"] / connection["packets_forward"]
 
@@ -140,7 +137,8 @@ def test_an_address_by_dhcp(site, tmp_path):
 def test_an_address_by_router_advertisement(site, tmp_path):
     """SLAAC, as the guest's own kernel does it; the address serves at once."""
     address = f"fd00::ff:fe00:{int(site.g1.mac[-2:], 16):x}"
-    with DhcpServer(site.server, str(tmp_path), "--enable-ra", "--dhcp-range=fd00::,ra-only,64,600", "--ra-param=eth0,1,1800"):
+    options = ["--enable-ra", "--dhcp-range=fd00::,ra-only,64,600", "--ra-param=eth0,1,1800"]
+    with DhcpServer(site.server, str(tmp_path), *options):
         site.g1.run("echo 1 >/proc/sys/net/ipv6/conf/eth0/router_solicitations;"
                     "ip link set eth0 down; ip link set eth0 up")
         wait_for(lambda: site.g1.has_address(address), 20, "an address in the router's prefix")
@@ -165,7 +163,8 @@ def test_iperf3_between_guests_with_segmentation_offload(site, version, measured
     for row in site.switch.wait_log(kind="start", count=2, source_address=site.g1.address(version),
                                     destination_transport_port=IPERF_PORT):
         for name, value in (("source_vm_name", "g1"), ("destination_vm_name", "g2"), ("source_zone", "one"),
-                            ("destination_zone", "two"), ("policy", "guests"), ("rule", "iperf"), ("verdict", "allowed")):
+                            ("destination_zone", "two"), ("policy", "guests"), ("rule", "iperf"),
+                            ("verdict", "allowed")):
             assert row[name] == value, (name, row[name])
 
 
@@ -216,8 +215,7 @@ def test_a_new_policy_cuts_what_is_going_on(site, version):
     with IperfServer(site.g2):
         assert site.g1.can_connect(site.g2.address(version), IPERF_PORT)
         number = site.g1.begin(f"timeout 8 iperf3 -c {site.g2.address(version)} -p {IPERF_PORT} -t 5 -i 0")
-        stream = {"source": site.g1.address(version), "destination_port": IPERF_PORT}
-        wait_for(lambda: any(row["bytes_forward"] > 1_000_000 for row in site.switch.connections(**stream)), 10, "the stream")
+        wait_stream(site, site.g1.address(version))
         site.switch.policy(REFUSING)
         try:
             status, output = site.g1.finish(number, 40)
@@ -251,8 +249,7 @@ def test_a_killed_switch_is_joined_again(site):
     talk(site.g1, site.g2)
     with IperfServer(site.g2):
         number = site.g1.begin(f"iperf3 -c {site.g2.ipv4} -p {IPERF_PORT} -t 8 -J")
-        stream = {"source": site.g1.ipv4, "destination_port": IPERF_PORT}
-        wait_for(lambda: any(row["bytes_forward"] > 1_000_000 for row in site.switch.connections(**stream)), 10, "the stream")
+        wait_stream(site, site.g1.ipv4)
         site.switch.kill("cordon-switchd")
         site.switch.up()
         status, output = site.g1.finish(number, 40)
