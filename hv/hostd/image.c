@@ -5,6 +5,11 @@
  * qcow2: a backing file, in the header; it may be a qcow2 image with another one.  VMDK: extents
  * and a parent, in a text that is the whole file or embedded in a sparse one.  Numbers in images
  * are not believed: everything is read in bounds.
+ *
+ * QEMU reads a VMDK's text with a loose hand: an extent may go on in the next line, a parent's key
+ * may stand anywhere, also in a comment, and where the text lies in a sparse file the header has
+ * little say in.  So what is looked at is all that QEMU might take for a name, not what a well
+ * formed text would mean by it.
  */
 #include <config.h>
 
@@ -23,9 +28,10 @@
 #include "util.h"
 
 enum {
-	CHAIN_MAX = 16,
+	FILES_MAX = 128, /* That an image leads to, one through the other. */
 	HEADER_BYTES = 104,
-	DESCRIPTOR_BYTES_MAX = 1 << 17,
+	TEXT_BYTES_MAX = (1 << 20) - 1, /* QEMU's limits. */
+	TEXT_AT = 512,			/* Of a sparse file's text, for its parent. */
 	SECTOR_BYTES = 512,
 	QCOW2_EXTERNAL_DATA = 1 << 2, /* An incompatible feature. */
 };
@@ -36,11 +42,11 @@ struct image {
 	const char *folder; /* Of the disk's own file, without links: the limit. */
 	int fd;
 	uint8_t header[HEADER_BYTES];
-	unsigned int depth;
+	unsigned int *n_files; /* Examined so far. */
 	char **why;
 };
 
-static int check_file(const char *path, const char *folder, unsigned int depth, char **why);
+static int check_file(const char *path, const char *folder, unsigned int *n_files, char **why);
 
 static uint64_t big_endian_64(const uint8_t *at)
 {
@@ -92,7 +98,7 @@ static int follow(const struct image *image, const char *what, const char *name)
 			image->path, path, what, image->folder);
 		error = -EPERM;
 	} else {
-		error = check_file(resolved, image->folder, image->depth + 1, image->why);
+		error = check_file(resolved, image->folder, image->n_files, image->why);
 	}
 	free(path);
 	return error;
@@ -139,63 +145,116 @@ static bool is_vmdk(const struct image *image)
 	       !memcmp(image->header, "# Disk Descriptor", 17);
 }
 
-/* Names of extents stand in quotes behind access, size and type; a parent behind its key. */
-static int check_descriptor_line(const struct image *image, char *line)
+/* What QEMU would read as text from `at` on, up to a zero byte; the caller frees.  NULL, and a
+ * sentence, if there is none. */
+static char *read_text(const struct image *image, uint64_t at)
 {
-	static const char *const starts[] = {"RW ", "RDONLY ", "NOACCESS "};
-	bool is_extent = false;
-	char *name, *end;
+	char *text = xzalloc(TEXT_BYTES_MAX + 1);
+	ssize_t n = at <= INT64_MAX ? pread(image->fd, text, TEXT_BYTES_MAX, (off_t)at) : -1;
 
-	line += strspn(line, " \t");
-	for (size_t i = 0; i < ARRAY_SIZE(starts); i++)
-		is_extent |= !strncasecmp(line, starts[i], strlen(starts[i]));
-	if (!is_extent && strncasecmp(line, "parentFileNameHint", 18))
-		return 0;
-	name = strchr(line, '"');
-	end = name ? strrchr(name + 1, '"') : NULL;
-	if (!end) /* An extent of zeros has no file. */
-		return 0;
-	*end = '\0';
-	return follow(image, is_extent ? "an extent" : "its parent", name + 1);
+	if (n >= 0)
+		return text;
+	*image->why = xasprintf("%s is damaged: its description cannot be read at %llu",
+		image->path, (unsigned long long int)at);
+	free(text);
+	return NULL;
 }
 
-static int check_descriptor(const struct image *image, uint64_t at, uint64_t bytes)
+static int follow_part(
+	const struct image *image, const char *what, const char *name, const char *end)
 {
-	size_t room = bytes < DESCRIPTOR_BYTES_MAX ? (size_t)bytes : DESCRIPTOR_BYTES_MAX;
-	char *text = xzalloc(room + 1), *save = NULL;
-	ssize_t n = at <= INT64_MAX ? pread(image->fd, text, room, (off_t)at) : -1;
+	char *copy = xmemdup0(name, (size_t)(end - name));
+	int error = follow(image, what, copy);
+
+	free(copy);
+	return error;
+}
+
+/* Names in quotes that are no values: all that may be an extent's. */
+static int check_extents(const struct image *image, const char *text)
+{
 	int error = 0;
 
-	if (bytes > DESCRIPTOR_BYTES_MAX || n < 0) {
-		*image->why = xasprintf("%s is damaged: its description has %llu bytes at %llu",
-			image->path, (unsigned long long int)bytes, (unsigned long long int)at);
-		error = -EINVAL;
+	for (const char *quote = strchr(text, '"'); quote && !error;
+		quote = strchr(quote + 1, '"')) {
+		const char *end = quote + 1 + strcspn(quote + 1, "\"\r\n"), *before = quote;
+
+		while (before > text && (before[-1] == ' ' || before[-1] == '\t'))
+			before--;
+		if (*end == '"' && end > quote + 1 && before > text && before[-1] != '=')
+			error = follow_part(image, "an extent", quote + 1, end);
 	}
-	for (char *line = strtok_r(text, "\r\n", &save); line && !error;
-		line = strtok_r(NULL, "\r\n", &save))
-		error = check_descriptor_line(image, line);
+	return error;
+}
+
+/* Behind the key QEMU skips an equals sign and a quote without looking at them. */
+static int check_parents(const struct image *image, const char *text)
+{
+	static const char key[] = "parentFileNameHint";
+	const char *at = text;
+	int error = 0;
+
+	while (!error && (at = strstr(at, key))) {
+		const char *name = at + strnlen(at, sizeof(key) + 1);
+		const char *end = strchr(name, '"');
+
+		if (end && end > name)
+			error = follow_part(image, "its parent", name, end);
+		at += strlen(key);
+	}
+	return error;
+}
+
+static int check_text(const struct image *image, uint64_t at, bool has_extents)
+{
+	char *text = read_text(image, at);
+	int error = text ? check_parents(image, text) : -EINVAL;
+
+	if (!error && has_extents)
+		error = check_extents(image, text);
 	free(text);
 	return error;
 }
 
+/* A sparse file's text tells of extents only if the file itself has no room for data. */
+static int check_sparse(const struct image *image)
+{
+	uint64_t capacity = little_endian_64(image->header + 12);
+	uint64_t at = little_endian_64(image->header + 28);
+	int error = check_text(image, TEXT_AT, false);
+
+	if (error || memcmp(image->header, "KDMV", 4) || capacity || !at)
+		return error;
+	return check_text(
+		image, at > INT64_MAX / SECTOR_BYTES ? UINT64_MAX : at * SECTOR_BYTES, true);
+}
+
 static int check_vmdk(const struct image *image)
 {
-	uint64_t sectors, at;
-	struct stat status;
+	if (!memcmp(image->header, "KDMV", 4) || !memcmp(image->header, "COWD", 4))
+		return check_sparse(image);
+	return check_text(image, 0, true);
+}
 
-	if (!memcmp(image->header, "COWD", 4))
-		return 0;
-	if (memcmp(image->header, "KDMV", 4))
-		return fstat(image->fd, &status)
-			       ? -errno
-			       : check_descriptor(image, 0, (uint64_t)status.st_size);
-	at = little_endian_64(image->header + 28);
-	sectors = little_endian_64(image->header + 36);
-	if (!at) /* An extent of another one's. */
-		return 0;
-	if (at > INT64_MAX / SECTOR_BYTES || sectors > INT64_MAX / SECTOR_BYTES)
-		return check_descriptor(image, at, UINT64_MAX);
-	return check_descriptor(image, at * SECTOR_BYTES, sectors * SECTOR_BYTES);
+/* What is opened as a VMDK since another image says so, or since QEMU takes it for one. */
+static int check_other(const struct image *image)
+{
+	char *text;
+	bool describes;
+
+	if (!memcmp(image->header, "QED", 4)) {
+		*image->why = xasprintf(
+			"%s is a QED image, which is not supported; convert it with `qemu-img "
+			"convert -O qcow2`",
+			image->path);
+		return -ENOTSUP;
+	}
+	text = read_text(image, 0);
+	if (!text)
+		return -EINVAL;
+	describes = strstr(text, "createType") != NULL;
+	free(text);
+	return describes ? check_text(image, 0, true) : 0;
 }
 
 /* --- Any file ------------------------------------------------------------------------------- */
@@ -218,20 +277,23 @@ static int open_image(struct image *image)
 	return error;
 }
 
-/* One that is in neither format is opened as it is, and names nothing. */
-static int check_file(const char *path, const char *folder, unsigned int depth, char **why)
+static int check_file(const char *path, const char *folder, unsigned int *n_files, char **why)
 {
-	struct image image = {.path = path, .folder = folder, .fd = -1, .depth = depth, .why = why};
+	struct image image = {
+		.path = path, .folder = folder, .fd = -1, .n_files = n_files, .why = why};
 	int error = open_image(&image);
 
-	if (!error && depth > CHAIN_MAX) {
-		*why = xasprintf("%s: more than %d images that name each other", path, CHAIN_MAX);
+	if (!error && ++*n_files > FILES_MAX) {
+		*why = xasprintf("%s: more than %d files that images name one after the other",
+			path, FILES_MAX);
 		error = -ELOOP;
 	}
 	if (!error && is_qcow2(&image))
 		error = check_qcow2(&image);
 	else if (!error && is_vmdk(&image))
 		error = check_vmdk(&image);
+	else if (!error)
+		error = check_other(&image);
 	if (image.fd >= 0)
 		close(image.fd);
 	return error;
@@ -255,6 +317,7 @@ static int check_format(const struct vm_disk_wish *disk, char **why)
 int image_check(const struct vm_disk_wish *disk, char **why)
 {
 	char folder[PATH_MAX], *text = NULL;
+	unsigned int n_files = 0;
 	int error = check_format(disk, &text);
 
 	if (!error && !realpath(disk->path, folder)) {
@@ -265,7 +328,7 @@ int image_check(const struct vm_disk_wish *disk, char **why)
 		char *own = xstrdup(folder);
 
 		*strrchr(folder, '/') = '\0';
-		error = check_file(own, folder, 0, &text);
+		error = check_file(own, folder, &n_files, &text);
 		free(own);
 	}
 	if (error)
