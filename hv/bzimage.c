@@ -179,17 +179,6 @@ static void write_zero_page(const struct guest_memory *memory, const struct bzim
 	guest_memory_write(memory, BOOT_PARAMETERS, &zero_page, sizeof(zero_page));
 }
 
-static int read_kernel(const struct bzimage *kernel, const struct kernel_image *image,
-	const struct guest_memory *memory, struct hv_error *error)
-{
-	void *to = guest_memory_at(memory, kernel->address, kernel->file_bytes);
-
-	if (!to)
-		return hv_fail(error, ENOMEM, "kernel '%s' has no place in memory", image->path);
-	return kernel_image_read(
-		image, kernel->file_offset, to, kernel->file_bytes, "protected-mode code", error);
-}
-
 int bzimage_load(const struct guest_memory *memory, const struct kernel_image *image,
 	const struct vmm_options *options, struct boot_entry *entry, struct hv_error *error)
 {
@@ -205,7 +194,8 @@ int bzimage_load(const struct guest_memory *memory, const struct kernel_image *i
 		status = boot_command_line_write(
 			memory, options->command_line, kernel.header.cmdline_size, error);
 	if (status == 0)
-		status = read_kernel(&kernel, image, memory, error);
+		status = kernel_image_load(image, kernel.file_offset, memory, kernel.address,
+			kernel.file_bytes, "protected-mode code", error);
 	if (status == 0)
 		status = load_initrd(&initrd, &kernel, memory, options->initrd, error);
 	if (status < 0)

@@ -235,19 +235,13 @@ static int load_segments(const struct elf *elf, struct hv_error *error)
 	for (unsigned int i = 0; i < elf->n_segments; i++) {
 		const Elf64_Phdr *segment = &elf->segments[i];
 		char what[32];
-		void *to;
 		int status;
 
 		if (!is_loaded(segment) || segment->p_filesz == 0)
 			continue;
-		to = guest_memory_at(elf->memory, segment->p_paddr, segment->p_filesz);
-		if (!to)
-			return hv_fail(error, ENOMEM,
-				"segment %u of kernel '%s' has no place in memory", i,
-				elf->image->path);
 		snprintf(what, sizeof(what), "segment %u", i);
-		status = kernel_image_read(
-			elf->image, segment->p_offset, to, segment->p_filesz, what, error);
+		status = kernel_image_load(elf->image, segment->p_offset, elf->memory,
+			segment->p_paddr, segment->p_filesz, what, error);
 		if (status < 0)
 			return status;
 	}

@@ -50,14 +50,12 @@ static uint64_t place(
 static int read_into(struct initrd *initrd, int fd, const char *path,
 	const struct guest_memory *memory, const struct initrd_room *room, struct hv_error *error)
 {
-	uint8_t *to;
 	int status;
 
 	if (initrd->bytes == 0)
 		return hv_fail(error, EINVAL, "initrd '%s' is empty", path);
 	initrd->address = place(memory, room, initrd->bytes);
-	to = initrd->address ? guest_memory_at(memory, initrd->address, initrd->bytes) : NULL;
-	if (!to)
+	if (initrd->address == 0)
 		return hv_fail(error, ENOSPC,
 			"initrd '%s' of %" PRIu64 " KiB does not fit: of the guest's %" PRIu64
 			" KiB of memory the kernel takes %" PRIu64 " KiB at 0x%" PRIx64
@@ -65,7 +63,7 @@ static int read_into(struct initrd *initrd, int fd, const char *path,
 			path, (initrd->bytes + 1023) / 1024, memory->bytes / 1024,
 			(room->kernel_end - room->kernel_start + 1023) / 1024, room->kernel_start,
 			room->last);
-	status = read_file_exactly(fd, 0, to, initrd->bytes);
+	status = read_file_to_guest(fd, 0, memory, initrd->address, initrd->bytes);
 	if (status == -ENODATA)
 		return hv_fail(error, EINVAL, "initrd '%s' became shorter while it was read", path);
 	if (status < 0)

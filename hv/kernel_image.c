@@ -182,17 +182,21 @@ void kernel_image_close(struct kernel_image *image)
 	image->fd = -1;
 }
 
-int kernel_image_read(const struct kernel_image *image, uint64_t offset, void *to, uint64_t bytes,
+static int check_range(const struct kernel_image *image, uint64_t offset, uint64_t bytes,
 	const char *what, struct hv_error *error)
 {
-	int status;
+	if (offset <= image->bytes && bytes <= image->bytes - offset)
+		return 0;
+	return hv_fail(error, EINVAL,
+		"kernel '%s' is truncated: its %s needs %" PRIu64 " bytes from byte %" PRIu64
+		" on, but the file has only %" PRIu64 " bytes",
+		image->path, what, bytes, offset, image->bytes);
+}
 
-	if (offset > image->bytes || bytes > image->bytes - offset)
-		return hv_fail(error, EINVAL,
-			"kernel '%s' is truncated: its %s needs %" PRIu64
-			" bytes from byte %" PRIu64 " on, but the file has only %" PRIu64 " bytes",
-			image->path, what, bytes, offset, image->bytes);
-	status = read_file_exactly(image->fd, offset, to, bytes);
+/* What has become of reading, as a sentence. */
+static int tell(
+	const struct kernel_image *image, int status, const char *what, struct hv_error *error)
+{
 	if (status == -ENODATA)
 		return hv_fail(error, EINVAL, "kernel '%s' became shorter while its %s was read",
 			image->path, what);
@@ -200,4 +204,26 @@ int kernel_image_read(const struct kernel_image *image, uint64_t offset, void *t
 		return hv_fail(error, -status, "cannot read the %s of kernel '%s': %s", what,
 			image->path, strerror(-status));
 	return 0;
+}
+
+int kernel_image_read(const struct kernel_image *image, uint64_t offset, void *to, uint64_t bytes,
+	const char *what, struct hv_error *error)
+{
+	int status = check_range(image, offset, bytes, what, error);
+
+	if (status < 0)
+		return status;
+	return tell(image, read_file_exactly(image->fd, offset, to, bytes), what, error);
+}
+
+int kernel_image_load(const struct kernel_image *image, uint64_t offset,
+	const struct guest_memory *memory, uint64_t address, uint64_t bytes, const char *what,
+	struct hv_error *error)
+{
+	int status = check_range(image, offset, bytes, what, error);
+
+	if (status < 0)
+		return status;
+	status = read_file_to_guest(image->fd, offset, memory, address, bytes);
+	return tell(image, status, what, error);
 }

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "hv/error.h"
+#include "hv/guest_memory.h"
 
 /* As much as all decisions about the kind of a file need: the boot sector and the setup header
  * behind it. */
@@ -38,5 +39,10 @@ void kernel_image_close(struct kernel_image *image);
 /* Reads exactly `bytes` at `offset`; `what` names them in the sentence if the file ends before. */
 int kernel_image_read(const struct kernel_image *image, uint64_t offset, void *to, uint64_t bytes,
 	const char *what, struct hv_error *error);
+
+/* The same into guest memory, of which the range must be part. */
+int kernel_image_load(const struct kernel_image *image, uint64_t offset,
+	const struct guest_memory *memory, uint64_t address, uint64_t bytes, const char *what,
+	struct hv_error *error);
 
 #endif

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -64,4 +65,47 @@ int read_file_exactly(int fd, uint64_t offset, void *to, uint64_t bytes)
 		bytes -= (uint64_t)n;
 	}
 	return 0;
+}
+
+/* Where a guest-physical address is in the memfd. */
+static off_t place_of(const struct guest_memory *memory, uint64_t address)
+{
+	const struct guest_memory_region *region = memory->regions;
+
+	while (address - region->address >= region->bytes)
+		region++;
+	return (off_t)(region->offset + (address - region->address));
+}
+
+/* Positions the memfd and lets the kernel copy; how much was: the rest is for who cannot. */
+static uint64_t copy_file(int fd, uint64_t offset, const struct guest_memory *memory,
+	uint64_t address, uint64_t bytes)
+{
+	off_t from = (off_t)offset;
+	uint64_t done = 0;
+
+	if (memory->huge || lseek(memory->fd, place_of(memory, address), SEEK_SET) < 0)
+		return 0;
+	while (done < bytes) {
+		ssize_t n = sendfile(memory->fd, fd, &from, bytes - done);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			break;
+		done += (uint64_t)n;
+	}
+	return done;
+}
+
+int read_file_to_guest(int fd, uint64_t offset, const struct guest_memory *memory, uint64_t address,
+	uint64_t bytes)
+{
+	uint8_t *to = guest_memory_at(memory, address, bytes);
+	uint64_t done;
+
+	if (!to)
+		return -EFAULT;
+	done = copy_file(fd, offset, memory, address, bytes);
+	return read_file_exactly(fd, offset + done, to + done, bytes - done);
 }
