@@ -126,8 +126,10 @@ struct vm_decision vm_decide(const struct vm_view *view)
 	if (view->deleted || view->wanted == VM_WANTED_STOPPED)
 		return decide_stop(view);
 	if (view->vmm == VMM_STARTING)
-		return decision(view->kill_due ? VM_KILL : VM_NOTHING,
-			view->stop_sent ? VM_STOPPING : VM_STARTING);
+		return decision(view->kill_due ? VM_KILL : VM_NOTHING, view->stop_sent ? VM_STOPPING
+								       : has_run(view->state)
+									       ? view->state
+									       : VM_STARTING);
 	return decide_present(view);
 }
 

@@ -109,6 +109,21 @@ bool detached_ended(struct detached *process, struct detached_end *end)
 	return true;
 }
 
+bool detached_has_word(pid_t pid, const char *text)
+{
+	char path[64], words[8192];
+	FILE *file;
+	size_t n;
+
+	snprintf(path, sizeof(path), "/proc/%ld/cmdline", (long int)pid);
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	n = fread(words, 1, sizeof(words), file);
+	fclose(file);
+	return memmem(words, n, text, strlen(text)) != NULL;
+}
+
 void detached_signal(const struct detached *process, int number)
 {
 	if (process->pid)

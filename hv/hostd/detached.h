@@ -43,6 +43,9 @@ struct detached_end {
 /* True once it has ended; *process is then none. */
 bool detached_ended(struct detached *process, struct detached_end *end);
 
+/* True if one of the words of its command line holds `text`. */
+bool detached_has_word(pid_t pid, const char *text);
+
 void detached_signal(const struct detached *process, int number);
 void detached_wait(const struct detached *process); /* Has poll_block() wake up at its end. */
 void detached_close(struct detached *process);	    /* Lets it run on. */

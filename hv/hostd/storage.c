@@ -166,22 +166,7 @@ static char *say_why(const struct storage_daemon *daemon, const char *directory)
 	return why;
 }
 
-/* Only a process of that name, with this socket on its command line, is taken for the daemon. */
-static bool is_daemon_of(pid_t pid, const char *socket)
-{
-	char path[64], text[4096];
-	FILE *file;
-	size_t n;
-
-	snprintf(path, sizeof(path), "/proc/%ld/cmdline", (long int)pid);
-	file = fopen(path, "re");
-	if (!file)
-		return false;
-	n = fread(text, 1, sizeof(text), file);
-	fclose(file);
-	return memmem(text, n, socket, strlen(socket)) != NULL;
-}
-
+/* Only a process with this socket on its command line is taken for the daemon. */
 static bool probe_daemon(struct storage_daemon *daemon, const char *directory)
 {
 	char *pid_file = file_of(directory, daemon->position, "pid");
@@ -190,7 +175,7 @@ static bool probe_daemon(struct storage_daemon *daemon, const char *directory)
 	long int pid = strtol(text, NULL, 10);
 
 	daemon->ready = pid > 1 && !detached_adopt(&daemon->process, (pid_t)pid) &&
-			is_daemon_of((pid_t)pid, socket);
+			detached_has_word((pid_t)pid, socket);
 	if (!daemon->ready)
 		detached_close(&daemon->process);
 	free(text);

@@ -356,6 +356,11 @@ static void talk(struct vmm *vmm)
 	if (result < 0) {
 		/* If it has ended, that will be seen in a moment; else it is tried again. */
 		vmm->silent |= result != -EPIPE;
+		/* One that was found running and does not answer may be told to end all the same,
+		 * if its command line says whose it is. */
+		if (vmm->silent && vmm->presence == VMM_UNKNOWN &&
+			detached_has_word(vmm->process.pid, vmm->uuid))
+			vmm->presence = VMM_STARTING;
 		hang_up(vmm);
 	}
 }

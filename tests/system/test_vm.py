@@ -260,11 +260,13 @@ def test_start_says_why_not(guests):
 
 
 def test_mute_vmm(guests):
-    """A VMM that answers nobody is seen, and can still be stopped."""
+    """A VMM that answers nobody is seen, and can still be stopped; also by a cordon-hostd that has only found it."""
     guests.create("a", behave="mute")
     result = guests.switch.try_cordon("vm", "start", "a", "--timeout", "12")
     assert result.returncode == 7 and "does not answer" in result.stderr
-    guests.switch.cordon("vm", "stop", "a", "--force", "--timeout", "20")
+    guests.kill_hostd()
+    guests.start_hostd()
+    guests.switch.cordon("vm", "stop", "a", "--force", "--timeout", "30")
     assert not stand_ins(guests.switch.run)
 
 

@@ -82,6 +82,8 @@ static const struct step {
 		.state = VM_STARTING},
 	{"... and never does", WANTS(RUNNING), IS(STARTING), VMM(STARTING), .view.kill_due = true,
 		.action = VM_KILL, .state = VM_STARTING},
+	{"one that was found, and does not answer", WANTS(RUNNING), IS(RUNNING), VMM(STARTING),
+		.state = VM_RUNNING},
 	{"it makes itself ready", WANTS(RUNNING), IS(STARTING), GUEST(STARTING),
 		.state = VM_STARTING},
 	{"no instruction before the switch has its ports", WANTS(RUNNING), IS(STARTING),
