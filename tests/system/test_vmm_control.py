@@ -22,9 +22,9 @@ import pytest
 
 from cordon import holds_for, wait_for
 from test_vmm_process import POWER_OFF, kernel
-from vmm import VMM, Vmm, needs_kvm
+from vmm import VMM, Vmm
 
-pytestmark = needs_kvm
+pytestmark = pytest.mark.kvm
 
 NOBODY = 65534
 DAC_OVERRIDE = 1 << 1

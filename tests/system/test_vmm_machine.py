@@ -10,9 +10,9 @@ import signal
 import pytest
 
 from cordon import wait_for
-from vmm import BZIMAGE, KERNEL, Vmm, needs_kvm
+from vmm import BZIMAGE, KERNEL, Vmm
 
-pytestmark = needs_kvm
+pytestmark = pytest.mark.kvm
 
 MACHINES = {
     "plain": {},
