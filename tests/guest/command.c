@@ -18,7 +18,7 @@ static char serial_line[LINE_BYTES], kept_line[LINE_BYTES];
 static size_t serial_bytes;
 static bool kept, stopped;
 static struct command_sender kept_sender;
-static uint64_t serial_seen = 1;
+static uint64_t serial_seen = UINT64_MAX; /* No count: the first look is always taken. */
 
 /* --- Short ones --- */
 
