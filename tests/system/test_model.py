@@ -57,7 +57,8 @@ class Generator:
     def packet(self):
         draw = self.dice.choices((self.first, self.tcp, self.answer, self.error, self.stray), (3, 8, 2, 1, 1))[0]
         packet = draw()
-        if packet is None or packet.answers() in self.cut or packet.names() in self.cut:
+        about = packet and (packet.quoted or packet)  # Errors about what was cut pass until the sweep has seen it.
+        if packet is None or about.answers() in self.cut or about.names() in self.cut:
             packet = self.first()
         packet.spoofed = packet.kind != "error" and self.dice.random() < 0.02
         self.sent.append(packet)
