@@ -153,9 +153,11 @@ size_t terminal_type(struct terminal *terminal, const uint8_t *bytes, size_t n)
 {
 	size_t take = smaller(n, terminal_room(terminal));
 
+	if (!take)
+		return 0;
 	ring_put(terminal->typed, TERMINAL_INPUT_BYTES, terminal->queued, bytes, take);
 	terminal->queued += take;
-	if (take && terminal->ready)
+	if (terminal->ready)
 		terminal->ready(terminal->owner);
 	return take;
 }
