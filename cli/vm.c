@@ -29,7 +29,7 @@ enum { START_TIMEOUT_MS = 60000, STOP_GRACE_MS = 30000, VALUE_BYTES_MAX = 4096 }
 		{"restart", 0, "no|on-failure|always", "whether it is started again (no)"},        \
 	{                                                                                          \
 		"option", 'o', "KEY=VALUE",                                                        \
-			"rng, balloon, console, stop-seconds, restart-limit... "                   \
+			"rng, balloon, console, stop-seconds, restart-limit..."                    \
 	}
 
 const struct cli_option cli_vm_create_options[] = {

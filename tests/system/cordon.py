@@ -155,9 +155,18 @@ class Switch:
             self._make_sure_of_end(program)
         for host in self.hosts:
             host.close()
+        self._remove_control_groups()
         # Where the switch had hugepages, it kept its connections on a file system of its own.
         subprocess.run(["umount", os.path.join(self.run, "huge")], capture_output=True, check=False)
         shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _remove_control_groups(self):
+        """Those of guests: cordon-hostd removes them, unless it was killed."""
+        own = self.run.strip("/").replace("/", "-")
+        for parent in glob.glob(f"/sys/fs/cgroup/*/cordon/{own}") + glob.glob(f"/sys/fs/cgroup/cordon/{own}"):
+            for group in [*glob.glob(parent + "/vm-*"), parent]:
+                with contextlib.suppress(OSError):
+                    os.rmdir(group)
 
     def _make_sure_of_end(self, program):
         pid = self.pid(program)
