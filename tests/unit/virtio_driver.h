@@ -25,17 +25,21 @@ struct driver_ring {
 	uint16_t size, available_index;
 };
 
+/* Fields of the rings are read and written while the device does the same; with each, what was
+ * written before it is seen. */
 static inline void driver_put16(const struct driver_ring *ring, uint64_t address, uint16_t value)
 {
-	guest_memory_write(ring->memory, address, &value, sizeof(value));
+	uint16_t *to = guest_memory_at(ring->memory, address, sizeof(value));
+
+	if (to)
+		__atomic_store_n(to, value, __ATOMIC_RELEASE);
 }
 
 static inline uint16_t driver_get16(const struct driver_ring *ring, uint64_t address)
 {
-	uint16_t value = 0;
+	const uint16_t *from = guest_memory_at(ring->memory, address, sizeof(*from));
 
-	guest_memory_read(ring->memory, address, &value, sizeof(value));
-	return value;
+	return from ? __atomic_load_n(from, __ATOMIC_ACQUIRE) : 0;
 }
 
 /* Descriptor `i` of the table at `table`. */
