@@ -146,14 +146,9 @@ static int64_t free_number(struct model *model, const struct cordonrec_host *hos
 
 /* --- Writing -------------------------------------------------------------------------------- */
 
-/* A limit that was given replaces the row's, and "default" takes it away.  0 is written too:
- * without a value, the switch has defaults of its own. */
-static void write_limits(const struct cordonrec_port *port, const struct model_port_change *change)
+void model_limits(const struct model_port_change *change, struct model_limit limits[MODEL_LIMITS])
 {
-	const struct {
-		const char *key;
-		int64_t value;
-	} limits[] = {
+	const struct model_limit all[MODEL_LIMITS] = {
 		{"ingress-kbps", change->ingress_kbps},
 		{"macs", change->mac_limit},
 		{"storm-pps", change->storm_pps},
@@ -162,7 +157,17 @@ static void write_limits(const struct cordonrec_port *port, const struct model_p
 		{"new-per-second", change->new_connection_limit},
 	};
 
-	for (size_t i = 0; i < ARRAY_SIZE(limits); i++) {
+	memcpy(limits, all, sizeof(all));
+}
+
+/* A limit that was given replaces the row's, and "default" takes it away.  0 is written too:
+ * without a value, the switch has defaults of its own. */
+static void write_limits(const struct cordonrec_port *port, const struct model_port_change *change)
+{
+	struct model_limit limits[MODEL_LIMITS];
+
+	model_limits(change, limits);
+	for (size_t i = 0; i < MODEL_LIMITS; i++) {
 		if (limits[i].value >= 0)
 			cordonrec_port_update_limits_setkey(port, limits[i].key, limits[i].value);
 		else if (limits[i].value == MODEL_LIMIT_DEFAULT)

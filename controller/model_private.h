@@ -118,6 +118,14 @@ bool model_check_word(
 /* The VLANs of model_read_vlans() as a column has them; the caller frees. */
 int64_t *model_trunks(const bool vlans[4096], size_t *n);
 
+/* The limits of a change, by their keys in the database: below 0, as model_port_change says. */
+struct model_limit {
+	const char *key;
+	int64_t value;
+};
+enum { MODEL_LIMITS = 6 };
+void model_limits(const struct model_port_change *change, struct model_limit limits[MODEL_LIMITS]);
+
 /* How many bytes of a comment a message has room for; whole characters. */
 int model_comment_excerpt(const char *comment);
 

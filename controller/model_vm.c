@@ -138,19 +138,10 @@ static void make_mac(struct model *model, char text[MAC_TEXT_MAX])
 static void write_limits(
 	const struct cordonrec_vm_vnic *row, const struct model_port_change *change)
 {
-	const struct {
-		const char *key;
-		int64_t value;
-	} limits[] = {
-		{"ingress-kbps", change->ingress_kbps},
-		{"macs", change->mac_limit},
-		{"storm-pps", change->storm_pps},
-		{"connections", change->connection_limit},
-		{"half-open", change->half_open_limit},
-		{"new-per-second", change->new_connection_limit},
-	};
+	struct model_limit limits[MODEL_LIMITS];
 
-	for (size_t i = 0; i < ARRAY_SIZE(limits); i++) {
+	model_limits(change, limits);
+	for (size_t i = 0; i < MODEL_LIMITS; i++) {
 		if (limits[i].value >= 0)
 			cordonrec_vm_vnic_update_limits_setkey(row, limits[i].key, limits[i].value);
 	}

@@ -344,12 +344,6 @@ static void batch_done(void *owner)
 
 /* --- The device ------------------------------------------------------------------------------- */
 
-static int start(struct virtio_device *device)
-{
-	(void)device;
-	return 0;
-}
-
 static void stop(struct virtio_device *device)
 {
 	struct block *block = block_of(device);
@@ -374,12 +368,6 @@ static void read_config(
 		memcpy(data, (const uint8_t *)&block->config + offset,
 			bytes < sizeof(block->config) - offset ? bytes
 							       : sizeof(block->config) - offset);
-}
-
-static void write_config(
-	struct virtio_device *device, uint32_t offset, const uint8_t *data, unsigned int bytes)
-{
-	(void)device, (void)offset, (void)data, (void)bytes;
 }
 
 static unsigned int counters(struct virtio_device *device, struct virtio_counter *list)
@@ -412,11 +400,11 @@ static void destroy(struct virtio_device *device)
 static const struct virtio_device_type block_type = {
 	.name = "block",
 	.id = 2,
-	.start = start,
+	.start = virtio_device_start_nothing,
 	.stop = stop,
 	.notified = notified,
 	.read_config = read_config,
-	.write_config = write_config,
+	.write_config = virtio_device_write_nothing,
 	.counters = counters,
 	.destroy = destroy,
 };

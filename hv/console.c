@@ -120,29 +120,9 @@ static void notified(struct virtio_device *device, unsigned int index)
 		give_input(console);
 }
 
-static int start(struct virtio_device *device)
-{
-	(void)device;
-	return 0;
-}
-
 static void stop(struct virtio_device *device)
 {
 	((struct console *)device)->input_held = false;
-}
-
-/* Size and number of ports belong to features that are not offered. */
-static void read_config(
-	struct virtio_device *device, uint32_t offset, uint8_t *data, unsigned int bytes)
-{
-	(void)device, (void)offset;
-	memset(data, 0, bytes);
-}
-
-static void write_config(
-	struct virtio_device *device, uint32_t offset, const uint8_t *data, unsigned int bytes)
-{
-	(void)device, (void)offset, (void)data, (void)bytes;
 }
 
 static unsigned int counters(struct virtio_device *device, struct virtio_counter *list)
@@ -165,11 +145,11 @@ static void destroy(struct virtio_device *device)
 static const struct virtio_device_type console_type = {
 	.name = "console",
 	.id = 3,
-	.start = start,
+	.start = virtio_device_start_nothing,
 	.stop = stop,
 	.notified = notified,
-	.read_config = read_config,
-	.write_config = write_config,
+	.read_config = virtio_device_read_nothing,
+	.write_config = virtio_device_write_nothing,
 	.counters = counters,
 	.destroy = destroy,
 };

@@ -61,30 +61,6 @@ static void notified(struct virtio_device *device, unsigned int index)
 		virtio_queue_signal(queue);
 }
 
-static int start(struct virtio_device *device)
-{
-	(void)device;
-	return 0;
-}
-
-static void stop(struct virtio_device *device)
-{
-	(void)device;
-}
-
-static void read_config(
-	struct virtio_device *device, uint32_t offset, uint8_t *data, unsigned int bytes)
-{
-	(void)device, (void)offset;
-	memset(data, 0, bytes);
-}
-
-static void write_config(
-	struct virtio_device *device, uint32_t offset, const uint8_t *data, unsigned int bytes)
-{
-	(void)device, (void)offset, (void)data, (void)bytes;
-}
-
 static unsigned int counters(struct virtio_device *device, struct virtio_counter *list)
 {
 	const struct rng *rng = (const struct rng *)device;
@@ -102,11 +78,11 @@ static void destroy(struct virtio_device *device)
 static const struct virtio_device_type rng_type = {
 	.name = "rng",
 	.id = 4,
-	.start = start,
-	.stop = stop,
+	.start = virtio_device_start_nothing,
+	.stop = virtio_device_stop_nothing,
 	.notified = notified,
-	.read_config = read_config,
-	.write_config = write_config,
+	.read_config = virtio_device_read_nothing,
+	.write_config = virtio_device_write_nothing,
 	.counters = counters,
 	.destroy = destroy,
 };

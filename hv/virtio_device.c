@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
@@ -114,4 +115,28 @@ bool virtio_device_take(struct virtio_device *device, unsigned int index,
 	virtio_queue_disable_notify(queue);
 	--*turn;
 	return true;
+}
+
+int virtio_device_start_nothing(struct virtio_device *device)
+{
+	(void)device;
+	return 0;
+}
+
+void virtio_device_stop_nothing(struct virtio_device *device)
+{
+	(void)device;
+}
+
+void virtio_device_read_nothing(
+	struct virtio_device *device, uint32_t offset, uint8_t *data, unsigned int bytes)
+{
+	(void)device, (void)offset;
+	memset(data, 0, bytes);
+}
+
+void virtio_device_write_nothing(
+	struct virtio_device *device, uint32_t offset, const uint8_t *data, unsigned int bytes)
+{
+	(void)device, (void)offset, (void)data, (void)bytes;
 }

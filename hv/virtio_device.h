@@ -93,6 +93,14 @@ bool virtio_device_take(struct virtio_device *device, unsigned int index,
 /* Calls notified() soon, on the event loop's thread: for who left requests in the queue. */
 void virtio_device_notify_again(struct virtio_device *device, unsigned int index);
 
+/* For the types of devices that have nothing to do there, and no configuration of their own. */
+int virtio_device_start_nothing(struct virtio_device *device);
+void virtio_device_stop_nothing(struct virtio_device *device);
+void virtio_device_read_nothing(
+	struct virtio_device *device, uint32_t offset, uint8_t *data, unsigned int bytes);
+void virtio_device_write_nothing(
+	struct virtio_device *device, uint32_t offset, const uint8_t *data, unsigned int bytes);
+
 /* Called by devices; written by the transport (virtio_pci.c). */
 
 /* The configuration space has changed: the driver is interrupted and sees another generation. */
