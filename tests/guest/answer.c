@@ -108,9 +108,10 @@ static void answer_udp(struct net *net, const struct packet *packet)
 		return;
 	sender.port = get_be16(udp);
 	memcpy(sender.mac, packet->frame + 6, 6);
+	if (get_be16(udp) == PORT_DISCARD && get_be16(udp + 2) >= PORT_FLOOD)
+		net->credits++;
 	switch (get_be16(udp + 2)) {
 	case PORT_DISCARD: net->discarded++; break;
-	case PORT_CREDIT: net->credits++; break;
 	case PORT_CONTROL: command_keep(&sender, udp + UDP_HEADER, bytes - UDP_HEADER); break;
 	case PORT_ECHO:
 		reply = reply_begin(net, packet, &frame, bytes);
@@ -178,7 +179,8 @@ static bool is_ours(const struct net *net, const struct packet *packet)
 	return address_same(own, &packet->destination) || packet->destination.bytes[0] == 0xff;
 }
 
-/* What a window's receiver says, once it has all of the window: a datagram back. */
+/* What a window's receiver says, once it has all of the window: a datagram back, which is an answer
+ * to every firewall. */
 static void credit(struct net *net, const uint8_t *frame)
 {
 	const uint8_t *udp = frame + ETHERNET_AND_IPV4;
@@ -196,7 +198,7 @@ static void credit(struct net *net, const uint8_t *frame)
 	header = packet_begin(reply, net, frame + 6, &peer, PROTOCOL_UDP);
 	memset(header, 0, UDP_HEADER + 10);
 	set_be16(header, PORT_DISCARD);
-	set_be16(header + 2, PORT_CREDIT);
+	memcpy(header + 2, udp, 2);
 	net_send(net, 0, packet_end(reply, UDP_HEADER + 10));
 }
 

@@ -10,14 +10,7 @@
  */
 #include "guest.h"
 
-enum {
-	BURST = 32,
-	UDP_HEADER = 8,
-	FRAME_LEAST = 64,
-	FLOOD_PORT = 30000,
-	POLL_BURSTS = 4,
-	PATIENCE_MS = 10
-};
+enum { BURST = 32, UDP_HEADER = 8, FRAME_LEAST = 64, POLL_BURSTS = 4, PATIENCE_MS = 200 };
 
 struct flood {
 	struct net *net;
@@ -34,7 +27,7 @@ static void write_frame(uint8_t *frame, const struct flood *flood, const uint8_t
 	size_t header = (size_t)(udp - frame), payload = flood->bytes - header;
 
 	memset(udp, 0, payload);
-	set_be16(udp, (uint16_t)(FLOOD_PORT + pair));
+	set_be16(udp, (uint16_t)(PORT_FLOOD + pair));
 	set_be16(udp + 2, PORT_DISCARD);
 	set_be16(udp + UDP_HEADER, (uint16_t)flood->window);
 	packet_end(frame, payload);

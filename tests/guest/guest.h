@@ -288,8 +288,8 @@ enum {
 	PROTOCOL_ICMPV6 = 58,
 	PORT_ECHO = 7,
 	PORT_DISCARD = 9,
-	PORT_CREDIT = 10,
 	PORT_CONTROL = 7777,
+	PORT_FLOOD = 30000, /* And above: where floods come from. */
 };
 
 /* A frame taken apart; pointers into it. */
