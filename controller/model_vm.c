@@ -381,11 +381,14 @@ struct vm_change {
 	const struct model_vm_wish *wish;
 };
 
+/* One that has ended or failed does not run, and will not unless a start was asked for since. */
 static bool is_at_rest(const struct cordonrec_vm *vm)
 {
-	return !strcmp(vm->wanted, "stopped") &&
-	       (!vm->state || !strcmp(vm->state, "stopped") || !strcmp(vm->state, "ended") ||
-		       !strcmp(vm->state, "failed"));
+	bool has_ended = vm->state && (!strcmp(vm->state, "ended") || !strcmp(vm->state, "failed"));
+
+	if (!strcmp(vm->wanted, "stopped"))
+		return has_ended || !vm->state || !strcmp(vm->state, "stopped");
+	return has_ended && vm->start_reached == vm->start_request;
 }
 
 static enum model_result build_delete(struct model *model, struct ovsdb_idl_txn *transaction,

@@ -76,7 +76,7 @@ static struct vm_decision start(const struct vm_view *view)
 
 	if (view->storage == STORAGE_ABSENT)
 		next.action = VM_START_STORAGE;
-	else if (view->storage == STORAGE_STARTING)
+	else if (view->storage == STORAGE_STARTING || view->storage == STORAGE_ENDING)
 		next.action = VM_NOTHING;
 	next.start_done = true;
 	return next;
@@ -97,7 +97,9 @@ static struct vm_decision decide_absent(const struct vm_view *view)
 
 	if (view->deleted) {
 		resting = rest(view, VM_STOPPED);
-		return resting.action == VM_NOTHING ? decision(VM_FORGET, VM_STOPPED) : resting;
+		return resting.action == VM_NOTHING && view->storage != STORAGE_ENDING
+			       ? decision(VM_FORGET, VM_STOPPED)
+			       : resting;
 	}
 	if (view->wanted == VM_WANTED_STOPPED)
 		return rest(view, VM_STOPPED);
@@ -114,7 +116,7 @@ struct vm_decision vm_decide(const struct vm_view *view)
 {
 	switch (view->vmm) {
 	case VMM_ABSENT: return decide_absent(view);
-	case VMM_UNKNOWN: return decision(VM_NOTHING, view->state);
+	case VMM_UNKNOWN: return decision(view->kill_due ? VM_KILL : VM_NOTHING, view->state);
 	case VMM_FOREIGN:
 		return decision(view->kill_due	  ? VM_KILL
 				: view->stop_sent ? VM_NOTHING

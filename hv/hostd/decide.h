@@ -50,6 +50,8 @@ enum vm_storage {
 	STORAGE_ABSENT,
 	STORAGE_STARTING,
 	STORAGE_READY,
+	STORAGE_ENDING, /* What served the last run still writes to the images. */
+	STORAGE_N_STATES
 };
 
 struct vm_view {

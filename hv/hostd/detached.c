@@ -8,15 +8,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "hv/hostd/text_file.h"
 #include "openvswitch/poll-loop.h"
 #include "util.h"
 
@@ -32,6 +35,14 @@ static void take_signals_back(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+static void leave_number(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+	if (fd >= 0)
+		dprintf(fd, "%ld\n", (long int)getpid());
+}
+
 static void become(const struct detached_start *start) __attribute__((noreturn));
 
 static void become(const struct detached_start *start)
@@ -41,6 +52,8 @@ static void become(const struct detached_start *start)
 
 	setsid();
 	umask(0077);
+	if (start->pid_file)
+		leave_number(start->pid_file);
 	for (unsigned int i = 0; i < start->n_groups; i++) {
 		/* If it cannot be in the group it runs without, as where there are none. */
 		if (write(start->groups[i], "0", 1) < 0)
@@ -89,6 +102,19 @@ int detached_adopt(struct detached *process, pid_t pid)
 	return 0;
 }
 
+int detached_find(struct detached *process, const char *pid_file, const char *word)
+{
+	char *text = text_file_last_line(pid_file);
+	long int pid = strtol(text, NULL, 10);
+	int error = pid > 1 && pid <= INT_MAX ? detached_adopt(process, (pid_t)pid) : -ESRCH;
+
+	free(text);
+	if (error || detached_has_word((pid_t)pid, word))
+		return error;
+	detached_close(process);
+	return -ESRCH;
+}
+
 bool detached_ended(struct detached *process, struct detached_end *end)
 {
 	struct pollfd ready = {.fd = process->pidfd, .events = POLLIN};
@@ -111,7 +137,7 @@ bool detached_ended(struct detached *process, struct detached_end *end)
 
 bool detached_has_word(pid_t pid, const char *text)
 {
-	char path[64], words[8192];
+	char path[64], words[16384];
 	FILE *file;
 	size_t n;
 

@@ -23,6 +23,7 @@ struct detached {
 struct detached_start {
 	char *const *arguments; /* The first is the program's path; ended by NULL.  No shell. */
 	const char *log;	/* Its output, both kinds, is appended there. */
+	const char *pid_file;	/* Where it leaves its number before it is the program; or NULL. */
 	const int *groups;	/* Into which it writes "0" first (cgroup.h). */
 	unsigned int n_groups;
 };
@@ -32,6 +33,10 @@ int detached_start(struct detached *process, const struct detached_start *start)
 
 /* Takes one over that runs.  0 or a negative errno (-ESRCH: it is gone). */
 int detached_adopt(struct detached *process, pid_t pid);
+
+/* Takes over the one whose number is in a file, if `word` is on its command line: numbers are used
+ * again.  0 or a negative errno. */
+int detached_find(struct detached *process, const char *pid_file, const char *word);
 
 /* How a process ended. */
 struct detached_end {

@@ -78,7 +78,10 @@ void guest_set_wish(struct guest *guest, struct vm_wish *wish)
 	vm_wish_destroy(&guest->wish);
 	guest->wish = *wish;
 	*wish = (struct vm_wish){0};
-	/* Failures count from the last time that somebody wanted it to run. */
+	/* Each time that it is to stop it is asked anew, */
+	if (!was_stopped && guest->wish.wanted == VM_WANTED_STOPPED && !guest->stop_sent)
+		guest->button_pressed = false;
+	/* and failures count from the last time that somebody wanted it to run. */
 	if (was_stopped && guest->wish.wanted != VM_WANTED_STOPPED)
 		guest->failures = 0;
 }
@@ -188,6 +191,15 @@ static bool was_alive(enum vm_state state)
 	       state == VM_STOPPING;
 }
 
+static bool has_outcome(const struct guest *guest)
+{
+	char *path = xasprintf("%s/outcome", guest->directory);
+	bool there = !access(path, F_OK);
+
+	free(path);
+	return there;
+}
+
 /* The first look.  One that ran when its state was written last, and does not now, has ended
  * meanwhile; unless the whole host was restarted, and its directory is gone as well. */
 static void probe(struct guest *guest)
@@ -204,10 +216,11 @@ static void probe(struct guest *guest)
 			storage_probe(&guest->storage, &place, &guest->wish);
 		return;
 	}
+	storage_end_leftovers(&guest->storage, guest->directory);
 	if (!was_alive(guest->state))
 		return;
-	if (access(guest->directory, F_OK))
-		set_state(guest, VM_STOPPED);
+	if (access(guest->directory, F_OK) || (guest->state == VM_STARTING && !has_outcome(guest)))
+		set_state(guest, VM_STOPPED); /* And is started, if that is wanted. */
 	else
 		vmm_is_gone(guest, &unknown, 0);
 }
@@ -257,6 +270,7 @@ static void start_storage(struct guest *guest)
 		why = xasprintf("%s cannot be made: %s", guest->directory, ovs_strerror(-error));
 	else
 		error = storage_start(&guest->storage, &place, &guest->wish, &why);
+	vmm_forget_outcome(&guest->vmm);
 	close_all(fds, n);
 	if (error)
 		fail_start(guest, why);
@@ -354,7 +368,11 @@ static struct vm_view look(struct guest *guest)
 {
 	const struct vm_wish *wish = &guest->wish;
 	bool overdue = guest->stop_deadline && time_msec() >= guest->stop_deadline;
-	bool mute = guest->vmm.presence == VMM_STARTING && overdue;
+	bool starts_late = guest->vmm.presence == VMM_STARTING && overdue;
+	/* Nobody can tell whose it is, but it is in this one's place, and is to go. */
+	bool mute = guest->vmm.presence == VMM_UNKNOWN && guest->vmm.silent &&
+		    (overdue || !guest->stop_deadline) &&
+		    (guest->deleted || (wish->at_once && wish->wanted == VM_WANTED_STOPPED));
 
 	return (struct vm_view){
 		.wanted = guest->hostd->leaving ? VM_WANTED_STOPPED : wish->wanted,
@@ -370,7 +388,7 @@ static struct vm_view look(struct guest *guest)
 		.button_pressed = guest->button_pressed,
 		.stop_overdue = guest->button_pressed && !guest->stop_sent && overdue,
 		.stop_sent = guest->stop_sent,
-		.kill_due = (guest->stop_sent && overdue) || mute,
+		.kill_due = (guest->stop_sent && overdue) || starts_late || mute,
 	};
 }
 
@@ -397,13 +415,17 @@ static void run_storage(struct guest *guest)
 
 	if (!guest->storage.n)
 		return;
-	place.n_groups = enter_groups(guest, fds);
+	if (storage_state(&guest->storage, &guest->wish) != STORAGE_ENDING)
+		place.n_groups = enter_groups(guest, fds);
 	if (storage_run(&guest->storage, &place, &why)) {
 		storage_stop(&guest->storage, guest->directory);
 		fail_start(guest, why);
 	}
 	close_all(fds, place.n_groups);
 	free(why);
+	/* With the last of its processes goes the group. */
+	if (!guest->storage.n && guest->vmm.presence == VMM_ABSENT)
+		cgroups_remove(guest->hostd->cgroups, guest->wish.name);
 }
 
 /* True if another decision may follow at once. */
@@ -434,6 +456,8 @@ bool guest_run(struct guest *guest)
 		probe(guest);
 	foreign = guest->vmm.presence == VMM_FOREIGN;
 	if (vmm_run(&guest->vmm, &end)) {
+		if (!guest->storage.n)
+			storage_end_leftovers(&guest->storage, guest->directory);
 		if (foreign) /* It was not this guest that has ended. */
 			guest->stop_sent = false;
 		else

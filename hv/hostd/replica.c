@@ -26,6 +26,8 @@ VLOG_DEFINE_THIS_MODULE(replica);
 
 enum { AGAIN_MS = 1000 };
 
+static struct vlog_rate_limit limit = VLOG_RATE_LIMIT_INIT(1, 5);
+
 struct ovsdb_idl *replica_open(const char *remote)
 {
 	static const struct ovsdb_idl_column *const columns[] = {&cordonrec_host_col_name,
@@ -201,11 +203,20 @@ static bool name_is_taken(const struct hostd *hostd, const char *name)
 	return false;
 }
 
+/* A name is a directory's, in which files are made and removed: `cordon vm create` takes no other,
+ * but the database would. */
 static void read_vm(struct hostd *hostd, const struct cordonrec_vm *vm)
 {
-	struct vm_wish wish = read_wish(vm);
-	struct guest *guest = shash_find_data(&hostd->guests, wish.uuid);
+	struct vm_wish wish;
+	struct guest *guest;
 
+	if (!vm_name_is_usable(vm->name)) {
+		VLOG_WARN_RL(
+			&limit, "VM '%.100s' is left alone: its name is no file name", vm->name);
+		return;
+	}
+	wish = read_wish(vm);
+	guest = shash_find_data(&hostd->guests, wish.uuid);
 	if (guest) {
 		guest_set_wish(guest, &wish);
 	} else if (!name_is_taken(hostd, wish.name)) {
@@ -313,7 +324,10 @@ static void begin_transaction(struct hostd *hostd)
 
 		if (!vm || guest->deleted)
 			continue;
-		ports_write(hostd, host, vm);
+		/* The switch is not led to the VMM of another VM that had the name. */
+		if (guest->probed && guest->vmm.presence != VMM_UNKNOWN &&
+			guest->vmm.presence != VMM_FOREIGN)
+			ports_write(hostd, host, vm);
 		if (guest->probed)
 			write_vm(guest, vm);
 	}

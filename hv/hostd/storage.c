@@ -30,7 +30,7 @@
 
 VLOG_DEFINE_THIS_MODULE(storage);
 
-enum { READY_MS = 10000, LOOK_MS = 10, RESTART_MS = 1000 };
+enum { READY_MS = 10000, LOOK_MS = 10, RESTART_MS = 1000, END_MS = 30000 };
 
 static char *file_of(const char *directory, unsigned int position, const char *suffix)
 {
@@ -46,6 +46,8 @@ enum vm_storage storage_state(const struct storage *storage, const struct vm_wis
 	if (!storage->n)
 		return needed ? STORAGE_ABSENT : STORAGE_NOT_NEEDED;
 	for (unsigned int i = 0; i < storage->n; i++) {
+		if (storage->daemons[i].ending)
+			return STORAGE_ENDING;
 		if (!storage->daemons[i].ready)
 			return STORAGE_STARTING;
 	}
@@ -166,19 +168,13 @@ static char *say_why(const struct storage_daemon *daemon, const char *directory)
 	return why;
 }
 
-/* Only a process with this socket on its command line is taken for the daemon. */
 static bool probe_daemon(struct storage_daemon *daemon, const char *directory)
 {
 	char *pid_file = file_of(directory, daemon->position, "pid");
 	char *socket = file_of(directory, daemon->position, "sock");
-	char *text = text_file_last_line(pid_file);
-	long int pid = strtol(text, NULL, 10);
 
-	daemon->ready = pid > 1 && !detached_adopt(&daemon->process, (pid_t)pid) &&
-			detached_has_word((pid_t)pid, socket);
-	if (!daemon->ready)
-		detached_close(&daemon->process);
-	free(text);
+	/* Only one with this socket on its command line is taken for the daemon. */
+	daemon->ready = !detached_find(&daemon->process, pid_file, socket);
 	free(socket);
 	free(pid_file);
 	return daemon->ready;
@@ -240,6 +236,47 @@ void storage_probe(
 	}
 }
 
+void storage_end_leftovers(struct storage *storage, const char *directory)
+{
+	storage_destroy(storage);
+	for (unsigned int position = 0; position < VM_DISKS_MAX; position++) {
+		struct storage_daemon daemon = {.position = position};
+
+		if (probe_daemon(&daemon, directory))
+			storage->daemons[storage->n++] = daemon;
+	}
+	storage_stop(storage, directory);
+}
+
+static bool has_ended(struct storage_daemon *daemon, const char *directory)
+{
+	struct detached_end end;
+
+	if (detached_ended(&daemon->process, &end) || !daemon->process.pid) {
+		remove_files(directory, daemon->position);
+		return true;
+	}
+	if (time_msec() >= daemon->deadline) {
+		VLOG_WARN("%s: the storage daemon of disk %u does not end, and is killed",
+			directory, daemon->position);
+		detached_signal(&daemon->process, SIGKILL);
+		daemon->deadline = time_msec() + END_MS;
+	}
+	return false;
+}
+
+/* True once none is left. */
+static bool all_have_ended(struct storage *storage, const char *directory)
+{
+	unsigned int left = 0;
+
+	for (unsigned int i = 0; i < storage->n; i++)
+		left += !has_ended(&storage->daemons[i], directory);
+	if (!left)
+		storage_destroy(storage);
+	return !left;
+}
+
 static int run_daemon(struct storage_daemon *daemon, const struct storage_place *place, char **why)
 {
 	struct detached_end end;
@@ -275,6 +312,10 @@ static int run_daemon(struct storage_daemon *daemon, const struct storage_place 
 
 int storage_run(struct storage *storage, const struct storage_place *place, char **why)
 {
+	if (storage->n && storage->daemons[0].ending) {
+		all_have_ended(storage, place->directory);
+		return 0;
+	}
 	for (unsigned int i = 0; i < storage->n; i++) {
 		int error = run_daemon(&storage->daemons[i], place, why);
 
@@ -290,7 +331,9 @@ void storage_wait(const struct storage *storage)
 		const struct storage_daemon *daemon = &storage->daemons[i];
 
 		detached_wait(&daemon->process);
-		if (!daemon->process.pid)
+		if (daemon->ending)
+			poll_timer_wait_until(daemon->deadline);
+		else if (!daemon->process.pid)
 			poll_timer_wait_until(daemon->restart_at);
 		else if (!daemon->ready)
 			poll_timer_wait(LOOK_MS);
@@ -302,18 +345,20 @@ void storage_stop(struct storage *storage, const char *directory)
 	for (unsigned int i = 0; i < storage->n; i++) {
 		struct storage_daemon *daemon = &storage->daemons[i];
 
-		/* It finishes what it has begun; nobody waits for it. */
+		/* It finishes what it has begun. */
 		detached_signal(&daemon->process, SIGTERM);
-		remove_files(directory, daemon->position);
+		daemon->ending = true;
+		daemon->deadline = time_msec() + END_MS;
 	}
-	storage_destroy(storage);
+	all_have_ended(storage, directory);
 }
 
 void storage_destroy(struct storage *storage)
 {
 	for (unsigned int i = 0; i < storage->n; i++) {
 		detached_close(&storage->daemons[i].process);
-		vmm_free_arguments(storage->daemons[i].arguments);
+		if (storage->daemons[i].arguments) /* One that was left over has none. */
+			vmm_free_arguments(storage->daemons[i].arguments);
 	}
 	*storage = (struct storage){0};
 }

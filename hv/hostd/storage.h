@@ -21,7 +21,8 @@ struct storage_daemon {
 	char **arguments;
 	struct detached process; /* None while it is started again after a pause. */
 	bool ready;
-	long long int deadline;	  /* While it is not ready. */
+	bool ending;		  /* It was told to end. */
+	long long int deadline;	  /* While it is not ready, or is ending. */
 	long long int restart_at; /* While there is none. */
 };
 
@@ -54,11 +55,17 @@ int storage_start(struct storage *storage, const struct storage_place *place,
 void storage_probe(
 	struct storage *storage, const struct storage_place *place, const struct vm_wish *wish);
 
+/* Has those end that still serve a VMM which is gone, as after the death of this process's
+ * forerunner: they hold their images' locks. */
+void storage_end_leftovers(struct storage *storage, const char *directory);
+
 /* Looks after them.  One that ends is started again; one that cannot be started at all is told in
- * *why (negative errno), and all are to be stopped then. */
+ * *why (negative errno), and all are to be stopped then.  Of those that were stopped none is left
+ * once all have ended. */
 int storage_run(struct storage *storage, const struct storage_place *place, char **why);
 void storage_wait(const struct storage *storage);
 
+/* Has all end, which storage_run() sees to; only then another can have their images. */
 void storage_stop(struct storage *storage, const char *directory);
 void storage_destroy(struct storage *storage); /* Lets them run on. */
 

@@ -30,7 +30,8 @@ enum {
 	RECONNECT_MS = 1000,
 	STATUS_MS = 1000,
 	STATUS_EAGER_MS = 20,
-	METRICS_MS = 5000
+	METRICS_MS = 5000,
+	SILENT_MS = 30000
 };
 
 void vmm_init(struct vmm *vmm, const char *program, const char *directory, const char *uuid)
@@ -182,12 +183,24 @@ static void remove_files(const struct vmm *vmm, const struct vm_wish *wish)
 	}
 }
 
+void vmm_forget_outcome(const struct vmm *vmm)
+{
+	char *path = xasprintf("%s/outcome", vmm->directory);
+
+	unlink(path);
+	free(path);
+}
+
 int vmm_start(struct vmm *vmm, const struct vm_wish *wish, const int *groups, unsigned int n_groups)
 {
 	char **arguments = vmm_arguments(vmm->program, vmm->directory, wish);
 	char *log = xasprintf("%s/log", vmm->directory);
-	struct detached_start start = {
-		.arguments = arguments, .log = log, .groups = groups, .n_groups = n_groups};
+	char *pid_file = xasprintf("%s/pid", vmm->directory);
+	struct detached_start start = {.arguments = arguments,
+		.log = log,
+		.pid_file = pid_file,
+		.groups = groups,
+		.n_groups = n_groups};
 	int error;
 
 	remove_files(vmm, wish);
@@ -201,6 +214,7 @@ int vmm_start(struct vmm *vmm, const struct vm_wish *wish, const int *groups, un
 		vmm->refusal = NULL;
 		VLOG_INFO("%s: VMM started, process %ld", wish->name, (long int)vmm->process.pid);
 	}
+	free(pid_file);
 	free(log);
 	vmm_free_arguments(arguments);
 	return error;
@@ -219,17 +233,30 @@ static int connect_control(struct vmm *vmm)
 	return 0;
 }
 
+/* One that does not listen yet is found by its number. */
+static bool find_process(struct vmm *vmm)
+{
+	char *pid_file = xasprintf("%s/pid", vmm->directory);
+	char *socket = xasprintf("%s/control.sock", vmm->directory);
+	int error = detached_find(&vmm->process, pid_file, socket);
+
+	free(socket);
+	free(pid_file);
+	return !error;
+}
+
 void vmm_probe(struct vmm *vmm)
 {
-	if (connect_control(vmm)) {
-		vmm->presence = VMM_ABSENT;
-		return;
-	}
-	if (detached_adopt(&vmm->process, control_client_pid(vmm->control))) {
+	bool there = !connect_control(vmm) &&
+		     !detached_adopt(&vmm->process, control_client_pid(vmm->control));
+
+	if (!there) {
 		hang_up(vmm);
-		vmm->presence = VMM_ABSENT;
-		return;
+		there = find_process(vmm);
+		vmm->next_connect = time_msec() + CONNECT_MS;
 	}
+	if (!there)
+		return;
 	vmm->presence = VMM_UNKNOWN;
 	vmm->started_ms = time_msec();
 }
@@ -343,7 +370,11 @@ static void talk(struct vmm *vmm)
 		if (connect_control(vmm)) {
 			vmm->next_connect =
 				time_msec() +
-				(vmm->presence == VMM_STARTING ? CONNECT_MS : RECONNECT_MS);
+				(vmm->presence == VMM_STARTING || vmm->presence == VMM_UNKNOWN
+						? CONNECT_MS
+						: RECONNECT_MS);
+			vmm->silent |= vmm->presence == VMM_UNKNOWN &&
+				       time_msec() >= vmm->started_ms + SILENT_MS;
 			return;
 		}
 	}

@@ -6,6 +6,7 @@
  *	DIRECTORY/control.sock	the VMM listens
  *	DIRECTORY/vnicN.sock	the VMM listens, the switch connects
  *	DIRECTORY/diskN.sock	a storage daemon listens, the VMM connects
+ *	DIRECTORY/pid		its number
  *	DIRECTORY/outcome	how it ended, by itself
  *	DIRECTORY/log		what it had to say
  *
@@ -49,6 +50,9 @@ void vmm_free_arguments(char **arguments);
 /* Starts it, paused.  `groups` as in struct detached_start.  0, or a negative errno. */
 int vmm_start(
 	struct vmm *vmm, const struct vm_wish *wish, const int *groups, unsigned int n_groups);
+
+/* How the last one ended is told no more: another one is being started. */
+void vmm_forget_outcome(const struct vmm *vmm);
 
 /* Looks whether one runs, and takes it over: presence is VMM_ABSENT or VMM_UNKNOWN then. */
 void vmm_probe(struct vmm *vmm);

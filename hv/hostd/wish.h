@@ -12,7 +12,7 @@
 
 enum vm_wanted { VM_WANTED_STOPPED, VM_WANTED_RUNNING, VM_WANTED_PAUSED };
 enum vm_restart { VM_RESTART_NO, VM_RESTART_ON_FAILURE, VM_RESTART_ALWAYS };
-enum { VM_VNICS_MAX = 16, VM_DISKS_MAX = 16 };
+enum { VM_VNICS_MAX = 16, VM_DISKS_MAX = 16, VM_NAME_BYTES_MAX = 60 };
 
 struct vm_vnic_wish {
 	unsigned int position; /* Its socket's and its port's number. */
@@ -47,6 +47,10 @@ struct vm_wish {
 
 /* Frees what it owns; accepts one that is all zeros. */
 void vm_wish_destroy(struct vm_wish *wish);
+
+/* True of letters, digits, and inside also of . _ and -: nothing that leads to another directory.
+ */
+bool vm_name_is_usable(const char *name);
 
 /* True if cordon-hostd starts a storage daemon for it. */
 static inline bool vm_disk_needs_daemon(const struct vm_disk_wish *disk)

@@ -10,6 +10,7 @@ What its "guest" does is said in --command-line, in words:
     no-button                           it does not care for the power button
     deaf                                it takes no notice of `stop` nor of SIGTERM
     mute                                its control socket is never answered
+    slow=S                              it listens only S seconds after its start
 """
 
 import argparse
@@ -52,6 +53,7 @@ class Vmm:
         words = dict(word.partition("=")[::2] for word in options.command_line.split())
         self.no_button, self.deaf, self.mute = (word in words for word in ("no-button", "deaf", "mute"))
         self.plan = next(((how, float(words[how])) for how in ("shutdown", "reset", "fault", "die") if how in words), None)
+        time.sleep(float(words.get("slow", 0)))
         directory = os.path.dirname(options.control)
         if "once" in words:
             marker = os.path.join(directory, "once")

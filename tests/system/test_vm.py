@@ -20,6 +20,7 @@ import time
 import pytest
 
 from cordon import BUILD, CORDON, holds_for, process_is_alive, wait_for
+from database import transact
 
 HOSTD = os.path.join(BUILD, "cordon-hostd")
 STAND_IN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "stand_in_vmm.py")
@@ -198,7 +199,10 @@ def test_stop_and_start_cross(guests):
     switch.cordon("vm", "start", "a", "--no-wait")
     guests.wait_state("a", "running", 15)
     assert process_is_alive(guests.show("a")["pid"])
-    assert guests.show("a")["pid"] == pid  # It did not care, so it runs on.
+    assert guests.show("a")["pid"] == pid  # It did not care, so it runs on,
+    start = time.monotonic()
+    switch.cordon("vm", "stop", "a")  # and is asked once more, with all the time that it may have.
+    assert time.monotonic() - start >= 2
 
 
 # --- Ends --------------------------------------------------------------------------------------------------------
@@ -310,6 +314,54 @@ def test_what_happened_meanwhile(guests):
     wait_for(lambda: not os.path.exists(guests.directory("deleted")), what="its directory's end")
 
 
+def test_killed_before_its_vmm_listens(guests):
+    """A VMM that reads a large initrd has no control socket yet.  The next cordon-hostd finds it all the same, and starts
+    no second one beside it."""
+    switch = guests.switch
+    guests.create("a", behave="slow=2")
+    switch.cordon("vm", "start", "a", "--no-wait")
+    pids = wait_for(lambda: stand_ins(switch.run), what="the VMM")
+    guests.kill_hostd()
+    assert not os.path.exists(os.path.join(guests.directory("a"), "control.sock")), "too slow to be in time"
+    guests.start_hostd()
+    assert guests.wait_state("a", "running")["pid"] == pids[0]
+    assert stand_ins(switch.run) == pids and guests.show("a")["restarts"] == 0
+
+
+def test_delete_what_has_ended(guests):
+    """What does not run need not be stopped before it is deleted."""
+    guests.create("off", "--start", behave="shutdown=0.1")
+    guests.create("fault", "--start", behave="fault=0.1")
+    guests.create("runs", "--start")
+    guests.wait_state("off", "ended")
+    guests.wait_state("fault", "failed")
+    guests.switch.cordon("vm", "delete", "off")
+    guests.switch.cordon("vm", "delete", "fault")
+    assert "cordon vm stop runs" in guests.refused("delete", "runs")
+
+
+@pytest.mark.parametrize("name", ["../victim", "..", "a/b", ""])
+def test_names_that_lead_elsewhere(guests, name):
+    """The database takes any name; cordon-hostd makes and removes no files elsewhere, and looks after the others."""
+    switch = guests.switch
+    victim = os.path.join(switch.run, "victim")
+    os.mkdir(victim)
+    for file in ("log", "outcome", "precious"):
+        with open(os.path.join(victim, file), "w", encoding="ascii") as out:
+            out.write(file)
+    guests.create("good")
+    row = transact(switch, {"op": "select", "table": "VM", "where": [["name", "==", "good"]]})[0]["rows"][0]
+    row = {key: value for key, value in row.items() if not key.startswith("_")}
+    row.update(name=name, wanted="running", start_request=1)
+    transact(switch, {"op": "insert", "table": "VM", "row": row})
+    switch.cordon("vm", "start", "good")
+    transact(switch, {"op": "delete", "table": "VM", "where": [["name", "==", name]]})
+    switch.cordon("vm", "stop", "good")
+    assert sorted(os.listdir(victim)) == ["log", "outcome", "precious"]
+    assert os.path.exists(os.path.join(switch.run, "db.sock")) and not os.path.exists(os.path.join(switch.run, "vm", "a"))
+    assert [port["name"] for port in switch.json("port", "list")] == ["good.0"]
+
+
 def test_same_name_again(guests):
     """A VM that is made anew under the name of one that still runs is another one: the old VMM is ended first."""
     guests.create("a", "--start")
@@ -329,7 +381,7 @@ def test_database_goes_away(guests):
     guests.switch.kill("ovsdb-server")
     holds_for(lambda: process_is_alive(pid), 0.5, "running")
     os.kill(pid, signal.SIGKILL)
-    new = wait_for(lambda: stand_ins(guests.switch.run), what="the restart")
+    new = wait_for(lambda: [one for one in stand_ins(guests.switch.run) if one != pid], what="the restart")
     guests.switch.up("--no-guests")
     wait_for(lambda: guests.show("a").get("pid") == new[0], 15, "the new process in the database")
     assert guests.state("a") == "running"

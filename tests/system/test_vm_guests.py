@@ -229,6 +229,46 @@ def test_disk_by_a_storage_daemon(host, tmp_path, kind):
     assert not os.path.exists(pid_file)
 
 
+def children_of(pid):
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        return file.read().split()
+
+
+@pytest.mark.skipif(QEMU_IMG is None, reason="qemu-img (package qemu-utils) is missing")
+def test_storage_daemons_end_with_their_guest(host, tmp_path):
+    """They hold the image's lock until they have ended: the next start waits for that, whoever had started them, and nothing
+    of them stays."""
+    switch, disk = host.switch, tmp_path / "a.qcow2"
+    subprocess.run([QEMU_IMG, "create", "-q", "-f", "qcow2", str(disk), "16M"], check=True)
+    host.create("a", 1, "web", "--disk", f"path={disk},format=qcow2")
+
+    def daemon():
+        with open(f"{switch.run}/vm/a/disk0.pid", encoding="ascii") as file:
+            return int(file.read())
+
+    for _ in range(3):
+        switch.cordon("vm", "start", "a")
+        switch.cordon("vm", "stop", "a", "--force")
+    wait_for(lambda: not children_of(switch.pid("cordon-hostd")), 5, "the end of all children")
+    # The daemon is left alone: cordon-hostd and the VMM are killed at once.
+    switch.cordon("vm", "start", "a")
+    old, vmm = daemon(), host.show("a")["pid"]
+    switch.kill("cordon-hostd")
+    os.kill(vmm, 9)
+    switch.up()
+    host.wait_state("a", "failed")
+    wait_for(lambda: not process_is_alive(old), 5, "the end of the daemon that was left")
+    switch.cordon("vm", "start", "a")
+    # The same, and the VM is deleted meanwhile.
+    old, vmm = daemon(), host.show("a")["pid"]
+    switch.kill("cordon-hostd")
+    os.kill(vmm, 9)
+    switch.cordon("vm", "delete", "a", "--force")
+    switch.up()
+    wait_for(lambda: not process_is_alive(old), 5, "the end of the deleted VM's daemon")
+    wait_for(lambda: not os.path.exists(f"{switch.run}/vm/a"), 5, "the end of its directory")
+
+
 @pytest.mark.skipif(QEMU_IMG is None, reason="qemu-img (package qemu-utils) is missing")
 def test_images_that_point_outside(host, tmp_path):
     """An image may name files in its own folder only; what is no image, or not there, is told by name."""

@@ -62,12 +62,18 @@ static const struct step {
 		.view.storage = STORAGE_READY, .action = VM_STOP_STORAGE, .state = VM_WAITING},
 	{"deleted: its disks first", WANTS(RUNNING), IS(RUNNING), VMM(ABSENT), .view.deleted = true,
 		.view.storage = STORAGE_READY, .action = VM_STOP_STORAGE, .state = VM_STOPPED},
+	{"... which end in their own time", WANTS(RUNNING), IS(STOPPED), VMM(ABSENT),
+		.view.deleted = true, .view.storage = STORAGE_ENDING, .state = VM_STOPPED},
+	{"and are not used before they have", WANTS(RUNNING), IS(STOPPED), VMM(ABSENT),
+		.view.storage = STORAGE_ENDING, .state = VM_STARTING, .start_done = true},
 	{"deleted: nothing is left", WANTS(RUNNING), IS(STOPPED), VMM(ABSENT), .view.deleted = true,
 		.action = VM_FORGET, .state = VM_STOPPED},
 
 	/* It is found running. */
 	{"who it is has to be known first", WANTS(STOPPED), IS(RUNNING), VMM(UNKNOWN),
 		.state = VM_RUNNING},
+	{"one that never says is killed at a time", WANTS(STOPPED), IS(RUNNING), VMM(UNKNOWN),
+		.view.kill_due = true, .action = VM_KILL, .state = VM_RUNNING},
 	{"it runs on undisturbed", WANTS(RUNNING), IS(RUNNING), GUEST(RUNNING), .state = VM_RUNNING,
 		.start_done = true},
 	{"another one's is ended", WANTS(RUNNING), IS(STOPPED), VMM(FOREIGN), .action = VM_STOP,
@@ -173,9 +179,11 @@ static void check_never(const struct vm_view *view)
 	if (next.action == VM_STOP_STORAGE || next.action == VM_FORGET)
 		assert_true(absent);
 	if (next.action == VM_FORGET)
-		assert_true(view->deleted);
-	if (next.action == VM_STOP || next.action == VM_KILL || next.action == VM_PRESS_BUTTON)
+		assert_true(view->deleted && view->storage != STORAGE_ENDING);
+	if (next.action == VM_STOP || next.action == VM_PRESS_BUTTON)
 		assert_true(!absent && view->vmm != VMM_UNKNOWN);
+	if (next.action == VM_KILL)
+		assert_true(!absent && view->kill_due);
 	/* One that is to run is not told to end. */
 	if (to_run && view->vmm == VMM_PRESENT)
 		assert_true(next.action != VM_STOP && next.action != VM_PRESS_BUTTON);
@@ -190,7 +198,8 @@ static void test_never(void **state)
 
 	(void)state;
 	for (unsigned int bits = 0; bits < 1 << 9; bits++) {
-		for (unsigned int rest = 0; rest < 3 * VM_N_STATES * 5 * 4 * 4; rest++) {
+		for (unsigned int rest = 0; rest < 3 * VM_N_STATES * 5 * 4 * STORAGE_N_STATES;
+			rest++) {
 			unsigned int left = rest;
 
 			view = (struct vm_view){.at_once = bits & 1,
