@@ -470,7 +470,9 @@ static void test_two_guests_do_not_write_one_disk(void **state)
 	assert_non_null(strstr(error.text, disk->path));
 	assert_int_equal(try_open(&others[0], &reader, &error), -EBUSY);
 	driver_stop(&disk->driver);
+	pthread_mutex_lock(&disk->driver.lock);
 	disk->driver.device->type->destroy(disk->driver.device);
+	pthread_mutex_unlock(&disk->driver.lock);
 	disk->driver.device = NULL;
 	assert_int_equal(try_open(&others[0], &reader, &error), 0);
 	assert_int_equal(try_open(&others[1], &reader, &error), 0);

@@ -138,7 +138,9 @@ static inline void driver_close(struct driver *driver)
 	if (driver->device) {
 		if (driver->device->started)
 			driver_stop(driver);
+		pthread_mutex_lock(&driver->lock);
 		driver->device->type->destroy(driver->device);
+		pthread_mutex_unlock(&driver->lock);
 	}
 	event_loop_stop(driver->loop);
 	pthread_join(driver->thread, NULL);
