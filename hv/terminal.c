@@ -23,9 +23,6 @@ static void ring_put(uint8_t *ring, size_t size, uint64_t at, const uint8_t *byt
 {
 	size_t start = at % size, first = smaller(n, size - start);
 
-	/* Nothing may have no place. */
-	if (!n)
-		return;
 	memcpy(ring + start, bytes, first);
 	memcpy(ring, bytes + first, n - first);
 }
