@@ -10,7 +10,7 @@
  */
 #include "guest.h"
 
-enum { BURST = 32, UDP_HEADER = 8, FRAME_LEAST = 64, POLL_BURSTS = 4, PATIENCE_MS = 200 };
+enum { BURST = 32, UDP_HEADER = 8, FRAME_LEAST = 64, POLL_BURSTS = 4, PATIENCE_MS = 500 };
 
 struct flood {
 	struct net *net;

@@ -149,6 +149,23 @@ def test_disks_that_cannot_be_are_refused_by_name(tmp_path):
     assert str(odd) in refusal("--disk", f"path={odd}")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system: root only")
+def test_a_full_host_is_an_error_to_the_guest_and_no_more(new_vmm, tmp_path):
+    """Of a disk of 8 MiB the file system has room for sixteen pages."""
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", small], check=True)
+    try:
+        vmm = new_vmm(options=["--disk", f"path={disk(small)}"])
+        answers = [vmm.command(f"block-write 0 {8 * i} page {i}").split()[1] for i in range(24)]
+        assert answers[0] == "ok" and answers[-1] == "failed", answers
+        assert vmm.command("block-read 0 0") == "block: ok page 0"
+        assert vmm.ask("status")["state"] == "running"
+        vmm.close()
+    finally:
+        subprocess.run(["umount", "--lazy", small], check=True)
+
+
 # --- Random numbers, the balloon -----------------------------------------------------------------------------------
 
 

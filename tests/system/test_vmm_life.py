@@ -155,14 +155,33 @@ def test_rings_of_other_sizes(site, size):
     assert site.web.ping(guest.ipv4, 100) == 100
 
 
-def test_guests_flood_each_other_and_nothing_is_lost_within_the_switch(site):
+def test_guests_flood_each_other(site):
+    """In windows that fit the rings nothing is lost; as fast as it goes, everybody is still there afterwards."""
     g2 = plug(site.switch, "g2", 2, zone="all")
     talks(site, g2)
-    answer = site.g1.command(f"flood {g2.ipv4} 200000 64", 30)
+    answer = site.g1.command(f"flood {g2.ipv4} 100000 64 64", 60)
+    assert answer.startswith("flood: sent 100000 in "), answer
+    # A window that a busy machine did not let anybody answer in time is given up, and may be one too many then.
+    windows_lost = int(answer.split()[-2])
+    assert 100000 - 64 * windows_lost <= g2.stats()["discarded"] <= 100000, answer
+    answer = site.g1.command(f"flood {g2.ipv4} 200000 64", 60)
     assert answer.startswith("flood: sent 200"), answer
-    sent = int(answer.split()[2])
-    received = wait_for(lambda: g2.stats()["discarded"], 5)
-    lost = site.switch.port("g2")
-    assert received > sent / 20, (answer, received, lost)
+    assert g2.stats()["discarded"] > 100000, answer
     talks(site)
     talks(site, g2)
+
+
+def test_guest_of_two_cards_is_two_ends(site):
+    """Each card is a port of its own, with its own addresses."""
+    path = site.g1.path("second")
+    two = plug(site.switch, "two", 40, zone="all", start=False, words="ip1=10.0.0.41 six1=fd00::29",
+               options=["--no-rng"], port_options={"no_wait": True})
+    two.options += ["--net", f"socket={path},mac=02:00:00:00:00:29"]
+    site.switch.add_port("second", type="vhost", socket=path, role="vnic", network="lan", mac="02:00:00:00:00:29",
+                         address="10.0.0.41,fd00::29", tag="zone=all", no_wait=True)
+    two.start()
+    for name in ("two", "second"):
+        site.switch.wait_port(name)
+    for address in ("10.0.0.40", "10.0.0.41", "fd00::28", "fd00::29"):
+        wait_for(lambda a=address: site.web.ping(a, wait=0.3) == 1, 10, f"a ping of {address}")
+    assert [net["name"] for net in two.ask("status")["nets"]] == ["net0", "net1"]
