@@ -91,6 +91,12 @@ bool guest_is_alive(const struct guest *guest)
 	return guest->vmm.presence != VMM_ABSENT || guest->state == VM_STARTING;
 }
 
+bool guest_has_run(const struct guest *guest)
+{
+	return guest->state == VM_RUNNING || guest->state == VM_PAUSED ||
+	       guest->state == VM_STOPPING;
+}
+
 /* --- What is observed ----------------------------------------------------------------------- */
 
 static void set_error(struct guest *guest, const char *error)

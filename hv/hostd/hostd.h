@@ -89,6 +89,8 @@ void guest_wait(const struct guest *guest);
 
 /* True if it runs, or is about to. */
 bool guest_is_alive(const struct guest *guest);
+/* True if a guest instruction has run, and none of a next start will before it has ended. */
+bool guest_has_run(const struct guest *guest);
 
 /* What is left in the run directory of VMs that are not in the database any more. */
 void guests_find_leftovers(struct hostd *hostd);
@@ -103,9 +105,9 @@ void replica_close(struct hostd *hostd);
 void replica_note(struct hostd *hostd);
 
 /* Makes, corrects and removes the ports of a VM's vNICs within the transaction that is being built.
- */
-void ports_write(
-	struct hostd *hostd, const struct cordonrec_host *host, const struct cordonrec_vm *vm);
+ * What a guest that runs cannot follow (MAC, queues, MTU) is left until it is started anew. */
+void ports_write(struct hostd *hostd, const struct cordonrec_host *host,
+	const struct cordonrec_vm *vm, bool runs);
 /* Whether the switch has taken them in, or else a sentence, which the caller frees. */
 bool ports_ready(const struct hostd *hostd, const struct cordonrec_vm *vm, char **trouble);
 

@@ -69,12 +69,16 @@ static bool same_texts(char *const *a, size_t n_a, char *const *b, size_t n_b)
 	return true;
 }
 
-static void write_texts(const struct cordonrec_port *port, const struct cordonrec_vm_vnic *vnic)
+static void write_mac(const struct cordonrec_port *port, const struct cordonrec_vm_vnic *vnic)
 {
 	char *const macs[] = {vnic->mac};
 
 	if (!same_texts(port->macs, port->n_macs, macs, 1))
 		cordonrec_port_set_macs(port, (const char **)macs, 1);
+}
+
+static void write_texts(const struct cordonrec_port *port, const struct cordonrec_vm_vnic *vnic)
+{
 	if (!same_texts(port->addresses, port->n_addresses, vnic->addresses, vnic->n_addresses))
 		cordonrec_port_set_addresses(
 			port, (const char **)vnic->addresses, vnic->n_addresses);
@@ -156,10 +160,12 @@ static const struct cordonrec_port *insert_port(struct hostd *hostd,
 }
 
 static void write_port(struct hostd *hostd, const struct cordonrec_host *host,
-	const struct cordonrec_vm *vm, const struct cordonrec_vm_vnic *vnic)
+	const struct cordonrec_vm *vm, const struct cordonrec_vm_vnic *vnic, bool runs)
 {
 	char *name = name_of(vm, vnic);
 	const struct cordonrec_port *port = find_port(hostd, host, name);
+	/* Its guest goes on with the MAC and the queues that it was started with. */
+	bool fixed = port && port->n_macs && runs;
 
 	if (!port)
 		port = insert_port(hostd, host, vm, name);
@@ -170,7 +176,10 @@ static void write_port(struct hostd *hostd, const struct cordonrec_host *host,
 	write_vlans(port, vnic);
 	write_texts(port, vnic);
 	write_limits(port, vnic);
-	write_options(hostd, port, vm, vnic);
+	if (!fixed) {
+		write_mac(port, vnic);
+		write_options(hostd, port, vm, vnic);
+	}
 	write_vm(port, vm);
 }
 
@@ -187,8 +196,8 @@ static bool is_wanted(const struct cordonrec_port *port, const struct cordonrec_
 	return wanted;
 }
 
-void ports_write(
-	struct hostd *hostd, const struct cordonrec_host *host, const struct cordonrec_vm *vm)
+void ports_write(struct hostd *hostd, const struct cordonrec_host *host,
+	const struct cordonrec_vm *vm, bool runs)
 {
 	const struct cordonrec_port *port, *next;
 
@@ -200,7 +209,7 @@ void ports_write(
 	for (int64_t position = 0; position < VM_VNICS_MAX; position++) {
 		for (size_t i = 0; i < vm->n_vnics; i++) {
 			if (vm->vnics[i]->position == position)
-				write_port(hostd, host, vm, vm->vnics[i]);
+				write_port(hostd, host, vm, vm->vnics[i], runs);
 		}
 	}
 }

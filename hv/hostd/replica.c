@@ -327,7 +327,7 @@ static void begin_transaction(struct hostd *hostd)
 		/* The switch is not led to the VMM of another VM that had the name. */
 		if (guest->probed && guest->vmm.presence != VMM_UNKNOWN &&
 			guest->vmm.presence != VMM_FOREIGN)
-			ports_write(hostd, host, vm);
+			ports_write(hostd, host, vm, guest_has_run(guest));
 		if (guest->probed)
 			write_vm(guest, vm);
 	}
