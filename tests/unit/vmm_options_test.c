@@ -112,6 +112,9 @@ static void test_made_up_addresses(void **state)
 static const struct {
 	const char *words, *part;
 } refused[] = {
+	{"--outcome k", "--outcome would overwrite 'k'"},
+	{"--disk path=d --outcome d", "--outcome would overwrite 'd'"},
+	{"--serial i --initrd i", "--serial would overwrite 'i'"},
 	{"--name", "--name needs a value"},
 	{"--name a/b", "'a/b'"},
 	{"--name 0123456789012345678901234567890123456789012345678901234567890123", "1 to 63"},
