@@ -73,6 +73,11 @@ static enum model_result vm_outcome(
 	if (vm->state && resting)
 		return model_fail(error, MODEL_FAILED, "VM %s has %s: %s", name, vm->state,
 			vm->error ? vm->error : "it gave no reason");
+	/* What its first try lacked will hardly be there at the next one: whoever waits is told. */
+	if (is_state(vm, "waiting") && vm->last_outcome && !strcmp(vm->last_outcome, "not-started"))
+		return model_fail(error, MODEL_FAILED,
+			"VM %s could not be started, and is tried again: %s", name,
+			vm->error ? vm->error : "it gave no reason");
 	return MODEL_UNREACHABLE;
 }
 

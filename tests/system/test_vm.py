@@ -259,7 +259,8 @@ def test_start_says_why_not(guests):
     message = guests.refused("start", "a")
     assert "VM a has failed" in message and "/nowhere/vmlinuz cannot be opened" in message
     guests.create("b", "--restart", "always", kernel="/nowhere/vmlinuz")
-    assert "/nowhere/vmlinuz cannot be opened" in guests.refused("start", "b")
+    message = guests.refused("start", "b")
+    assert "/nowhere/vmlinuz cannot be opened" in message and "is tried again" in message
     switch.cordon("vm", "stop", "b")
     assert guests.state("b") == "stopped"
     for words in (("pause", "a"), ("resume", "a")):
