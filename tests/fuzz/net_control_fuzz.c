@@ -68,6 +68,12 @@ void virtio_device_fail(struct virtio_device *device, const char *reason)
 	world.failed = true;
 }
 
+const char *virtio_device_failure(const struct virtio_device *device)
+{
+	require(device == world.device);
+	return world.failed ? "it has failed" : NULL;
+}
+
 void virtio_device_config_changed(struct virtio_device *device)
 {
 	require(device == world.device);

@@ -56,10 +56,21 @@ static uint32_t take(struct input *input, unsigned int bytes)
 	return value;
 }
 
+/* The transport's part: what it knows of a device is why it failed. */
+struct virtio_transport {
+	const char *failure;
+};
+
 void virtio_device_fail(struct virtio_device *device, const char *reason)
 {
-	if (!device || !reason)
+	if (!reason)
 		abort();
+	device->transport->failure = reason;
+}
+
+const char *virtio_device_failure(const struct virtio_device *device)
+{
+	return device->transport->failure;
 }
 
 void virtio_device_config_changed(struct virtio_device *device)
@@ -115,6 +126,7 @@ static void start(struct bench *bench, struct virtio_device *device, struct virt
 {
 	device->features = features & device->features_offered;
 	device->queues = queues;
+	device->transport->failure = NULL;
 	for (unsigned int i = 0; i < device->n_queues; i++) {
 		queues[i] = (struct virtio_queue){
 			.memory = &bench->memory,
@@ -199,9 +211,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 	struct bench *bench = bench_of();
 	struct virtio_queue queues[QUEUES];
 	struct virtio_counter counters[VIRTIO_COUNTERS];
+	struct virtio_transport transport;
 	struct virtio_device *device = make(bench, take(&input, 1));
 	uint64_t features = (uint64_t)take(&input, 4);
 
+	device->transport = &transport;
 	memset(guest_memory_at(&bench->memory, RINGS, 0x10000), 0, 0x10000);
 	start(bench, device, queues, features);
 	while (input.left) {
