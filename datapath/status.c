@@ -61,8 +61,8 @@ static void write_port_statistics(const struct cordonrec_port *row, const struct
 	}
 }
 
-static void write_port(
-	const struct cordonrec_port *row, struct config_port *config_port, bool statistics)
+static void write_port(const struct cordonrec_port *row, struct config_port *config_port, bool held,
+	bool statistics)
 {
 	struct port *port = config_port->port;
 	const char *error = config_port->error;
@@ -70,8 +70,12 @@ static void write_port(
 	if (!same_text(row->error, error))
 		cordonrec_port_set_error(row, error);
 	const char *link = port != NULL && atomic_load(&port->link_up) ? "up" : "down";
-	if (!same_text(row->link_state, link))
+	/* Who changes a port and clears this waits for it to know that the change is in force: so
+	 * it is written only over what was seen, and only if what was seen is in force. */
+	if (!held && !same_text(row->link_state, link)) {
+		cordonrec_port_verify_link_state(row);
 		cordonrec_port_set_link_state(row, link);
+	}
 	const char *detail = port != NULL ? port->status : "";
 	if (!same_text(smap_get(&row->status, "detail"), detail)) {
 		const struct smap status = SMAP_CONST1(&status, "detail", detail);
@@ -90,7 +94,7 @@ static void write_ports(struct config *config, const struct cordonrec_host *host
 		struct config_port *config_port = shash_find_data(&config->ports, row->name);
 
 		if (row->host == host && config_port != NULL)
-			write_port(row, config_port, statistics);
+			write_port(row, config_port, config->ports_held, statistics);
 	}
 }
 
@@ -199,6 +203,8 @@ static bool finish(struct config *config)
 	if (status != TXN_SUCCESS && status != TXN_UNCHANGED && status != TXN_TRY_AGAIN)
 		VLOG_WARN("status could not be written to the database: %s",
 			ovsdb_idl_txn_get_error(config->txn));
+	/* Somebody else was quicker: once the replica knows. */
+	config->status_changed |= status == TXN_TRY_AGAIN;
 	ovsdb_idl_txn_destroy(config->txn);
 	config->txn = NULL;
 	return true;

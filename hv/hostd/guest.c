@@ -55,6 +55,7 @@ struct guest *guest_create(struct hostd *hostd, struct vm_wish *wish, enum vm_st
 	guest->directory = directory_of(hostd, guest->wish.name);
 	guest->state = remembered;
 	guest->since_ms = now_ms();
+	guest->ask_ports = remembered == VM_STARTING;
 	vmm_init(&guest->vmm, hostd->options->vmm, guest->directory, guest->wish.uuid);
 	return guest;
 }
@@ -289,6 +290,9 @@ static void start_vmm(struct guest *guest)
 	unsigned int n = enter_groups(guest, fds);
 
 	guest->button_pressed = guest->stop_sent = false;
+	guest->ask_ports = true;
+	guest->asking_ports = false; /* What is under way was begun before. */
+	replica_note(guest->hostd);
 	if (!error)
 		error = vmm_start(&guest->vmm, &guest->wish, fds, n);
 	close_all(fds, n);
@@ -363,7 +367,7 @@ static void act(struct guest *guest, enum vm_action action)
  * frames are not lost. */
 static bool may_run(struct guest *guest)
 {
-	if (!guest->ports_ready)
+	if (!guest->ports_ready || guest->ask_ports)
 		return false;
 	if (!guest->resume_by)
 		guest->resume_by = time_msec() + LINK_MS;

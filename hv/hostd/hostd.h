@@ -62,8 +62,12 @@ struct guest {
 	int64_t restarts, start_reached;
 	struct counts counts;
 	bool counts_changed;
-	/* Its ports, as replica.c has found them. */
-	bool ports_ready;
+	/*
+	 * Its ports, as replica.c has found them.  Before each start the switch is asked anew
+	 * whether they are in force: what it has said may be old, and the switch gone since.
+	 * "Asking" is while the question is in the transaction that is under way.
+	 */
+	bool ports_ready, ask_ports, asking_ports;
 	char *ports_trouble; /* A sentence, or NULL. */
 	/* Its own. */
 	struct vmm vmm;
@@ -104,10 +108,11 @@ void replica_close(struct hostd *hostd);
 /* What guest.c has observed is to be written. */
 void replica_note(struct hostd *hostd);
 
-/* Makes, corrects and removes the ports of a VM's vNICs within the transaction that is being built.
+/* Makes, corrects and removes the ports of a VM's vNICs within the transaction that is being built,
+ * and clears the state of those that were changed, or of all if `ask`: the switch writes it anew.
  * What a guest that runs cannot follow (MAC, queues, MTU) is left until it is started anew. */
 void ports_write(struct hostd *hostd, const struct cordonrec_host *host,
-	const struct cordonrec_vm *vm, bool runs);
+	const struct cordonrec_vm *vm, bool runs, bool ask);
 /* Whether the switch has taken them in, or else a sentence, which the caller frees. */
 bool ports_ready(const struct hostd *hostd, const struct cordonrec_vm *vm, char **trouble);
 

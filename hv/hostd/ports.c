@@ -69,40 +69,49 @@ static bool same_texts(char *const *a, size_t n_a, char *const *b, size_t n_b)
 	return true;
 }
 
-static void write_mac(const struct cordonrec_port *port, const struct cordonrec_vm_vnic *vnic)
+static bool write_mac(const struct cordonrec_port *port, const struct cordonrec_vm_vnic *vnic)
 {
 	char *const macs[] = {vnic->mac};
 
-	if (!same_texts(port->macs, port->n_macs, macs, 1))
-		cordonrec_port_set_macs(port, (const char **)macs, 1);
+	if (same_texts(port->macs, port->n_macs, macs, 1))
+		return false;
+	cordonrec_port_set_macs(port, (const char **)macs, 1);
+	return true;
 }
 
-static void write_texts(const struct cordonrec_port *port, const struct cordonrec_vm_vnic *vnic)
+static bool write_texts(const struct cordonrec_port *port, const struct cordonrec_vm_vnic *vnic)
 {
-	if (!same_texts(port->addresses, port->n_addresses, vnic->addresses, vnic->n_addresses))
+	bool addresses =
+		!same_texts(port->addresses, port->n_addresses, vnic->addresses, vnic->n_addresses);
+	bool tags = !same_texts(port->tags, port->n_tags, vnic->tags, vnic->n_tags);
+	bool serves = !same_texts(port->serves, port->n_serves, vnic->serves, vnic->n_serves);
+
+	if (addresses)
 		cordonrec_port_set_addresses(
 			port, (const char **)vnic->addresses, vnic->n_addresses);
-	if (!same_texts(port->tags, port->n_tags, vnic->tags, vnic->n_tags))
+	if (tags)
 		cordonrec_port_set_tags(port, (const char **)vnic->tags, vnic->n_tags);
-	if (!same_texts(port->serves, port->n_serves, vnic->serves, vnic->n_serves))
+	if (serves)
 		cordonrec_port_set_serves(port, (const char **)vnic->serves, vnic->n_serves);
+	return addresses || tags || serves;
 }
 
-static void write_vlans(const struct cordonrec_port *port, const struct cordonrec_vm_vnic *vnic)
+static bool write_vlans(const struct cordonrec_port *port, const struct cordonrec_vm_vnic *vnic)
 {
 	const char *mode = vnic->n_trunks ? "trunk" : "access";
 
-	if (port->network != vnic->network)
-		cordonrec_port_set_network(port, vnic->network);
-	if (strcmp(port->vlan_mode, mode))
-		cordonrec_port_set_vlan_mode(port, mode);
-	if (port->n_trunks != vnic->n_trunks ||
-		(vnic->n_trunks &&
-			memcmp(port->trunks, vnic->trunks, vnic->n_trunks * sizeof(*vnic->trunks))))
-		cordonrec_port_set_trunks(port, vnic->trunks, vnic->n_trunks);
+	if (port->network == vnic->network && !strcmp(port->vlan_mode, mode) &&
+		port->n_trunks == vnic->n_trunks &&
+		(!vnic->n_trunks || !memcmp(port->trunks, vnic->trunks,
+					    vnic->n_trunks * sizeof(*vnic->trunks))))
+		return false;
+	cordonrec_port_set_network(port, vnic->network);
+	cordonrec_port_set_vlan_mode(port, mode);
+	cordonrec_port_set_trunks(port, vnic->trunks, vnic->n_trunks);
+	return true;
 }
 
-static void write_limits(const struct cordonrec_port *port, const struct cordonrec_vm_vnic *vnic)
+static bool write_limits(const struct cordonrec_port *port, const struct cordonrec_vm_vnic *vnic)
 {
 	bool same = port->n_limits == vnic->n_limits;
 
@@ -112,32 +121,38 @@ static void write_limits(const struct cordonrec_port *port, const struct cordonr
 	if (!same)
 		cordonrec_port_set_limits(
 			port, (const char **)vnic->key_limits, vnic->value_limits, vnic->n_limits);
+	return !same;
 }
 
-static void write_options(const struct hostd *hostd, const struct cordonrec_port *port,
+static bool write_options(const struct hostd *hostd, const struct cordonrec_port *port,
 	const struct cordonrec_vm *vm, const struct cordonrec_vm_vnic *vnic)
 {
 	struct smap options = SMAP_INITIALIZER(&options);
+	bool same;
 
 	smap_add_format(&options, "socket", "%s/vm/%s/vnic%lld.sock", hostd->options->run_directory,
 		vm->name, (long long int)vnic->position);
 	smap_add_format(&options, "queues", "%lld", (long long int)vnic->queues);
 	if (vnic->n_mtu)
 		smap_add_format(&options, "mtu", "%lld", (long long int)*vnic->mtu);
-	if (!smap_equal(&options, &port->options))
+	same = smap_equal(&options, &port->options);
+	if (!same)
 		cordonrec_port_set_options(port, &options);
 	smap_destroy(&options);
+	return !same;
 }
 
-static void write_vm(const struct cordonrec_port *port, const struct cordonrec_vm *vm)
+static bool write_vm(const struct cordonrec_port *port, const struct cordonrec_vm *vm)
 {
 	char *id = xasprintf(UUID_FMT, UUID_ARGS(&vm->header_.uuid));
+	bool same = !strcmp(port->vm_id, id) && !strcmp(port->vm_name, vm->name);
 
-	if (strcmp(port->vm_id, id))
+	if (!same) {
 		cordonrec_port_set_vm_id(port, id);
-	if (strcmp(port->vm_name, vm->name))
 		cordonrec_port_set_vm_name(port, vm->name);
+	}
 	free(id);
+	return !same;
 }
 
 static const struct cordonrec_port *insert_port(struct hostd *hostd,
@@ -160,8 +175,9 @@ static const struct cordonrec_port *insert_port(struct hostd *hostd,
 }
 
 static void write_port(struct hostd *hostd, const struct cordonrec_host *host,
-	const struct cordonrec_vm *vm, const struct cordonrec_vm_vnic *vnic, bool runs)
+	const struct cordonrec_vm *vm, const struct cordonrec_vm_vnic *vnic, bool runs, bool ask)
 {
+	bool changed;
 	char *name = name_of(vm, vnic);
 	const struct cordonrec_port *port = find_port(hostd, host, name);
 	/* Its guest goes on with the MAC and the queues that it was started with. */
@@ -173,14 +189,17 @@ static void write_port(struct hostd *hostd, const struct cordonrec_host *host,
 	/* Another one's, or no room: ports_ready() tells. */
 	if (!port || port->vm != vm)
 		return;
-	write_vlans(port, vnic);
-	write_texts(port, vnic);
-	write_limits(port, vnic);
+	changed = write_vlans(port, vnic);
+	changed |= write_texts(port, vnic);
+	changed |= write_limits(port, vnic);
 	if (!fixed) {
-		write_mac(port, vnic);
-		write_options(hostd, port, vm, vnic);
+		changed |= write_mac(port, vnic);
+		changed |= write_options(hostd, port, vm, vnic);
 	}
-	write_vm(port, vm);
+	changed |= write_vm(port, vm);
+	/* The switch fills it in again once the port is as its row says now. */
+	if ((changed || ask) && port->link_state)
+		cordonrec_port_set_link_state(port, NULL);
 }
 
 static bool is_wanted(const struct cordonrec_port *port, const struct cordonrec_vm *vm)
@@ -197,7 +216,7 @@ static bool is_wanted(const struct cordonrec_port *port, const struct cordonrec_
 }
 
 void ports_write(struct hostd *hostd, const struct cordonrec_host *host,
-	const struct cordonrec_vm *vm, bool runs)
+	const struct cordonrec_vm *vm, bool runs, bool ask)
 {
 	const struct cordonrec_port *port, *next;
 
@@ -209,7 +228,7 @@ void ports_write(struct hostd *hostd, const struct cordonrec_host *host,
 	for (int64_t position = 0; position < VM_VNICS_MAX; position++) {
 		for (size_t i = 0; i < vm->n_vnics; i++) {
 			if (vm->vnics[i]->position == position)
-				write_port(hostd, host, vm, vm->vnics[i], runs);
+				write_port(hostd, host, vm, vm->vnics[i], runs, ask);
 		}
 	}
 }

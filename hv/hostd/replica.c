@@ -326,10 +326,26 @@ static void begin_transaction(struct hostd *hostd)
 			continue;
 		/* The switch is not led to the VMM of another VM that had the name. */
 		if (guest->probed && guest->vmm.presence != VMM_UNKNOWN &&
-			guest->vmm.presence != VMM_FOREIGN)
-			ports_write(hostd, host, vm, guest_has_run(guest));
+			guest->vmm.presence != VMM_FOREIGN) {
+			ports_write(hostd, host, vm, guest_has_run(guest), guest->ask_ports);
+			guest->asking_ports = guest->ask_ports;
+		}
 		if (guest->probed)
 			write_vm(guest, vm);
+	}
+}
+
+/* The replica has what was written by now: the answers that it has are to these questions. */
+static void end_questions(struct hostd *hostd, bool asked)
+{
+	const struct shash_node *node;
+
+	SHASH_FOR_EACH (node, &hostd->guests) {
+		struct guest *guest = node->data;
+
+		if (asked && guest->asking_ports)
+			guest->ask_ports = false;
+		guest->asking_ports = false;
 	}
 }
 
@@ -349,6 +365,7 @@ static void run_transaction(struct hostd *hostd)
 	} else {
 		hostd->write_again = 0;
 	}
+	end_questions(hostd, status == TXN_SUCCESS || status == TXN_UNCHANGED);
 	ovsdb_idl_txn_destroy(hostd->txn);
 	hostd->txn = NULL;
 }

@@ -176,6 +176,20 @@ def test_first_instruction_waits_for_the_switch(guests):
     finally:
         os.kill(switch.pid(), signal.SIGCONT)
     guests.wait_state("a", "running")
+    # What the switch has said of a port before it was changed, or before an earlier start, is no answer.
+    guests.switch.cordon("vm", "stop", "a")
+    os.kill(switch.pid(), signal.SIGSTOP)
+    try:
+        for words in ((), ("--nic", "0,tag=zone=db")):
+            if words:
+                switch.cordon("vm", "stop", "a", "--force")
+                switch.cordon("vm", "set", "a", *words)
+            result = switch.try_cordon("vm", "start", "a", "--timeout", "5")
+            assert result.returncode == 7 and "waits for the switch to take port a.0 in" in result.stderr
+            assert guests.state("a") == "starting"
+    finally:
+        os.kill(switch.pid(), signal.SIGCONT)
+    guests.wait_state("a", "running")
     # A switch that comes back later finds the guest where it was.
     switch.kill("cordon-switchd")
     switch.up("--no-guests")
