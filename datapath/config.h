@@ -50,7 +50,7 @@ struct config {
 	int64_t policy_failed;	   /* That revision. */
 	bool ports_held;	   /* No port is opened before a policy was looked for. */
 	struct ovsdb_idl_txn *txn; /* In progress, or NULL. */
-	long long int next_status, next_poll, next_statistics, next_retry;
+	long long int next_status, next_answer, next_poll, next_statistics, next_retry;
 	bool status_changed;
 	struct policy_evaluation *evaluation; /* In progress and waiting; control_plan.c. */
 	struct shash sink_errors;	      /* What is wrong with a row of Log_Sink, by name. */

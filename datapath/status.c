@@ -23,7 +23,7 @@
 
 VLOG_DEFINE_THIS_MODULE(status);
 
-enum { STATUS_MS = 1000, STATISTICS_MS = 5000 };
+enum { STATUS_MS = 1000, STATISTICS_MS = 5000, ANSWER_MS = 50 };
 
 static bool same_text(const char *a, const char *b)
 {
@@ -229,9 +229,27 @@ static void poll_ports(struct config *config, bool all)
 	config->next_poll = time_msec() + within_ms;
 }
 
+/* True if somebody has cleared a port's state, to hear whether the port is as its row says now. */
+static bool is_asked(const struct config *config)
+{
+	const struct cordonrec_host *host = config_host(config);
+	const struct cordonrec_port *row;
+
+	if (host == NULL || config->ports_held || time_msec() < config->next_answer)
+		return false;
+	CORDONREC_PORT_FOR_EACH (row, config->idl) {
+		if (row->host == host && row->link_state == NULL &&
+			shash_find(&config->ports, row->name) != NULL)
+			return true;
+	}
+	return false;
+}
+
 /* True if all ports are to be polled, and what was found written. */
 static bool is_due(const struct config *config, bool may_write)
 {
+	if (may_write && is_asked(config))
+		return true;
 	return time_msec() >= config->next_status || (may_write && config->status_changed) ||
 	       seq_read(config->sw->environment.news) != config->news;
 }
@@ -248,6 +266,7 @@ void status_run(struct config *config)
 	}
 	config->news = seq_read(config->sw->environment.news);
 	config->next_status = time_msec() + STATUS_MS;
+	config->next_answer = time_msec() + ANSWER_MS;
 	poll_ports(config, true);
 	if (!may_write)
 		return;
@@ -270,4 +289,6 @@ void status_wait(struct config *config)
 		poll_immediate_wake();
 	seq_wait(config->sw->environment.news, config->news);
 	poll_timer_wait_until(MIN(config->next_status, config->next_poll));
+	if (time_msec() < config->next_answer)
+		poll_timer_wait_until(config->next_answer);
 }

@@ -367,7 +367,8 @@ static void act(struct guest *guest, enum vm_action action)
  * frames are not lost. */
 static bool may_run(struct guest *guest)
 {
-	if (!guest->ports_ready || guest->ask_ports)
+	/* Without a database nobody can change a port, or ask: what was said last holds. */
+	if (!guest->ports_ready || (guest->ask_ports && ovsdb_idl_is_connected(guest->hostd->idl)))
 		return false;
 	if (!guest->resume_by)
 		guest->resume_by = time_msec() + LINK_MS;
