@@ -88,13 +88,15 @@ class Console:
         self.process.kill()
         self.process.communicate()
 
-    def read_until(self, text, seconds=10):
+    def read_until(self, text, seconds=10, line=False):
+        """Waits for the text; with `line`, until its line has ended as well."""
         def found():
             try:
                 self.text += os.read(self.process.stdout.fileno(), 65536).decode("utf-8", "replace")
             except BlockingIOError:
                 pass
-            return text in self.text
+            at = self.text.find(text)
+            return at >= 0 and (not line or "\n" in self.text[at:])
 
         try:
             wait_for(found, seconds, f"'{text}' on the console", interval=0.02)
@@ -108,7 +110,7 @@ class Console:
         self.text = self.text[self.text.rfind("ready"):]
         self.process.stdin.write(line.encode() + b"\n")
         self.process.stdin.flush()
-        return self.read_until(answer, seconds)
+        return self.read_until(answer, seconds, line=True)
 
 
 @pytest.fixture
