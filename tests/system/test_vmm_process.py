@@ -236,19 +236,24 @@ def test_it_is_linked_with_neither_dpdk_nor_open_vswitch():
     assert " rte_" not in symbols and "ovsdb" not in symbols and "dpif" not in symbols
 
 
-def processor_ms(path):
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert run(path, "--serial", "none").returncode == 0
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return 1000 * (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+def processor_time(command):
+    """Seconds of processor time of a process, the least of ten."""
+    def once():
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode == 0
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    return min(once() for _ in range(10))
 
 
 @needs_kvm
 @pytest.mark.skipif(not PLAIN, reason="instrumented programs are slower")
-def test_from_start_to_end_in_eight_milliseconds(tmp_path):
-    """Of a guest that switches itself off at once: its start, and all that ends it as well."""
-    path = kernel(tmp_path / "kernel", POWER_OFF)
-    assert min(processor_ms(path) for _ in range(10)) <= 8
+def test_a_whole_life_costs_less_than_to_start_an_interpreter(tmp_path):
+    """Of a guest that switches itself off at once: its start, and all that ends it as well.  The bound is 8 ms where
+    Python takes 10 to do nothing; docs/hv.md has the milliseconds."""
+    guest = processor_time([VMM, "--kernel", kernel(tmp_path / "kernel", POWER_OFF), "--serial", "none"])
+    assert guest <= 0.8 * processor_time(["/usr/bin/python3", "-c", "pass"])
 
 
 def private_kib(pid):
