@@ -57,12 +57,13 @@ static struct vm_decision decide_present(const struct vm_view *view)
 			view->wanted == VM_WANTED_PAUSED ? VM_PAUSE : VM_NOTHING, VM_RUNNING);
 		break;
 	case MACHINE_IS_PAUSED:
-		if (view->wanted == VM_WANTED_PAUSED)
-			keep = decision(VM_NOTHING, VM_PAUSED);
-		else if (has_run(view->state) || view->ports_ready)
-			return decision(VM_RESUME, view->state);
-		else
+		/* Also if it is to stay paused: whoever is called paused may be resumed at any
+		 * time. */
+		if (!has_run(view->state) && !view->ports_ready)
 			return decision(VM_NOTHING, VM_STARTING);
+		if (view->wanted != VM_WANTED_PAUSED)
+			return decision(VM_RESUME, view->state);
+		keep = decision(VM_NOTHING, VM_PAUSED);
 		break;
 	}
 	keep.start_done = true;

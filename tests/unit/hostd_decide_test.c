@@ -98,8 +98,10 @@ static const struct step {
 		.view.ports_ready = true, .action = VM_RESUME, .state = VM_STARTING},
 	{"it runs", WANTS(RUNNING), IS(STARTING), GUEST(RUNNING), .state = VM_RUNNING,
 		.start_done = true},
-	{"one that is wanted paused is so already", WANTS(PAUSED), IS(STARTING), GUEST(PAUSED),
-		.state = VM_PAUSED, .start_done = true},
+	{"one that is wanted paused waits for its ports as well", WANTS(PAUSED), IS(STARTING),
+		GUEST(PAUSED), .state = VM_STARTING},
+	{"... and then is paused already", WANTS(PAUSED), IS(STARTING), GUEST(PAUSED),
+		.view.ports_ready = true, .state = VM_PAUSED, .start_done = true},
 
 	/* It runs, it pauses. */
 	{"to be paused", WANTS(PAUSED), IS(RUNNING), GUEST(RUNNING), .action = VM_PAUSE,
