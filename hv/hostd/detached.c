@@ -43,9 +43,10 @@ static void leave_number(const char *path)
 		dprintf(fd, "%ld\n", (long int)getpid());
 }
 
-static void become(const struct detached_start *start) __attribute__((noreturn));
+static void become(const struct detached_start *start, char *const *environment)
+	__attribute__((noreturn));
 
-static void become(const struct detached_start *start)
+static void become(const struct detached_start *start, char *const *environment)
 {
 	int null = open("/dev/null", O_RDWR);
 	int log = open(start->log, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600);
@@ -64,22 +65,46 @@ static void become(const struct detached_start *start)
 	dup2(log >= 0 ? log : null, STDERR_FILENO);
 	close_range(STDERR_FILENO + 1, ~0U, 0);
 	take_signals_back();
-	execv(start->arguments[0], start->arguments);
+	execve(start->arguments[0], start->arguments, environment);
 	dprintf(STDERR_FILENO, "%s cannot be run: %s\n", start->arguments[0], strerror(errno));
 	_exit(127);
 }
 
 /* --- In this process ------------------------------------------------------------------------ */
 
+enum { ENVIRONMENT_MAX = 8 };
+
+/* What the process is given of this one's environment, which may be that of somebody's shell, with
+ * his secrets in it.  The last ones are for programs that are built with sanitizers. */
+static void pick_environment(char *picked[ENVIRONMENT_MAX + 1])
+{
+	static const char *const names[ENVIRONMENT_MAX] = {"PATH=", "LANG=", "LC_ALL=", "TZ=",
+		"ASAN_OPTIONS=", "UBSAN_OPTIONS=", "TSAN_OPTIONS=", "LSAN_OPTIONS="};
+	size_t n = 0;
+
+	for (size_t i = 0; i < ENVIRONMENT_MAX; i++) {
+		for (char **one = environ; *one; one++) {
+			if (!strncmp(*one, names[i], strlen(names[i]))) {
+				picked[n++] = *one;
+				break;
+			}
+		}
+	}
+	picked[n] = NULL;
+}
+
 int detached_start(struct detached *process, const struct detached_start *start)
 {
-	pid_t pid = fork();
+	char *environment[ENVIRONMENT_MAX + 1];
 	int error;
+	pid_t pid;
 
+	pick_environment(environment);
+	pid = fork();
 	if (pid < 0)
 		return -errno;
 	if (!pid)
-		become(start);
+		become(start, environment);
 	/* It cannot be collected by anybody else meanwhile, so the number is its own. */
 	*process = (struct detached){.pid = pid, .child = true};
 	process->pidfd = pidfd_open(pid, 0);

@@ -25,6 +25,9 @@
 
 VLOG_DEFINE_THIS_MODULE(vmm);
 
+/* It may go on refusing for as long as it runs. */
+static struct vlog_rate_limit refusals = VLOG_RATE_LIMIT_INIT(5, 20);
+
 enum {
 	CONNECT_MS = 10,
 	RECONNECT_MS = 1000,
@@ -322,8 +325,8 @@ static void take_status(struct vmm *vmm, const struct json *status)
 static void take_answer(struct vmm *vmm, const struct control_answer *answer)
 {
 	if (answer->refusal) {
-		VLOG_WARN("%s: the VMM refuses %s: %s", vmm->directory, answer->command,
-			answer->refusal);
+		VLOG_WARN_RL(&refusals, "%s: the VMM refuses %s: %s", vmm->directory,
+			answer->command, answer->refusal);
 		free(vmm->refusal);
 		vmm->refusal =
 			xasprintf("its VMM refuses %s: %s", answer->command, answer->refusal);

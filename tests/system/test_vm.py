@@ -453,9 +453,13 @@ def test_vmm_gets_what_is_wanted(guests):
 
 
 def test_vmm_inherits_nothing(guests):
-    """It leads a session of its own, has no descriptor of cordon-hostd's, and is in a group of its own."""
+    """It leads a session of its own, has no descriptor of cordon-hostd's, little of its environment, and is in a group of
+    its own."""
     guests.create("a", "--start")
     pid = guests.show("a")["pid"]
+    with open(f"/proc/{pid}/environ", encoding="utf-8") as file:
+        names = {entry.split("=")[0] for entry in file.read().split("\0") if entry}
+    assert "PATH" in names and not {"HOME", "CORDON_RUNDIR", "CORDON_BUILD"} & names
     assert os.getsid(pid) == pid
     for name in ("0", "1", "2"):
         assert os.readlink(f"/proc/{pid}/fd/{name}") in ("/dev/null", f"{guests.directory('a')}/log")
