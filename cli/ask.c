@@ -157,7 +157,7 @@ struct json *cli_ask_switch(struct cli *cli, bool quiet, enum cli_status *status
 	return answer;
 }
 
-struct json *cli_ask_hostd(struct cli *cli, const char *command)
+struct json *cli_ask_hostd(struct cli *cli, const char *command, const char *word)
 {
 	pid_t pid = cli_process_find(cli->run_directory, CLI_HOSTD);
 	struct jsonrpc_msg *reply = NULL;
@@ -166,7 +166,7 @@ struct json *cli_ask_hostd(struct cli *cli, const char *command)
 	enum cli_status status;
 
 	if (pid && !open_control(cli, CLI_HOSTD, pid, &client) &&
-		!transact(cli, client, command, 0, NULL, &reply))
+		!transact(cli, client, command, word ? 1 : 0, &word, &reply))
 		answer = read_reply(cli, true, &status, reply);
 	jsonrpc_msg_destroy(reply);
 	jsonrpc_close(client);

@@ -283,7 +283,8 @@ const struct cli_command cli_commands[] = {
 		"port (ingress-kbps, mac-limit, storm-limit, connection-limit, half-open-limit,\n"
 		"new-connection-limit).  Lists: the key once more.\n"
 		"--disk: path, format (raw, qcow2, vmdk, vhost-user), readonly, direct, serial.\n"
-		"--option: rng, balloon, console (on, off); stop-seconds (60), how long it may "
+		"--option: rng, balloon, console (on, off); irqchip (auto, split); stop-seconds "
+		"(60), how long it may "
 		"take\n"
 		"to shut down; restart-seconds (1), pause before it is started again, doubled "
 		"each\n"
@@ -317,6 +318,14 @@ const struct cli_command cli_commands[] = {
 		"Its memory stays, and its connections, as far as their other ends wait."},
 	{"vm", "resume", "NAME", cli_vm_resume, cli_vm_start_options, "let a paused guest go on",
 		NULL},
+	{"vm", "balloon", "NAME SIZE", cli_vm_balloon, cli_vm_start_options,
+		"have a guest give memory back",
+		"SIZE is in MiB, as 256 or 256M, or in GiB, as 2G; 0 leaves it all its memory.  "
+		"The guest\n"
+		"is asked, and gives what it can spare; `cordon vm show` says how much that is.  "
+		"What is\n"
+		"asked stays asked: of one that does not run, from its next start on.\n\n"
+		"  cordon vm balloon web1 512M"},
 	{"vm", "list", NULL, cli_vm_list, cli_vm_list_options, "all guests of the host", NULL},
 	{"vm", "show", "NAME", cli_vm_show, NULL, "everything about one guest", NULL},
 	{"vm", "console", "NAME", cli_vm_console, cli_vm_console_options, "a guest's console",

@@ -213,8 +213,8 @@ const char *cli_did_you_mean(const char *word, const char *const *candidates);
 /* Opens the model, or says why not and returns NULL with the exit status in *status. */
 struct model *cli_model(struct cli *cli, enum cli_status *status);
 
-/* Asks cordon-hostd likewise, always quietly. */
-struct json *cli_ask_hostd(struct cli *cli, const char *command);
+/* Asks cordon-hostd likewise, always quietly; `word` is the command's argument, or NULL. */
+struct json *cli_ask_hostd(struct cli *cli, const char *command, const char *word);
 
 /* Asks cordon-switchd `command` with `n` words.  Returns its JSON answer, which the caller frees.
  * On failure: NULL, with the reason said, unless `quiet`, and the exit status in *status. */
@@ -283,6 +283,7 @@ enum cli_status cli_vm_start(struct cli *cli);
 enum cli_status cli_vm_stop(struct cli *cli);
 enum cli_status cli_vm_pause(struct cli *cli);
 enum cli_status cli_vm_resume(struct cli *cli);
+enum cli_status cli_vm_balloon(struct cli *cli);
 enum cli_status cli_vm_list(struct cli *cli);
 enum cli_status cli_vm_show(struct cli *cli);
 enum cli_status cli_vm_console(struct cli *cli);

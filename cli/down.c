@@ -17,6 +17,10 @@
 
 enum { GUESTS_TIMEOUT_MS = 120000, POLL_MS = 50 };
 
+/* For so many seconds cordon-hostd takes a word for it that guests are to end, unless it is said
+ * again: if this command is broken off, they are soon what they are wanted to be again. */
+#define LEASE_S "10"
+
 const struct cli_option cli_down_options[] = {
 	{"keep-connections", 0, NULL, "the next `cordon up` goes on with them"},
 	{"all", 0, NULL, "shut the guests down as well"},
@@ -62,10 +66,10 @@ static enum cli_status end(struct cli *cli, const char *program, pid_t *pid)
 
 /* --- Guests --------------------------------------------------------------------------------- */
 
-/* How many run, as cordon-hostd says; -1: it does not answer. */
-static int64_t guests_alive(struct cli *cli)
+/* How many run, as cordon-hostd answers; -1: it does not. */
+static int64_t guests_alive(struct cli *cli, const char *question, const char *word)
 {
-	struct json *answer = cli_ask_hostd(cli, "cordon/status");
+	struct json *answer = cli_ask_hostd(cli, question, word);
 	int64_t alive = answer ? cli_json_number(answer, "alive") : -1;
 
 	json_destroy(answer);
@@ -77,7 +81,6 @@ static enum cli_status stop_guests(struct cli *cli)
 {
 	unsigned int timeout_ms = cli->timeout_given ? cli->timeout_ms : GUESTS_TIMEOUT_MS;
 	long long int deadline = time_msec() + timeout_ms;
-	struct json *answer;
 	int64_t alive;
 
 	if (!cli_process_find(cli->run_directory, CLI_HOSTD))
@@ -85,18 +88,21 @@ static enum cli_status stop_guests(struct cli *cli)
 			"cordon-hostd does not run in %s, so nobody can shut guests down; `cordon "
 			"up` starts it",
 			cli->run_directory);
-	answer = cli_ask_hostd(cli, "cordon/stop-guests");
-	if (!answer)
-		return cli_fail(cli, CLI_NOT_RUNNING,
-			"cordon-hostd does not answer, so nothing was ended; its log says more");
-	json_destroy(answer);
-	while ((alive = guests_alive(cli)) > 0 && time_msec() < deadline)
+	while ((alive = guests_alive(cli, "cordon/stop-guests", LEASE_S)) > 0 &&
+		time_msec() < deadline)
 		nanosleep(&(struct timespec){.tv_nsec = POLL_MS * 1000000}, NULL);
 	if (alive > 0)
 		return cli_fail(cli, CLI_TIMEOUT,
-			"%lld guests have not ended within %u s; wait longer with --timeout, or "
-			"end them with `cordon vm stop --force`",
-			(long long int)alive, timeout_ms / 1000);
+			"%lld guest%s not ended within %u s; wait longer with --timeout, or end "
+			"%s with `cordon vm stop NAME --force`.  In " LEASE_S
+			" s those that have are started again",
+			(long long int)alive, alive == 1 ? " has" : "s have", timeout_ms / 1000,
+			alive == 1 ? "it" : "them");
+	/* For good, until the next `cordon up`. */
+	if (alive < 0 || guests_alive(cli, "cordon/stop-guests", NULL) != 0)
+		return cli_fail(cli, CLI_NOT_RUNNING,
+			"cordon-hostd does not answer, so that it is not known whether guests have "
+			"ended; its log says more");
 	return CLI_OK;
 }
 
@@ -117,7 +123,7 @@ enum cli_status cli_down(struct cli *cli)
 
 	if (cli_flag(cli, "guests-only"))
 		return status;
-	alive = status == CLI_OK ? guests_alive(cli) : 0;
+	alive = status == CLI_OK ? guests_alive(cli, "cordon/status", NULL) : 0;
 	if (status == CLI_OK)
 		status = end(cli, CLI_HOSTD, &hostd_pid);
 	if (status == CLI_OK)
@@ -142,7 +148,8 @@ enum cli_status cli_down(struct cli *cli)
 	say(cli, "Database:", database_pid);
 	if (alive > 0)
 		fprintf(cli->out,
-			"%lld guests run on, without a network; `cordon up` takes them over.\n",
-			(long long int)alive);
+			"%lld guest%s on, without a network; `cordon up` takes %s over.\n",
+			(long long int)alive, alive == 1 ? " runs" : "s run",
+			alive == 1 ? "it" : "them");
 	return CLI_OK;
 }

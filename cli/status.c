@@ -257,7 +257,7 @@ enum cli_status cli_show_status(struct cli *cli)
 	struct model_error error;
 	struct model *model = model_open(cli->database, cli->timeout_ms, &error);
 	struct json *database = database_json(cli, model);
-	struct json *hostd = cli_ask_hostd(cli, "cordon/status");
+	struct json *hostd = cli_ask_hostd(cli, "cordon/status", NULL);
 	struct json *warnings = collect_warnings(cli, model, live, hostd, database);
 
 	status = live && model ? CLI_OK : CLI_NOT_RUNNING;

@@ -289,8 +289,11 @@ static enum cli_status bring_up_hostd(struct cli *cli, struct progress *progress
 	enum cli_status status;
 	char *output, *advice;
 
-	if (cli_process_find(cli->run_directory, CLI_HOSTD))
+	if (cli_process_find(cli->run_directory, CLI_HOSTD)) {
+		/* After `cordon down --guests-only` it starts none by itself. */
+		json_destroy(cli_ask_hostd(cli, "cordon/start-guests", NULL));
 		return CLI_OK;
+	}
 	advice = xasprintf("see %s/" CLI_HOSTD ".log, or leave guests out with --no-guests",
 		cli->state_directory);
 	svec_add(&words, "");

@@ -27,6 +27,7 @@ enum { START_TIMEOUT_MS = 60000, STOP_GRACE_MS = 30000, VALUE_BYTES_MAX = 4096 }
 		{"nic", 0, "KEY=VALUE,...", "a vNIC: network, mac, address, tag, queues, mtu..."}, \
 		{"disk", 0, "KEY=VALUE,...", "a disk: path, format, readonly, direct, serial"},    \
 		{"restart", 0, "no|on-failure|always", "whether it is started again (no)"},        \
+		{"irqchip", 0, "auto|split", "KVM's I/O APIC if it has one, or the VMM's (auto)"}, \
 	{                                                                                          \
 		"option", 'o', "KEY=VALUE",                                                        \
 			"rng, balloon, console, stop-seconds, restart-limit..."                    \

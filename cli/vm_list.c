@@ -83,6 +83,20 @@ static void put_devices(struct json *object, const struct cordonrec_vm *vm)
 	json_object_put(object, "disks", disks);
 }
 
+static void put_balloon(struct json *object, const struct cordonrec_vm *vm)
+{
+	struct json *balloon = json_object_create();
+
+	put_number(balloon, "wanted_bytes", vm->balloon_mib << 20);
+	if (vm->n_balloon) {
+		put_number(balloon, "target_bytes", model_vm_balloon(vm, "target_bytes"));
+		put_number(balloon, "given_bytes", model_vm_balloon(vm, "given_bytes"));
+		json_object_put(balloon, "driver",
+			json_boolean_create(model_vm_balloon(vm, "driver") != 0));
+	}
+	json_object_put(object, "balloon", balloon);
+}
+
 static void put_observed(struct json *object, const struct cordonrec_vm *vm)
 {
 	struct json *statistics = json_object_create();
@@ -126,6 +140,7 @@ struct json *cli_vm_json(const struct cli *cli, const struct cordonrec_vm *vm)
 	json_object_put_string(object, "directory", directory);
 	free(directory);
 	put_devices(object, vm);
+	put_balloon(object, vm);
 	put_observed(object, vm);
 	return object;
 }
@@ -261,6 +276,24 @@ static void print_disks(struct cli *cli, const struct json *row)
 	}
 }
 
+/* "512 MiB to be given back, 300 MiB given", where anything is. */
+static void print_balloon(struct cli *cli, const struct json *row)
+{
+	const struct json *balloon = cli_json_member(row, "balloon");
+	int64_t wanted = cli_json_number(balloon, "wanted_bytes");
+	int64_t given = cli_json_number(balloon, "given_bytes");
+	char wanted_text[CLI_TEXT_MAX], given_text[CLI_TEXT_MAX];
+
+	if (!wanted && !given)
+		return;
+	fprintf(cli->out, "  %-14s %s to be given back", "balloon",
+		cli_format_bytes((uint64_t)wanted, wanted_text));
+	if (cli_json_member(balloon, "given_bytes"))
+		fprintf(cli->out, ", %s given%s", cli_format_bytes((uint64_t)given, given_text),
+			cli_json_true(balloon, "driver") ? "" : " (its guest has no driver yet)");
+	fprintf(cli->out, "\n");
+}
+
 static void print_vm(struct cli *cli, const struct json *row)
 {
 	static const struct {
@@ -292,6 +325,7 @@ static void print_vm(struct cli *cli, const struct json *row)
 		cli_json_text(row, "name"), cli_colour_end(cli));
 	for (size_t i = 0; i < ARRAY_SIZE(lines); i++)
 		cli_print_member(cli, row, lines[i].title, lines[i].key, lines[i].format);
+	print_balloon(cli, row);
 	print_vnics(cli, row);
 	print_disks(cli, row);
 }

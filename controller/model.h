@@ -218,6 +218,20 @@ struct model_vm_wish {
 enum model_result model_vm_want(struct model *model, const char *host, const char *name,
 	const struct model_vm_wish *wish, struct model_error *error);
 
+/* How much of its memory a guest is to give back while it runs; 0: nothing.  MODEL_INVALID if that
+ * is all it has, or more, or if it is to have no balloon. */
+enum model_result model_vm_set_balloon(struct model *model, const char *host, const char *name,
+	int64_t mib, struct model_error *error);
+
+/* What cordon-hostd has observed of its balloon ("target_bytes", "given_bytes", "driver"); 0 if it
+ * does not run, or has none. */
+int64_t model_vm_balloon(const struct cordonrec_vm *vm, const char *key);
+
+/* Waits until its VMM has been told, or there is none that could be (MODEL_OK).  MODEL_FAILED: it
+ * refuses.  MODEL_UNREACHABLE: not in time. */
+enum model_result model_vm_wait_balloon(struct model *model, const char *host, const char *name,
+	unsigned int timeout_ms, struct model_error *error);
+
 /* Waits until cordon-hostd has done what is wanted, or says why it could not (MODEL_FAILED).
  * MODEL_UNREACHABLE: not in time, and what it waits for. */
 enum model_result model_vm_wait(struct model *model, const char *host, const char *name,

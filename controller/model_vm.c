@@ -281,6 +281,25 @@ static void write_texts(const struct cordonrec_vm *vm, const struct model_vm_cha
 		cordonrec_vm_set_memory_mib(vm, change->memory_mib);
 }
 
+/* A VM as it is to be has that much to give. */
+static bool check_balloon(const struct cordonrec_vm *vm, int64_t mib, struct model_error *error)
+{
+	if (mib && !strcmp(smap_get_def(&vm->options, "balloon", "on"), "off"))
+		model_fail(error, MODEL_INVALID,
+			"VM %s is to give %lld MiB back, and to have no balloon; `cordon vm set %s "
+			"--option balloon=on` gives it one, `cordon vm balloon %s 0` leaves it its "
+			"memory",
+			vm->name, (long long int)mib, vm->name, vm->name);
+	else if (mib && mib >= vm->memory_mib)
+		model_fail(error, MODEL_INVALID,
+			"VM %s is to give %lld MiB back, and has %lld MiB of memory; it must keep "
+			"some of it",
+			vm->name, (long long int)mib, (long long int)vm->memory_mib);
+	else
+		return true;
+	return false;
+}
+
 /* --- Creating and changing ------------------------------------------------------------------ */
 
 static enum model_result build_create(struct model *model, struct ovsdb_idl_txn *transaction,
@@ -328,6 +347,8 @@ static enum model_result build_set(struct model *model, struct ovsdb_idl_txn *tr
 	write_texts(vm, change);
 	if (change->options)
 		write_options(vm, vm, &columns->options);
+	if (!check_balloon(vm, vm->balloon_mib, error))
+		return error->result;
 	write_disks(transaction, vm, change);
 	return write_vnics(model, transaction, vm, vm, columns, error);
 }
@@ -458,4 +479,35 @@ enum model_result model_vm_want(struct model *model, const char *host, const cha
 	struct vm_change change = {.host = host, .name = name, .wish = wish};
 
 	return commit(model, name, &change, build_want, error);
+}
+
+/* --- The balloon ---------------------------------------------------------------------------- */
+
+struct balloon_change {
+	const char *host, *name;
+	int64_t mib;
+};
+
+static enum model_result build_balloon(struct model *model, struct ovsdb_idl_txn *transaction,
+	void *context, struct model_error *error)
+{
+	const struct balloon_change *change = context;
+	const struct cordonrec_vm *vm;
+	enum model_result result = find_vm(model, change->host, change->name, &vm, error);
+
+	(void)transaction;
+	if (result != MODEL_OK)
+		return result;
+	if (!check_balloon(vm, change->mib, error))
+		return error->result;
+	cordonrec_vm_set_balloon_mib(vm, change->mib);
+	return MODEL_OK;
+}
+
+enum model_result model_vm_set_balloon(struct model *model, const char *host, const char *name,
+	int64_t mib, struct model_error *error)
+{
+	struct balloon_change change = {.host = host, .name = name, .mib = mib};
+
+	return commit(model, name, &change, build_balloon, error);
 }

@@ -33,6 +33,8 @@ const struct model_vm_option model_vm_options[] = {
 	{"rng", "on off", 0, 0, "on", "a source of random numbers"},
 	{"balloon", "on off", 0, 0, "on", "memory can be asked back"},
 	{"console", "on off", 0, 0, "on", "a virtio console beside the serial port"},
+	{"irqchip", "auto split", 0, 0, "auto",
+		"whose the I/O APIC is: KVM's if it has one, or the VMM's (split)"},
 	{"stop-seconds", NULL, 1, 3600, "60",
 		"how long it may take to shut down before it is stopped"},
 	{"restart-limit", NULL, 0, 1000, "5",

@@ -101,6 +101,53 @@ enum model_result model_vm_wait(struct model *model, const char *host, const cha
 		vm->error ? ": " : "", vm->error ? vm->error : "", host);
 }
 
+int64_t model_vm_balloon(const struct cordonrec_vm *vm, const char *key)
+{
+	for (size_t i = 0; i < vm->n_balloon; i++) {
+		if (!strcmp(vm->key_balloon[i], key))
+			return vm->value_balloon[i];
+	}
+	return 0;
+}
+
+static enum model_result balloon_outcome(
+	struct model *model, const char *host, const char *name, struct model_error *error)
+{
+	const struct cordonrec_vm *vm = model_vm(model, host, name);
+
+	if (!vm)
+		return model_fail(
+			error, MODEL_NOT_FOUND, "VM %s was removed while it was waited for", name);
+	if (!is_state(vm, "running") && !is_state(vm, "paused"))
+		return MODEL_OK;
+	if (vm->n_balloon && model_vm_balloon(vm, "target_bytes") == vm->balloon_mib << 20)
+		return MODEL_OK;
+	if (!vm->n_balloon && !vm->balloon_mib)
+		return MODEL_OK;
+	return MODEL_UNREACHABLE;
+}
+
+enum model_result model_vm_wait_balloon(struct model *model, const char *host, const char *name,
+	unsigned int timeout_ms, struct model_error *error)
+{
+	long long int deadline = time_msec() + timeout_ms;
+	const struct cordonrec_vm *vm;
+	enum model_result result;
+
+	do
+		result = balloon_outcome(model, host, name, error);
+	while (result == MODEL_UNREACHABLE && model_wait_for_change(model, deadline));
+	if (result != MODEL_UNREACHABLE)
+		return result;
+	vm = model_vm(model, host, name);
+	if (vm->error)
+		return model_fail(error, MODEL_FAILED, "VM %s: %s", name, vm->error);
+	return model_fail(error, MODEL_UNREACHABLE,
+		"VM %s is to give %lld MiB back, but its VMM was not told within %u s; `cordon "
+		"status` shows whether cordon-hostd runs on host %s",
+		name, (long long int)vm->balloon_mib, timeout_ms / 1000, host);
+}
+
 /* --- The policy ------------------------------------------------------------------------------ */
 
 static enum model_result superseded(struct model *model, int64_t number, struct model_error *error)

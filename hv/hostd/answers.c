@@ -3,7 +3,9 @@
  * Answers of cordon-hostd to `cordon` and ovs-appctl, as JSON.  Main thread.
  *
  *	cordon/status		how it is, and a line for each guest
- *	cordon/stop-guests	ends all guests, which stay as they are wanted
+ *	cordon/stop-guests	ends all guests, which stay as they are wanted, and starts none: for
+ *				so many seconds, in which it is to be said again, or for good
+ *	cordon/start-guests	takes that back
  */
 #include <config.h>
 
@@ -11,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -23,6 +26,8 @@
 #include "util.h"
 
 VLOG_DEFINE_THIS_MODULE(answers);
+
+enum { LEAVE_SECONDS_MAX = 3600 };
 
 static void put_number(struct json *object, const char *name, long long int value)
 {
@@ -97,21 +102,26 @@ static void reply(struct unixctl_conn *conn, struct json *json)
 	json_destroy(json);
 }
 
+static long long int count_alive(const struct hostd *hostd)
+{
+	const struct shash_node *node;
+	long long int alive = 0;
+
+	SHASH_FOR_EACH (node, &hostd->guests)
+		alive += guest_is_alive(node->data);
+	return alive;
+}
+
 static void answer_status(struct unixctl_conn *conn, int argc, const char *argv[], void *hostd_)
 {
 	const struct hostd *hostd = hostd_;
 	const struct shash_node **nodes = shash_sort(&hostd->guests);
 	struct json *object = json_object_create(), *guests = json_array_create_empty();
-	long long int alive = 0;
 
 	(void)argc;
 	(void)argv;
-	for (size_t i = 0; i < shash_count(&hostd->guests); i++) {
-		const struct guest *guest = nodes[i]->data;
-
-		alive += guest_is_alive(guest);
-		json_array_add(guests, guest_json(guest));
-	}
+	for (size_t i = 0; i < shash_count(&hostd->guests); i++)
+		json_array_add(guests, guest_json(nodes[i]->data));
 	free(nodes);
 	put_number(object, "pid", getpid());
 	json_object_put_string(object, "version", CORDON_VERSION);
@@ -120,27 +130,64 @@ static void answer_status(struct unixctl_conn *conn, int argc, const char *argv[
 	json_object_put(object, "database_connected",
 		json_boolean_create(ovsdb_idl_is_connected(hostd->idl)));
 	json_object_put_string(object, "control_groups", cgroups_describe(hostd->cgroups));
-	json_object_put(object, "leaving", json_boolean_create(hostd->leaving));
-	put_number(object, "alive", alive);
+	json_object_put(object, "leaving", json_boolean_create(hostd_is_leaving(hostd)));
+	put_number(object, "alive", count_alive(hostd));
 	json_object_put(object, "guests", guests);
 	json_object_put(object, "warnings", warnings_json(hostd));
 	reply(conn, object);
 }
 
+static void leave(struct hostd *hostd, long long int until)
+{
+	const struct shash_node *node;
+
+	if (!hostd_is_leaving(hostd)) {
+		VLOG_INFO("all guests are ended");
+		SHASH_FOR_EACH (node, &hostd->guests)
+			guest_ask_anew(node->data);
+	}
+	hostd->leaving_until = MAX(hostd->leaving_until, until);
+}
+
 static void answer_stop_guests(
 	struct unixctl_conn *conn, int argc, const char *argv[], void *hostd_)
 {
+	struct json *object = json_object_create();
+	struct hostd *hostd = hostd_;
+	int seconds = 0;
+
+	if (argc > 1 && (!str_to_int(argv[1], 10, &seconds) || seconds < 1 ||
+				seconds > LEAVE_SECONDS_MAX)) {
+		char *why = xasprintf(
+			"'%s' is no number of seconds from 1 to %d", argv[1], LEAVE_SECONDS_MAX);
+
+		unixctl_command_reply_error(conn, why);
+		free(why);
+		json_destroy(object);
+		return;
+	}
+	leave(hostd, argc == 1 ? LLONG_MAX : time_msec() + 1000LL * seconds);
+	put_number(object, "alive", count_alive(hostd));
+	reply(conn, object);
+}
+
+static void answer_start_guests(
+	struct unixctl_conn *conn, int argc, const char *argv[], void *hostd_)
+{
+	struct json *object = json_object_create();
 	struct hostd *hostd = hostd_;
 
 	(void)argc;
 	(void)argv;
-	VLOG_INFO("all guests are ended");
-	hostd->leaving = true;
-	reply(conn, json_object_create());
+	json_object_put(object, "were_stopped", json_boolean_create(hostd_is_leaving(hostd)));
+	hostd->leaving_until = 0;
+	reply(conn, object);
 }
 
 void answers_register(struct hostd *hostd)
 {
 	unixctl_command_register("cordon/status", "", 0, 0, answer_status, hostd);
-	unixctl_command_register("cordon/stop-guests", "", 0, 0, answer_stop_guests, hostd);
+	unixctl_command_register(
+		"cordon/stop-guests", "[SECONDS]", 0, 1, answer_stop_guests, hostd);
+	unixctl_command_register("cordon/start-guests", "", 0, 0, answer_start_guests, hostd);
 }

@@ -7,6 +7,7 @@
 #include "hv/hostd/control_client.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -81,14 +82,27 @@ pid_t control_client_pid(const struct control_client *client)
 	return peer.pid;
 }
 
-void control_client_send(struct control_client *client, const char *command)
+static void await(struct control_client *client, const char *command)
 {
 	struct waiting *waiting = xzalloc(sizeof(*waiting));
 
 	ovs_strlcpy(waiting->command, command, sizeof(waiting->command));
 	waiting->deadline = time_msec() + CONTROL_ANSWER_MS;
 	ovs_list_push_back(&client->waiting, &waiting->node);
+}
+
+void control_client_send(struct control_client *client, const char *command)
+{
+	await(client, command);
 	ds_put_format(&client->out, "{\"command\":\"%s\"}\n", command);
+}
+
+void control_client_send_number(
+	struct control_client *client, const char *command, const char *name, int64_t number)
+{
+	await(client, command);
+	ds_put_format(
+		&client->out, "{\"command\":\"%s\",\"%s\":%" PRId64 "}\n", command, name, number);
 }
 
 unsigned int control_client_waiting(const struct control_client *client, const char *command)

@@ -9,6 +9,7 @@
 #define HV_HOSTD_CONTROL_CLIENT_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "openvswitch/json.h"
@@ -24,8 +25,10 @@ void control_client_close(struct control_client *client); /* Accepts NULL. */
 /* The process that listens, as the kernel knows it. */
 pid_t control_client_pid(const struct control_client *client);
 
-/* Sends a command without arguments; it is answered in its turn. */
+/* Sends a command, alone or with a number by this name; it is answered in its turn. */
 void control_client_send(struct control_client *client, const char *command);
+void control_client_send_number(
+	struct control_client *client, const char *command, const char *name, int64_t number);
 
 /* How many of these commands have not been answered. */
 unsigned int control_client_waiting(const struct control_client *client, const char *command);

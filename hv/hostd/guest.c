@@ -27,7 +27,6 @@ enum {
 	KILL_MS = 5000,	    /* From "stop" to the end. */
 	CONNECT_MS = 30000, /* From the start to the first answer. */
 	LINK_MS = 3000,	    /* How long a guest waits for the switch to connect. */
-	COUNTS_MS = 5000,
 	TASKS = 512, /* Of the VMM, its storage daemons and the kernel's helpers; and a vCPU's: */
 	TASKS_PER_VCPU = 4,
 	STEPS_MAX = 8, /* Decisions in one round. */
@@ -100,14 +99,18 @@ bool guest_has_run(const struct guest *guest)
 
 /* --- What is observed ----------------------------------------------------------------------- */
 
+/* Part of the sentence may be a VMM's or a file's own words, and the database takes no text that is
+ * not whole. */
 static void set_error(struct guest *guest, const char *error)
 {
-	if (!error && !guest->error)
+	char *text = error ? text_readable(error) : NULL;
+
+	if (text == guest->error || (text && guest->error && !strcmp(text, guest->error))) {
+		free(text);
 		return;
-	if (error && guest->error && !strcmp(error, guest->error))
-		return;
+	}
 	free(guest->error);
-	guest->error = error ? xstrdup(error) : NULL;
+	guest->error = text;
 	replica_note(guest->hostd);
 }
 
@@ -125,24 +128,6 @@ static void set_state(struct guest *guest, enum vm_state state)
 		set_error(guest, NULL);
 }
 
-static void count(struct guest *guest)
-{
-	if (time_msec() < guest->next_counts)
-		return;
-	guest->next_counts = time_msec() + COUNTS_MS;
-	if (guest->vmm.presence == VMM_ABSENT && !guest->counts.n)
-		return;
-	counts_clear(&guest->counts);
-	if (guest->vmm.presence == VMM_PRESENT) {
-		for (size_t i = 0; i < guest->vmm.counts.n; i++)
-			counts_put(&guest->counts, guest->vmm.counts.names[i],
-				guest->vmm.counts.values[i]);
-		cgroups_count(guest->hostd->cgroups, guest->wish.name, &guest->counts);
-	}
-	guest->counts_changed = true;
-	replica_note(guest->hostd);
-}
-
 /* --- The end of a VMM ----------------------------------------------------------------------- */
 
 static void take_end(
@@ -151,10 +136,13 @@ static void take_end(
 	const struct vm_wish *wish = &guest->wish;
 	struct vm_end end = {
 		.outcome = outcome,
-		.wanted = guest->hostd->leaving ? VM_WANTED_STOPPED : wish->wanted,
+		.wanted = hostd_is_leaving(guest->hostd) ? VM_WANTED_STOPPED : wish->wanted,
 		.restart = wish->restart,
 		.deleted = guest->deleted,
-		.start_asked = wish->start_request > guest->start_reached,
+		/* Who was to end for a leave that was broken off is to go on. */
+		.start_asked =
+			wish->start_request > guest->start_reached ||
+			(guest->ends_for_leaving && time_msec() < guest->stop_deadline + KILL_MS),
 		.ran_ms = ran_ms,
 		.failures = guest->failures,
 		.restart_limit = wish->restart_limit,
@@ -166,7 +154,7 @@ static void take_end(
 	VLOG_INFO("%s: %s: %s", wish->name, vm_outcome_name(outcome), reason);
 	guest->failures = next.failures;
 	guest->retry_at = time_msec() + next.pause_ms;
-	guest->button_pressed = guest->stop_sent = false;
+	guest->button_pressed = guest->stop_sent = guest->ends_for_leaving = false;
 	guest->outcome = outcome;
 	guest->has_outcome = true;
 	error = next.gave_up ? xasprintf("%s; it was started %u times in a row and is left so",
@@ -187,7 +175,7 @@ static void vmm_is_gone(struct guest *guest, const struct detached_end *end, lon
 	take_end(guest, outcome, reason, ran_ms);
 	free(reason);
 	cgroups_remove(guest->hostd->cgroups, guest->wish.name);
-	guest->next_counts = 0;
+	guest_set_counts(guest, &(struct counts){0});
 }
 
 /* --- What was there before this process ------------------------------------------------------ */
@@ -289,7 +277,7 @@ static void start_vmm(struct guest *guest)
 	int fds[CGROUP_HIERARCHIES], error = make_directory(guest);
 	unsigned int n = enter_groups(guest, fds);
 
-	guest->button_pressed = guest->stop_sent = false;
+	guest->button_pressed = guest->stop_sent = guest->ends_for_leaving = false;
 	guest->ask_ports = true;
 	guest->asking_ports = false; /* What is under way was begun before. */
 	replica_note(guest->hostd);
@@ -307,8 +295,16 @@ static void start_vmm(struct guest *guest)
 	}
 }
 
+/* Whether it was asked to end only since all are to. */
+static void note_why_it_ends(struct guest *guest)
+{
+	guest->ends_for_leaving = hostd_is_leaving(guest->hostd) && !guest->deleted &&
+				  guest->wish.wanted != VM_WANTED_STOPPED;
+}
+
 static void stop_vmm(struct guest *guest)
 {
+	note_why_it_ends(guest);
 	vmm_tell(&guest->vmm, "stop");
 	guest->stop_sent = true;
 	guest->stop_deadline = time_msec() + KILL_MS;
@@ -323,6 +319,7 @@ static void kill_vmm(struct guest *guest)
 
 static void press_button(struct guest *guest)
 {
+	note_why_it_ends(guest);
 	vmm_tell(&guest->vmm, "power-button");
 	guest->button_pressed = true;
 	guest->stop_deadline = time_msec() + guest->wish.stop_ms;
@@ -386,7 +383,7 @@ static struct vm_view look(struct guest *guest)
 		    (guest->deleted || (wish->at_once && wish->wanted == VM_WANTED_STOPPED));
 
 	return (struct vm_view){
-		.wanted = guest->hostd->leaving ? VM_WANTED_STOPPED : wish->wanted,
+		.wanted = hostd_is_leaving(guest->hostd) ? VM_WANTED_STOPPED : wish->wanted,
 		.at_once = wish->at_once && wish->wanted == VM_WANTED_STOPPED,
 		.start_asked = wish->start_request > guest->start_reached,
 		.deleted = guest->deleted,
@@ -403,17 +400,31 @@ static struct vm_view look(struct guest *guest)
 	};
 }
 
+static void tell_trouble_of_running(struct guest *guest)
+{
+	char *trouble = guest->vmm.refusal ? NULL : guest_balloon_trouble(guest);
+
+	set_error(guest, guest->vmm.refusal ? guest->vmm.refusal : trouble);
+	free(trouble);
+}
+
 /* What a person should know while it goes on. */
 static void tell_trouble(struct guest *guest)
 {
-	if (guest->vmm.presence == VMM_ABSENT)
+	static const char shut_down[] =
+		"all guests of this host were shut down (`cordon down`); `cordon up` starts them";
+
+	if (guest->vmm.presence == VMM_ABSENT) {
+		if (guest->state == VM_STOPPED && guest->wish.wanted != VM_WANTED_STOPPED)
+			set_error(guest, hostd_is_leaving(guest->hostd) ? shut_down : NULL);
 		return;
+	}
 	if (guest->vmm.silent)
 		set_error(guest, "its VMM does not answer");
 	else if (guest->state == VM_STARTING && guest->vmm.presence == VMM_PRESENT)
 		set_error(guest, guest->ports_trouble);
 	else if (guest->state == VM_RUNNING || guest->state == VM_PAUSED)
-		set_error(guest, guest->vmm.refusal);
+		tell_trouble_of_running(guest);
 }
 
 static void run_storage(struct guest *guest)
@@ -479,8 +490,8 @@ bool guest_run(struct guest *guest)
 		;
 	if (forgotten)
 		return false;
+	guest_run_balloon(guest);
 	tell_trouble(guest);
-	count(guest);
 	return true;
 }
 
@@ -492,11 +503,16 @@ void guest_wait(const struct guest *guest)
 		poll_timer_wait_until(guest->retry_at);
 	if (guest->vmm.presence == VMM_ABSENT)
 		return;
-	poll_timer_wait_until(guest->next_counts);
 	if (guest->button_pressed || guest->stop_sent || guest->vmm.presence == VMM_STARTING)
 		poll_timer_wait_until(guest->stop_deadline);
 	if (guest->state == VM_STARTING && guest->resume_by && !guest->vmm.linked)
 		poll_timer_wait_until(guest->resume_by);
+}
+
+void guest_ask_anew(struct guest *guest)
+{
+	if (!guest->stop_sent)
+		guest->button_pressed = false;
 }
 
 /* --- Leftovers ------------------------------------------------------------------------------ */

@@ -4,6 +4,7 @@
  *
  *	main.c -> replica.c (rows to wishes)  -> guest.c (decide.c, vmm.c, storage.c, cgroup.c)
  *	       <- replica.c (what was observed, ports.c: the vNICs' ports)
+ *	       <- statistics.c (what guests use)
  *
  * One thread, one loop; nothing waits but poll_block().  VMMs and storage daemons outlive this
  * process, and are taken over by the next one.  The database may go away: guests then go on as they
@@ -39,10 +40,14 @@ struct hostd {
 	long long int write_again; /* which is tried again then if it failed. */
 	bool unwritten;		   /* Something is to be written. */
 	bool read_once;		   /* The replica has been there, with this host in it. */
-	bool leaving;		   /* All guests are to end, and stay as they are wanted. */
+	/* Until then (time_msec()) all guests are to end, and stay as they are wanted: 0, not at
+	 * all; LLONG_MAX, for good.  Whoever asks for it asks again and again while he waits, so
+	 * that it does not outlive him. */
+	long long int leaving_until;
 	bool quit;
 	struct cgroups *cgroups;
-	struct shash guests; /* By the VM's UUID. */
+	struct shash guests;		       /* By the VM's UUID. */
+	long long int ask_counts_at, count_by; /* count_by 0: nothing was asked. */
 	long long int started_ms;
 };
 
@@ -61,7 +66,8 @@ struct guest {
 	int64_t since_ms; /* Since 1970. */
 	int64_t restarts, start_reached;
 	struct counts counts;
-	bool counts_changed;
+	bool counts_changed, counts_written; /* Written: in the transaction under way. */
+	struct vmm_balloon balloon;	     /* As it is to be written; without the refusal. */
 	/*
 	 * Its ports, as replica.c has found them.  Before each start the switch is asked anew
 	 * whether they are in force: what it has said may be old, and the switch gone since.
@@ -74,10 +80,10 @@ struct guest {
 	struct storage storage;
 	bool probed;
 	bool button_pressed, stop_sent;
+	bool ends_for_leaving; /* So it was asked to, and not because somebody wants it to end. */
 	long long int stop_deadline; /* For what of these was done last. */
 	long long int retry_at, resume_by;
 	unsigned int failures; /* Quick ends in a row. */
-	long long int next_counts;
 };
 
 /* Takes `wish` over, for a VM that is new here.  What the database remembers of it is the state
@@ -91,6 +97,14 @@ void guest_set_wish(struct guest *guest, struct vm_wish *wish);
 bool guest_run(struct guest *guest);
 void guest_wait(const struct guest *guest);
 
+/* Has its VMM ask as much memory back as is wanted, and observes what came of it. */
+void guest_run_balloon(struct guest *guest);
+/* Why nothing is given back that should be, as a sentence that the caller frees; else NULL. */
+char *guest_balloon_trouble(const struct guest *guest);
+
+/* When it is to end the next time, its power button is pressed again. */
+void guest_ask_anew(struct guest *guest);
+
 /* True if it runs, or is about to. */
 bool guest_is_alive(const struct guest *guest);
 /* True if a guest instruction has run, and none of a next start will before it has ended. */
@@ -98,6 +112,17 @@ bool guest_has_run(const struct guest *guest);
 
 /* What is left in the run directory of VMs that are not in the database any more. */
 void guests_find_leftovers(struct hostd *hostd);
+
+/* True while all guests are to end. */
+bool hostd_is_leaving(const struct hostd *hostd);
+
+/* --- What guests use (statistics.c) --------------------------------------------------------- */
+
+/* Takes *counts over, and has them written if they are other than before. */
+void guest_set_counts(struct guest *guest, struct counts *counts);
+
+void statistics_run(struct hostd *hostd);
+void statistics_wait(const struct hostd *hostd);
 
 /* --- The database (replica.c, ports.c) ------------------------------------------------------ */
 

@@ -81,6 +81,11 @@ static void run_signals(struct hostd *hostd, int fd)
 	}
 }
 
+bool hostd_is_leaving(const struct hostd *hostd)
+{
+	return time_msec() < hostd->leaving_until;
+}
+
 static void run_guests(struct hostd *hostd)
 {
 	struct shash_node *node;
@@ -110,9 +115,13 @@ static void run(struct hostd *hostd, struct unixctl_server *unixctl, int signals
 		unixctl_server_run(unixctl);
 		replica_run(hostd);
 		run_guests(hostd);
+		statistics_run(hostd);
 		unixctl_server_wait(unixctl);
 		replica_wait(hostd);
 		wait_for_guests(hostd);
+		statistics_wait(hostd);
+		if (hostd_is_leaving(hostd))
+			poll_timer_wait_until(hostd->leaving_until);
 		poll_fd_wait(signals, POLLIN);
 		if (hostd->quit)
 			poll_immediate_wake();

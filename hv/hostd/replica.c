@@ -144,6 +144,8 @@ static struct vm_wish read_wish(const struct cordonrec_vm *vm)
 		.rng = option_is_on(vm, "rng"),
 		.balloon = option_is_on(vm, "balloon"),
 		.console = option_is_on(vm, "console"),
+		.split_irqchip = !strcmp(smap_get_def(&vm->options, "irqchip", ""), "split"),
+		.balloon_mib = (unsigned int)vm->balloon_mib,
 		.wanted = !strcmp(vm->wanted, "running")  ? VM_WANTED_RUNNING
 			  : !strcmp(vm->wanted, "paused") ? VM_WANTED_PAUSED
 							  : VM_WANTED_STOPPED,
@@ -279,10 +281,34 @@ static void write_statistics(struct guest *guest, const struct cordonrec_vm *vm)
 {
 	const struct counts *counts = &guest->counts;
 
-	if (!guest->counts_changed)
+	/* A database that was away has forgotten what was in it. */
+	if (!guest->counts_changed && !(counts->n && !vm->n_statistics))
 		return;
 	cordonrec_vm_set_statistics(vm, (const char **)counts->names, counts->values, counts->n);
 	guest->counts_changed = false;
+	guest->counts_written = true;
+}
+
+static bool same_balloon(
+	const struct cordonrec_vm *vm, const char **names, const int64_t *values, size_t n)
+{
+	bool same = vm->n_balloon == n;
+
+	/* Both are in the order of their names, as maps are in the replica. */
+	for (size_t i = 0; same && i < n; i++)
+		same = !strcmp(vm->key_balloon[i], names[i]) && vm->value_balloon[i] == values[i];
+	return same;
+}
+
+static void write_balloon(const struct guest *guest, const struct cordonrec_vm *vm)
+{
+	const struct vmm_balloon *balloon = &guest->balloon;
+	const char *names[] = {"driver", "given_bytes", "target_bytes"};
+	const int64_t values[] = {balloon->driver, balloon->given_bytes, balloon->target_bytes};
+	size_t n = balloon->present ? ARRAY_SIZE(names) : 0;
+
+	if (!same_balloon(vm, names, values, n))
+		cordonrec_vm_set_balloon(vm, names, values, n);
 }
 
 static void write_vm(struct guest *guest, const struct cordonrec_vm *vm)
@@ -305,6 +331,7 @@ static void write_vm(struct guest *guest, const struct cordonrec_vm *vm)
 		cordonrec_vm_set_start_reached(vm, guest->start_reached);
 	if ((vm->n_pid ? *vm->pid : 0) != pid)
 		cordonrec_vm_set_pid(vm, &pid, pid ? 1 : 0);
+	write_balloon(guest, vm);
 	write_statistics(guest, vm);
 }
 
@@ -336,16 +363,17 @@ static void begin_transaction(struct hostd *hostd)
 }
 
 /* The replica has what was written by now: the answers that it has are to these questions. */
-static void end_questions(struct hostd *hostd, bool asked)
+static void end_writing(struct hostd *hostd, bool done)
 {
 	const struct shash_node *node;
 
 	SHASH_FOR_EACH (node, &hostd->guests) {
 		struct guest *guest = node->data;
 
-		if (asked && guest->asking_ports)
+		if (done && guest->asking_ports)
 			guest->ask_ports = false;
-		guest->asking_ports = false;
+		guest->counts_changed |= guest->counts_written && !done;
+		guest->asking_ports = guest->counts_written = false;
 	}
 }
 
@@ -365,7 +393,7 @@ static void run_transaction(struct hostd *hostd)
 	} else {
 		hostd->write_again = 0;
 	}
-	end_questions(hostd, status == TXN_SUCCESS || status == TXN_UNCHANGED);
+	end_writing(hostd, status == TXN_SUCCESS || status == TXN_UNCHANGED);
 	ovsdb_idl_txn_destroy(hostd->txn);
 	hostd->txn = NULL;
 }

@@ -18,7 +18,7 @@
 #include "openvswitch/json.h"
 #include "util.h"
 
-enum { TAIL_BYTES = 4096, OUTCOME_BYTES_MAX = 1 << 20, SENTENCE_BYTES_MAX = 500 };
+enum { TAIL_BYTES = 4096, OUTCOME_BYTES_MAX = 1 << 20, SENTENCE_BYTES_MAX = 1000 };
 
 /* The last `bytes` bytes of a regular file, with a NUL; NULL if it cannot be read. */
 static char *read_tail(const char *path, size_t bytes)
@@ -40,15 +40,46 @@ static char *read_tail(const char *path, size_t bytes)
 	return text;
 }
 
-/* One line of readable text. */
-static char *tidy(const char *text)
+/* The bytes of the character at `text`, which is UTF-8 (RFC 3629); 0 if it is none. */
+static size_t character_bytes(const unsigned char *text)
 {
-	char *copy = xmemdup0(text, strnlen(text, SENTENCE_BYTES_MAX));
+	size_t n = *text < 0x80	  ? 1
+		   : *text < 0xc2 ? 0
+		   : *text < 0xe0 ? 2
+		   : *text < 0xf0 ? 3
+		   : *text < 0xf5 ? 4
+				  : 0;
 
-	for (char *c = copy; *c; c++) {
-		if (iscntrl((unsigned char)*c))
-			*c = ' ';
+	for (size_t i = 1; i < n; i++) {
+		if ((text[i] & 0xc0) != 0x80)
+			return 0;
 	}
+	/* Too long for what they say, surrogates, and beyond U+10FFFF. */
+	if ((*text == 0xe0 && text[1] < 0xa0) || (*text == 0xed && text[1] > 0x9f) ||
+		(*text == 0xf0 && text[1] < 0x90) || (*text == 0xf4 && text[1] > 0x8f))
+		return 0;
+	return n;
+}
+
+char *text_readable(const char *text)
+{
+	char *copy = xmalloc(SENTENCE_BYTES_MAX + 1), *out = copy;
+	const unsigned char *at = (const unsigned char *)text;
+
+	while (*at) {
+		size_t n = character_bytes(at);
+
+		if (out + (n ? n : 1) > copy + SENTENCE_BYTES_MAX)
+			break;
+		if (n == 1 && iscntrl(*at))
+			*out++ = ' ';
+		else if (!n)
+			*out++ = '?';
+		else
+			out = (char *)memcpy(out, at, n) + n;
+		at += n ? n : 1;
+	}
+	*out = '\0';
 	return copy;
 }
 
@@ -60,7 +91,7 @@ char *text_file_last_line(const char *path)
 		return xstrdup("");
 	for (char *one = strtok_r(text, "\n", &save); one; one = strtok_r(NULL, "\n", &save))
 		line = one;
-	result = tidy(line ? line : "");
+	result = text_readable(line ? line : "");
 	free(text);
 	return result;
 }
@@ -79,7 +110,8 @@ static bool read_object(const char *path, enum vm_outcome *outcome, char **reaso
 	}
 	known = how && how->type == JSON_STRING && vm_outcome_from_name(how->string, outcome);
 	if (known)
-		*reason = tidy(why && why->type == JSON_STRING ? why->string : "no reason given");
+		*reason = text_readable(
+			why && why->type == JSON_STRING ? why->string : "no reason given");
 	json_destroy(json);
 	free(text);
 	return known;

@@ -10,6 +10,10 @@
 #include "hv/hostd/decide.h"
 #include "hv/hostd/detached.h"
 
+/* A copy of a text that anybody may have written, as a line that may be shown and stored: UTF-8,
+ * without control characters, in bounds.  The caller frees. */
+char *text_readable(const char *text);
+
 /* The last line of a file that says something, without control characters and in bounds; "" if
  * there is none.  The caller frees. */
 char *text_file_last_line(const char *path);

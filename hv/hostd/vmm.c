@@ -33,7 +33,6 @@ enum {
 	RECONNECT_MS = 1000,
 	STATUS_MS = 1000,
 	STATUS_EAGER_MS = 20,
-	METRICS_MS = 5000,
 	SILENT_MS = 30000
 };
 
@@ -60,6 +59,8 @@ static void forget_process(struct vmm *vmm)
 	vmm->machine = MACHINE_IS_STARTING;
 	vmm->linked = vmm->silent = false;
 	counts_clear(&vmm->counts);
+	free(vmm->balloon.refusal);
+	vmm->balloon = (struct vmm_balloon){0};
 }
 
 void vmm_destroy(struct vmm *vmm)
@@ -148,6 +149,8 @@ char **vmm_arguments(const char *program, const char *directory, const struct vm
 		svec_add(&words, "--no-balloon");
 	if (!wish->console)
 		svec_add(&words, "--no-console");
+	if (wish->split_irqchip)
+		add(&words, "--irqchip", "split");
 	/* Its output is kept by the VMM, in bounds, for who asks by the control socket. */
 	add(&words, "--serial", "none");
 	add_file(&words, "--control", directory, "control.sock");
@@ -232,7 +235,8 @@ static int connect_control(struct vmm *vmm)
 	free(path);
 	if (error)
 		return error;
-	vmm->next_status = vmm->next_metrics = 0;
+	vmm->next_status = 0;
+	vmm->metrics_wanted = true;
 	return 0;
 }
 
@@ -322,9 +326,76 @@ static void take_status(struct vmm *vmm, const struct json *status)
 	}
 }
 
+/* --- Its balloon, among what it counts ------------------------------------------------------ */
+
+static int64_t count_of(const struct json *device, const char *name)
+{
+	const struct json *counters = shash_find_data(json_object(device), "counters");
+	const struct json *count = counters && counters->type == JSON_OBJECT
+					   ? shash_find_data(json_object(counters), name)
+					   : NULL;
+
+	return count && count->type == JSON_INTEGER && count->integer > 0 ? count->integer : 0;
+}
+
+static bool is_balloon(const struct json *device)
+{
+	return device->type == JSON_OBJECT && !strcmp(text_of(device, "type"), "balloon");
+}
+
+static void take_balloon(struct vmm *vmm, const struct json *metrics)
+{
+	const struct json *devices = shash_find_data(json_object(metrics), "devices");
+	struct vmm_balloon *balloon = &vmm->balloon;
+	size_t n = devices && devices->type == JSON_ARRAY ? devices->array.n : 0;
+
+	balloon->known = true;
+	balloon->present = balloon->driver = false;
+	for (size_t i = 0; i < n; i++) {
+		const struct json *device = devices->array.elems[i], *driver;
+
+		if (!is_balloon(device))
+			continue;
+		driver = shash_find_data(json_object(device), "driver");
+		balloon->present = true;
+		balloon->driver = driver && driver->type == JSON_TRUE;
+		balloon->target_bytes = count_of(device, "target-bytes");
+		balloon->given_bytes = count_of(device, "actual-bytes");
+	}
+}
+
+static void take_balloon_answer(struct vmm *vmm, const struct control_answer *answer)
+{
+	struct vmm_balloon *balloon = &vmm->balloon;
+
+	free(balloon->refusal);
+	balloon->refusal = answer->refusal ? xstrdup(answer->refusal) : NULL;
+	if (answer->refusal)
+		balloon->refused_bytes = vmm->balloon_asked;
+	else
+		balloon->target_bytes = vmm->balloon_asked;
+	vmm->metrics_wanted = true;
+}
+
+void vmm_set_balloon(struct vmm *vmm, int64_t bytes)
+{
+	const struct vmm_balloon *balloon = &vmm->balloon;
+
+	if (!vmm->control || !balloon->present || balloon->target_bytes == bytes ||
+		(balloon->refusal && balloon->refused_bytes == bytes) ||
+		control_client_waiting(vmm->control, "balloon"))
+		return;
+	vmm->balloon_asked = bytes;
+	control_client_send_number(vmm->control, "balloon", "bytes", bytes);
+}
+
+/* --- Any answer ----------------------------------------------------------------------------- */
+
 static void take_answer(struct vmm *vmm, const struct control_answer *answer)
 {
-	if (answer->refusal) {
+	if (!strcmp(answer->command, "balloon")) {
+		take_balloon_answer(vmm, answer);
+	} else if (answer->refusal) {
 		VLOG_WARN_RL(&refusals, "%s: the VMM refuses %s: %s", vmm->directory,
 			answer->command, answer->refusal);
 		free(vmm->refusal);
@@ -339,6 +410,7 @@ static void take_answer(struct vmm *vmm, const struct control_answer *answer)
 	} else if (!strcmp(answer->command, "metrics")) {
 		counts_clear(&vmm->counts);
 		counts_put_json(&vmm->counts, answer->json);
+		take_balloon(vmm, answer->json);
 	}
 	/* After anything else its state may be another one. */
 	if (strcmp(answer->command, "status") && strcmp(answer->command, "metrics"))
@@ -355,10 +427,10 @@ static void ask(struct vmm *vmm)
 		control_client_send(vmm->control, "status");
 		vmm->next_status = now + (eager ? STATUS_EAGER_MS : STATUS_MS);
 	}
-	if (now >= vmm->next_metrics && vmm->presence == VMM_PRESENT &&
+	if (vmm->metrics_wanted && vmm->presence == VMM_PRESENT &&
 		!control_client_waiting(vmm->control, "metrics")) {
 		control_client_send(vmm->control, "metrics");
-		vmm->next_metrics = now + METRICS_MS;
+		vmm->metrics_wanted = false;
 	}
 }
 
@@ -422,8 +494,20 @@ void vmm_wait(const struct vmm *vmm)
 	control_client_wait(vmm->control);
 	if (!control_client_waiting(vmm->control, "status"))
 		poll_timer_wait_until(vmm->next_status);
-	if (!control_client_waiting(vmm->control, "metrics") && vmm->presence == VMM_PRESENT)
-		poll_timer_wait_until(vmm->next_metrics);
+	if (vmm->metrics_wanted && vmm->presence == VMM_PRESENT &&
+		!control_client_waiting(vmm->control, "metrics"))
+		poll_immediate_wake();
+}
+
+void vmm_ask_metrics(struct vmm *vmm)
+{
+	vmm->metrics_wanted = true;
+}
+
+bool vmm_owes_metrics(const struct vmm *vmm)
+{
+	return vmm->presence == VMM_PRESENT && vmm->control &&
+	       (vmm->metrics_wanted || control_client_waiting(vmm->control, "metrics"));
 }
 
 void vmm_tell(struct vmm *vmm, const char *command)

@@ -21,6 +21,16 @@
 #include "hv/hostd/detached.h"
 #include "hv/hostd/wish.h"
 
+/* What it has told of its balloon last.  All zeros: nothing yet. */
+struct vmm_balloon {
+	bool known;
+	bool present; /* It has one, */
+	bool driver;  /* which its guest drives. */
+	int64_t target_bytes, given_bytes;
+	char *refusal; /* Why it did not take `refused_bytes` for its target, or NULL. */
+	int64_t refused_bytes;
+};
+
 struct vmm {
 	/* Immutable. */
 	char *directory;
@@ -32,12 +42,15 @@ struct vmm {
 	bool silent;	      /* It does not answer, or does not speak the protocol. */
 	char *refusal;	      /* A sentence: what it has refused last, or NULL. */
 	struct counts counts; /* As it said last. */
+	struct vmm_balloon balloon;
 	struct detached process;
 	long long int started_ms; /* time_msec(), of ours; of one taken over, of that moment. */
 	/* Its own. */
 	struct control_client *control;
 	char *uuid; /* Whose it must be. */
-	long long int next_connect, next_status, next_metrics;
+	long long int next_connect, next_status;
+	bool metrics_wanted;
+	int64_t balloon_asked;
 };
 
 void vmm_init(struct vmm *vmm, const char *program, const char *directory, const char *uuid);
@@ -60,6 +73,14 @@ void vmm_probe(struct vmm *vmm);
 /* Takes in what it says.  True once it has ended: presence is VMM_ABSENT, and *end says how. */
 bool vmm_run(struct vmm *vmm, struct detached_end *end);
 void vmm_wait(const struct vmm *vmm);
+
+/* Has it tell what it counts, and of its balloon. */
+void vmm_ask_metrics(struct vmm *vmm);
+/* True until it has. */
+bool vmm_owes_metrics(const struct vmm *vmm);
+
+/* Tells how much its guest is to give back, unless that was refused or is under way. */
+void vmm_set_balloon(struct vmm *vmm, int64_t bytes);
 
 /* "resume", "pause", "power-button", "stop".  One that does not answer cannot be told. */
 void vmm_tell(struct vmm *vmm, const char *command);

@@ -35,6 +35,8 @@ struct vm_wish {
 	unsigned int vcpus, memory_mib;
 	char *pages, *kernel, *initrd, *command_line, *cpu_mask, *user;
 	bool rng, balloon, console;
+	bool split_irqchip;
+	unsigned int balloon_mib; /* To be given back while it runs. */
 	unsigned int n_vnics, n_disks;
 	struct vm_vnic_wish vnics[VM_VNICS_MAX]; /* By position. */
 	struct vm_disk_wish disks[VM_DISKS_MAX];

@@ -11,6 +11,7 @@ What its "guest" does is said in --command-line, in words:
     deaf                                it takes no notice of `stop` nor of SIGTERM
     mute                                its control socket is never answered
     slow=S                              it listens only S seconds after its start
+    no-driver                           its guest does not drive the balloon; else it gives at once what it is asked for
 """
 
 import argparse
@@ -29,7 +30,7 @@ OUTCOMES = {"fault": "guest-fault"}
 def read_options():
     parser = argparse.ArgumentParser(allow_abbrev=False)
     for name in ("name", "uuid", "vcpus", "memory", "pages", "kernel", "initrd", "command-line", "cpu-mask", "serial", "control",
-                 "outcome", "user"):
+                 "outcome", "user", "irqchip"):
         parser.add_argument("--" + name, default="")
     for name in ("net", "disk"):
         parser.add_argument("--" + name, action="append", default=[])
@@ -52,6 +53,7 @@ class Vmm:
         self.options = options
         words = dict(word.partition("=")[::2] for word in options.command_line.split())
         self.no_button, self.deaf, self.mute = (word in words for word in ("no-button", "deaf", "mute"))
+        self.balloon_target, self.balloon_driver = 0, "no-driver" not in words
         self.plan = next(((how, float(words[how])) for how in ("shutdown", "reset", "fault", "die") if how in words), None)
         time.sleep(float(words.get("slow", 0)))
         directory = os.path.dirname(options.control)
@@ -94,6 +96,16 @@ class Vmm:
                 "nets": [{"name": f"net{i}", "mac": net["mac"], "connected": net["peer"] is not None, "queues": net["queues"],
                           "mtu": 0, "socket": net["socket"]} for i, net in enumerate(self.nets)]}
 
+    def balloon(self):
+        return {"name": "balloon0", "type": "balloon", "driver": self.balloon_driver,
+                "counters": {"target-bytes": self.balloon_target, "actual-bytes": self.balloon_driver and self.balloon_target}}
+
+    def set_balloon(self, wanted):
+        if self.options.no_balloon or wanted >= int(self.options.memory) << 20:
+            return {"ok": False, "error": "this guest cannot"}
+        self.balloon_target = wanted
+        return {"ok": True}
+
     def answer(self, client, request):
         command = request["command"]
         reply = {"ok": True}
@@ -106,6 +118,9 @@ class Vmm:
         elif command == "metrics":
             reply["vcpus"] = [{"name": "vcpu0", "exits": {"io": 5}}]
             reply["options"] = sys.argv[1:]
+            reply["devices"] = [] if self.options.no_balloon else [self.balloon()]
+        elif command == "balloon":
+            reply = self.set_balloon(request["bytes"])
         elif command == "power-button" and not self.no_button:
             self.end("shutdown", "the guest switched itself off")
         elif command == "stop" and not self.deaf:

@@ -35,9 +35,11 @@ class Guests:
         self.start_hostd()
         switch.on_close(self.end_all)
 
-    def start_hostd(self, *options):
+    def start_hostd(self, *options, before=None, vmm=STAND_IN):
+        """`before` is done by a shell in a mount namespace of cordon-hostd's own."""
         run, state = self.switch.run, self.switch.state
-        subprocess.run([HOSTD, f"--rundir={run}", f"--db=unix:{run}/db.sock", f"--vmm={STAND_IN}",
+        own = ["unshare", "--mount", "sh", "-ec", before + '\nexec "$@"', "sh"] if before else []
+        subprocess.run([*own, HOSTD, f"--rundir={run}", f"--db=unix:{run}/db.sock", f"--vmm={vmm}",
                         f"--log-file={state}/cordon-hostd.log", "-vconsole:off", "--detach", *options], check=True,
                        env=self.switch.environment())
 
@@ -297,6 +299,122 @@ def test_mute_vmm(guests):
     assert not stand_ins(guests.switch.run)
 
 
+# --- Memory given back -------------------------------------------------------------------------------------------
+
+
+def balloon(guests, name):
+    found = guests.show(name)["balloon"]
+    return [found["wanted_bytes"] >> 20] + [found[key] >> 20 for key in ("target_bytes", "given_bytes") if key in found]
+
+
+def test_balloon(guests):
+    """What a guest is to give back is told to its VMM, also to the next one, and by the next cordon-hostd."""
+    switch = guests.switch
+    guests.create("a", memory="64M")
+    said = switch.cordon("vm", "balloon", "a", "16M")
+    assert "VM a is stopped: it is to give 16.0 MiB back once it runs" in said and balloon(guests, "a") == [16]
+    switch.cordon("vm", "start", "a")
+    wait_for(lambda: balloon(guests, "a") == [16, 16, 16], what="what was wanted before the start")
+    said = switch.cordon("vm", "balloon", "a", "24")
+    assert "is to give 24.0 MiB back" in said and balloon(guests, "a")[:2] == [24, 24]
+    wait_for(lambda: balloon(guests, "a") == [24, 24, 24], what="what it gives")
+    assert "24.0 MiB to be given back, 24.0 MiB given" in switch.cordon("vm", "show", "a")
+    wait_for(lambda: guests.show("a")["statistics"].get("balloon0.actual-bytes") == 24 << 20, what="the statistics")
+    # Another cordon-hostd finds out what the VMM was told, and tells it what came since.
+    guests.kill_hostd()
+    switch.cordon("vm", "balloon", "a", "8", "--no-wait")
+    guests.start_hostd()
+    wait_for(lambda: balloon(guests, "a") == [8, 8, 8], what="the new target")
+    assert "is to have all its memory" in switch.cordon("vm", "balloon", "a", "0") and balloon(guests, "a")[:2] == [0, 0]
+    switch.cordon("vm", "stop", "a")
+    assert balloon(guests, "a") == [0]
+
+
+def test_balloon_refusals(guests):
+    """Each reason why nothing is given back is told by the command, and by the state for as long as it holds."""
+    switch = guests.switch
+    guests.create("big", "--start", memory="64M")
+    for size, words in {"64M": "is to give 64 MiB back, and has 64 MiB", "1G": "1024 MiB back, and has 64", "lots": "no size"}.items():
+        assert words in guests.refused("balloon", "big", size)
+    assert "there is no VM 'nobody'" in guests.refused("balloon", "nobody", "1M")
+    # More than it was started with, as its memory was changed meanwhile.
+    switch.cordon("vm", "set", "big", "--memory", "128M")
+    assert "its VMM refuses: this guest cannot" in guests.refused("balloon", "big", "100M", "--timeout", "3")
+    assert "refuses" in guests.show("big")["error"] and "VM big is running: it is to give 100" in switch.try_cordon("status").stdout
+    assert "must keep" in guests.refused("set", "big", "--memory", "64M")
+    switch.cordon("vm", "balloon", "big", "32M")
+    wait_for(lambda: "error" not in guests.show("big"), what="the end of the trouble")
+    guests.create("none", "--start", "--option", "balloon=off")
+    assert "to have no balloon" in guests.refused("balloon", "none", "8M")
+    switch.cordon("vm", "set", "none", "--option", "balloon=on")
+    assert "was started without a balloon" in guests.refused("balloon", "none", "8M", "--timeout", "2")
+    assert "to have no balloon" in guests.refused("set", "none", "--option", "balloon=off")
+    guests.create("idle", "--start", behave="no-driver")
+    assert "has no driver for the balloon" in guests.refused("balloon", "idle", "8M")
+    assert balloon(guests, "idle") == [8, 8, 0] and "no driver" in guests.show("idle")["error"]
+
+
+# --- Statistics --------------------------------------------------------------------------------------------------
+
+
+class Watch:
+    """All updates of table VM that the database sends within the block: one for each transaction that changes it."""
+
+    def __init__(self, switch, columns):
+        self.updates = []
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(os.path.join(switch.run, "db.sock"))
+        request = {"method": "monitor", "params": ["Cordon", None, {"VM": {"columns": columns, "select": {"initial": False}}}], "id": 0}
+        self.socket.sendall(json.dumps(request).encode())
+        self.text = ""
+
+    def look(self, seconds):
+        """Reads for so long; returns the updates' rows."""
+        limit = time.monotonic() + seconds
+        while (left := limit - time.monotonic()) > 0:
+            self.socket.settimeout(left)
+            try:
+                self.text += self.socket.recv(1 << 20).decode()
+            except TimeoutError:
+                break
+            self._take()
+        return self.updates
+
+    def _take(self):
+        while self.text:
+            try:
+                message, end = json.JSONDecoder().raw_decode(self.text)
+            except ValueError:
+                return
+            self.text = self.text[end:].lstrip()
+            if message.get("method") == "update":
+                self.updates.append(message["params"][1]["VM"])
+            elif message.get("method") == "echo":
+                self.socket.sendall(json.dumps({"result": message["params"], "id": message["id"], "error": None}).encode())
+
+
+def test_statistics_in_one_transaction(guests):
+    """What all guests use is written together, and not at all where nothing is other than before."""
+    switch = guests.switch
+    for i in range(4):
+        guests.create(f"g{i}")
+    for i in range(4):
+        switch.cordon("vm", "start", f"g{i}")
+        time.sleep(0.3)  # Not all at once.
+    wait_for(lambda: all(vm["statistics"].get("vcpu0.exits.io") == 5 for vm in switch.json("vm", "list")), 15, "statistics")
+    watch = Watch(switch, ["statistics"])
+    rows = [len(update) for update in watch.look(11)]
+    if switch.status()["hostd"]["control_groups"] != "none":
+        assert len(rows) <= 3 and sum(rows) >= 5, rows
+    # Without control groups only the stand-ins count, who always say the same.
+    guests.kill_hostd()
+    guests.start_hostd(before="umount -R /sys/fs/cgroup || true")
+    wait_for(lambda: all("pid" in vm and "cpu_ms" not in vm["statistics"] for vm in switch.json("vm", "list")), 15, "the take-over")
+    watch.look(1)  # What came until now.
+    watch.updates.clear()
+    assert watch.look(7) == []
+
+
 # --- Taking over -------------------------------------------------------------------------------------------------
 
 
@@ -416,7 +534,7 @@ def test_down_leaves_guests(guests):
     guests.create("a", "--start")
     pid = guests.show("a")["pid"]
     result = switch.cordon("down")
-    assert "1 guests run on" in result and process_is_alive(pid)
+    assert "1 guest runs on" in result and process_is_alive(pid)
     switch.up("--no-guests")
     guests.start_hostd()
     wait_for(lambda: guests.show("a").get("pid") == pid, what="the take-over")
@@ -425,6 +543,37 @@ def test_down_leaves_guests(guests):
     switch.up("--no-guests")
     guests.start_hostd()
     assert guests.wait_state("a", "running")["pid"] != pid
+
+
+def test_down_that_is_broken_off(guests):
+    """Guests are to end for as long as somebody waits for it: if he goes away, they go on as they are wanted."""
+    switch = guests.switch
+    guests.create("stubborn", "--start", behave="no-button")
+    guests.create("good", "--start")
+    guests.create("off")
+    down = subprocess.Popen([CORDON, "down", "--all"], env=switch.environment(), stdout=subprocess.DEVNULL)
+    guests.wait_state("good", "stopped")
+    assert "were shut down" in wait_for(lambda: guests.show("good").get("error"), what="the reason")
+    holds_for(lambda: guests.state("good") == "stopped", 1, "being stopped")
+    down.kill()
+    down.wait()
+    assert guests.wait_state("good", "running", 20).get("error") is None
+    assert guests.wait_state("stubborn", "running")["restarts"] == 0 and guests.state("off") == "stopped"
+    # It is asked once more the next time, with all its time.
+    result = switch.try_cordon("down", "--guests-only", "--timeout", "2")
+    assert result.returncode == 7 and "1 guest has not ended within 2 s" in result.stderr
+    assert guests.state("stubborn") == "stopping"
+    guests.wait_state("stubborn", "running", 20)
+    # Who was ended for good is started by the next `cordon up`, or by the next cordon-hostd.
+    switch.cordon("vm", "stop", "stubborn", "--force")
+    switch.cordon("down", "--guests-only")
+    holds_for(lambda: guests.state("good") == "stopped", 12, "being stopped")
+    switch.up()
+    guests.wait_state("good", "running")
+    control = f"{switch.run}/cordon-hostd.{switch.pid('cordon-hostd')}.ctl"
+    result = subprocess.run(["ovs-appctl", "-t", control, "cordon/stop-guests", "soon"], capture_output=True, text=True, check=False)
+    assert result.returncode != 0 and "'soon' is no number of seconds" in result.stderr
+    assert guests.state("good") == "running"
 
 
 def test_second_hostd_is_refused(guests):
@@ -438,7 +587,7 @@ def test_second_hostd_is_refused(guests):
 
 def test_vmm_gets_what_is_wanted(guests):
     """Every setting reaches the VMM's command line, word by word, through no shell."""
-    guests.create("a", "--start", "--option", "rng=off,user=games", "--disk", "path=/srv/a b;$(reboot).img,readonly=on,serial=S1",
+    guests.create("a", "--start", "--option", "rng=off,user=games", "--irqchip", "split", "--disk", "path=/srv/a b;$(reboot).img,readonly=on,serial=S1",
                   "--cpu-mask", "xsave,smap", behave="console=ttyS0 'quoted' $(reboot) ; x", vcpus=3, memory="512M",
                   pages="small", initrd=KERNEL, nics=("network=lan,mac=52:54:00:00:00:09,queues=2,mtu=1400",))
     directory = guests.directory("a")
@@ -448,7 +597,7 @@ def test_vmm_gets_what_is_wanted(guests):
         "--name", "a", "--uuid", guests.show("a")["uuid"], "--vcpus", "3", "--memory", "512", "--pages", "small",
         "--kernel", KERNEL, "--initrd", KERNEL, "--command-line", "console=ttyS0 'quoted' $(reboot) ; x", "--cpu-mask", "xsave,smap",
         "--net", f"socket={directory}/vnic0.sock,mac=52:54:00:00:00:09,queues=2,mtu=1400",
-        "--disk", "path=/srv/a b;$(reboot).img,direct=auto,readonly=on,serial=S1", "--no-rng", "--serial", "none",
+        "--disk", "path=/srv/a b;$(reboot).img,direct=auto,readonly=on,serial=S1", "--no-rng", "--irqchip", "split", "--serial", "none",
         "--control", f"{directory}/control.sock", "--outcome", f"{directory}/outcome", "--user", "games", "--paused"]
 
 

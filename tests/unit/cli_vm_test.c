@@ -57,6 +57,7 @@ static void test_whole(void **state)
 				 "kernel: /srv/vmlinuz\n"
 				 "command_line: \"console=ttyS0, quiet\"\n"
 				 "restart: on-failure\n"
+				 "irqchip: split\n"
 				 "options: {rng: off, stop-seconds: 5}\n"
 				 "nics:\n"
 				 "  - network: lan\n"
@@ -76,7 +77,7 @@ static void test_whole(void **state)
 	assert_int_equal(change->vcpus, 2);
 	assert_int_equal(change->memory_mib, 2048);
 	assert_string_equal(change->command_line, "console=ttyS0, quiet");
-	assert_string_equal(change->options, "rng=off,stop-seconds=5");
+	assert_string_equal(change->options, "irqchip=split,rng=off,stop-seconds=5");
 	assert_int_equal(change->n_vnics, 2);
 	assert_string_equal(change->vnics[0].port.addresses, "10.0.0.1,fd00::1");
 	assert_string_equal(change->vnics[0].port.tags, "tier=web,stage=test");

@@ -160,6 +160,7 @@ static const struct refused {
 	{.why = "CPU mask", .change.cpu_mask = "xsave;smap", .word = "xsave,smap"},
 	{.why = "option", .change.options = "cheese=on", .word = "no option 'cheese'"},
 	{.why = "option word", .change.options = "rng=maybe", .word = "on off"},
+	{.why = "option irqchip", .change.options = "irqchip=pic", .word = "auto split"},
 	{.why = "option number", .change.options = "stop-seconds=0", .word = "1 to 3600"},
 	{.why = "MAC", .vnic.port.macs = "1:2:3", .word = "vNIC 0: MAC '1:2:3'"},
 	{.why = "two MACs",
@@ -308,6 +309,41 @@ static enum model_result want(
 	return model_vm_want(model, "alpha", name, &wish, error);
 }
 
+static void refuse_balloon(struct model *model, int64_t mib, const char *word)
+{
+	struct model_error error;
+
+	assert_int_equal(model_vm_set_balloon(model, "alpha", "a", mib, &error), MODEL_INVALID);
+	if (!strstr(error.message, word))
+		fail_msg("%lld MiB: \"%s\"", (long long int)mib, error.message);
+}
+
+/* A guest gives back what it has, and through a balloon; neither may be taken from it afterwards.
+ */
+static void test_balloon(void **state)
+{
+	struct fixture *fixture = *state;
+	struct model *model = fixture->model;
+	struct model_vm_change change = vm_change("a");
+	struct model_error error;
+
+	change.memory_mib = 64;
+	create(model, &change);
+	assert_int_equal(model_vm_set_balloon(model, "alpha", "b", 1, &error), MODEL_NOT_FOUND);
+	refuse_balloon(model, 64, "has 64 MiB of memory");
+	assert_int_equal(model_vm_set_balloon(model, "alpha", "a", 63, &error), MODEL_OK);
+	assert_int_equal(model_vm(model, "alpha", "a")->balloon_mib, 63);
+	change.memory_mib = 32;
+	assert_int_equal(model_vm_set(model, &change, &error), MODEL_INVALID);
+	change.memory_mib = -1;
+	change.options = "balloon=off";
+	assert_int_equal(model_vm_set(model, &change, &error), MODEL_INVALID);
+	assert_non_null(strstr(error.message, "vm balloon a 0"));
+	assert_int_equal(model_vm_set_balloon(model, "alpha", "a", 0, &error), MODEL_OK);
+	assert_int_equal(model_vm_set(model, &change, &error), MODEL_OK);
+	refuse_balloon(model, 1, "balloon=on");
+}
+
 static void test_wishes(void **state)
 {
 	struct fixture *fixture = *state;
@@ -416,6 +452,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_defaults, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_columns, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_refused, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_balloon, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_names, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_unique, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_wishes, set_up, tear_down),
