@@ -5,6 +5,7 @@
  */
 #include "zones/rule_index.h"
 
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,33 @@
 #include "zones/service.h"
 
 /* --- Looking up ----------------------------------------------------------------------------- */
+
+/* The parts of the line that a long slice's table tells apart: 256 ports each of TCP and of UDP,
+ * and what is before, between and behind these. */
+enum {
+	PART_PORTS_BITS = 8,
+	PARTS_OF_PROTOCOL = 0x10000 >> PART_PORTS_BITS,
+	PART_TCP = 1,
+	PART_BETWEEN = PART_TCP + PARTS_OF_PROTOCOL,
+	PART_UDP,
+	PART_BEHIND = PART_UDP + PARTS_OF_PROTOCOL,
+	PARTS,
+	LONG_SLICE = (PARTS + 1) / 2, /* So that the table takes no more than the spans. */
+};
+
+/* Which part a point is in; parts are in the order of their points. */
+static inline uint32_t part_of(uint32_t point)
+{
+	uint32_t protocol = point >> 16, ports = (point & 0xffff) >> PART_PORTS_BITS;
+
+	if (protocol == IPPROTO_TCP)
+		return PART_TCP + ports;
+	if (protocol == IPPROTO_UDP)
+		return PART_UDP + ports;
+	if (protocol < IPPROTO_TCP)
+		return 0;
+	return protocol < IPPROTO_UDP ? PART_BETWEEN : PART_BEHIND;
+}
 
 static uint32_t zones_of(uint16_t from, uint16_t to)
 {
@@ -48,6 +76,12 @@ static inline uint32_t slice_find(
 	if (!slice.n)
 		return RULE_NO_VERDICT;
 	span = index->spans + slice.offset;
+	if (slice.starts) {
+		const uint32_t *start = index->starts + slice.starts + part_of(point);
+
+		span += start[0];
+		slice.n = start[1] - start[0] + 1;
+	}
 	while (slice.n > 1) {
 		uint32_t half = slice.n / 2;
 
@@ -107,7 +141,7 @@ struct rule_builder {
 	const struct rule_cell *cells;
 	uint32_t *order;
 	uint32_t *cuts, *owners, *next; /* Room for the largest pair. */
-	size_t allocated_spans;
+	size_t allocated_spans, allocated_starts;
 };
 
 static void pairs_allocate(struct rule_index *index, unsigned int bits)
@@ -263,6 +297,39 @@ static struct rule_slice emit_spans(struct rule_builder *builder, uint32_t n_cut
 	return slice;
 }
 
+/* The first point of a part; past the line for the one behind the last. */
+static uint32_t part_begin(uint32_t part)
+{
+	if (part >= PARTS)
+		return SERVICE_POINT_MAX + 1;
+	if (part >= PART_BEHIND)
+		return (IPPROTO_UDP + 1) << 16;
+	if (part >= PART_UDP)
+		return (IPPROTO_UDP << 16) + ((part - PART_UDP) << PART_PORTS_BITS);
+	if (part >= PART_BETWEEN)
+		return (IPPROTO_TCP + 1) << 16;
+	return part ? (IPPROTO_TCP << 16) + ((part - PART_TCP) << PART_PORTS_BITS) : 0;
+}
+
+/* Gives a long slice its table, which has one entry more: the last span. */
+static void emit_starts(struct rule_builder *builder, struct rule_slice *slice)
+{
+	struct rule_index *index = builder->index;
+	const struct rule_span *spans = index->spans + slice->offset;
+	uint32_t span = 0;
+
+	if (slice->n < LONG_SLICE)
+		return;
+	slice->starts = (uint32_t)index->n_starts;
+	for (uint32_t part = 0; part <= PARTS; part++) {
+		while (span + 1 < slice->n && spans[span + 1].first <= part_begin(part))
+			span++;
+		index->starts = zone_grow(index->starts, index->n_starts,
+			&builder->allocated_starts, sizeof *index->starts);
+		index->starts[index->n_starts++] = span;
+	}
+}
+
 static void build_pair(struct rule_builder *builder, struct rule_pair *pair)
 {
 	const uint32_t *order = builder->order + pair->slice.offset;
@@ -271,6 +338,7 @@ static void build_pair(struct rule_builder *builder, struct rule_pair *pair)
 
 	assign_owners(builder, order, pair->slice.n, n_cuts);
 	pair->slice = emit_spans(builder, n_cuts);
+	emit_starts(builder, &pair->slice);
 	if (from == RULE_ZONE_ANY && to == RULE_ZONE_ANY)
 		builder->index->any_to_any = pair->slice;
 	else if (to == RULE_ZONE_ANY)
@@ -307,22 +375,27 @@ void rule_index_build(
 	index->from_to_any = zone_allocate((n_zones + 1) * 2, sizeof *index->from_to_any);
 	index->any_to = index->from_to_any + n_zones + 1;
 	count_cells(index, cells, n);
+	/* The first is nobody's. */
+	index->starts = zone_grow(NULL, 0, &builder.allocated_starts, sizeof *index->starts);
+	index->starts[index->n_starts++] = 0;
 	builder.order = zone_allocate(n, sizeof *builder.order);
 	build_pairs(&builder, order_cells(&builder, n));
 	free(builder.order);
 	index->spans = zone_trim(index->spans, index->n_spans, sizeof *index->spans);
+	index->starts = zone_trim(index->starts, index->n_starts, sizeof *index->starts);
 }
 
 void rule_index_free(struct rule_index *index)
 {
 	free(index->spans);
+	free(index->starts);
 	free(index->from_to_any);
 	free(index->pairs);
 }
 
 size_t rule_index_bytes(const struct rule_index *index)
 {
-	return index->n_spans * sizeof *index->spans +
+	return index->n_spans * sizeof *index->spans + index->n_starts * sizeof *index->starts +
 	       (index->n_zones + 1) * 2 * sizeof *index->from_to_any +
 	       index->n_pairs_allocated * sizeof *index->pairs;
 }

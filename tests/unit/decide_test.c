@@ -586,6 +586,106 @@ static void a_search_that_would_take_hours_is_given_up(void **state)
 	free(text);
 }
 
+/* --- Long lists ----------------------------------------------------------------------------- */
+
+enum { LONG_RULES = 700 };
+
+/* One rule of the long list: ports of a protocol. */
+struct port_rule {
+	uint8_t protocol;
+	unsigned int first, last;
+};
+
+/* Rules all over the ports of protocols before, between and behind TCP and UDP; every seventh is a
+ * range. */
+static struct port_rule port_rule_at(unsigned int i)
+{
+	static const uint8_t protocols[] = {
+		IPPROTO_TCP, IPPROTO_UDP, IPPROTO_TCP, IPPROTO_SCTP, IPPROTO_UDP};
+	unsigned int first = i * 7919 % 65536, length = i % 7 == 0 ? i * 31 % 1000 : 0;
+
+	return (struct port_rule){.protocol = protocols[i % COUNT(protocols)],
+		.first = first,
+		.last = first + length > 65535 ? 65535 : first + length};
+}
+
+static struct zone_policy *create_long(void)
+{
+	static char text[LONG_RULES * 100];
+	size_t n = (size_t)snprintf(text, sizeof text,
+		"zones: {a: {match: a}, b: {match: b}}\npolicies:\n- id: p\n  rules:\n");
+
+	for (unsigned int i = 0; i < LONG_RULES; i++) {
+		const struct port_rule rule = port_rule_at(i);
+		const char *word = rule.protocol == IPPROTO_TCP	  ? "tcp"
+				   : rule.protocol == IPPROTO_UDP ? "udp"
+								  : "sctp";
+
+		n += (size_t)snprintf(text + n, sizeof text - n,
+			"  - {id: r%u, from: a, to: b, service: %s/%u-%u, action: allow}\n", i,
+			word, rule.first, rule.last);
+	}
+	snprintf(text + n, sizeof text - n,
+		"  - {id: gre, from: a, to: b, service: ip/47, action: allow}\n"
+		"  - {id: igmp, from: a, to: b, service: ip/2, action: allow}\n");
+	return create(text);
+}
+
+/* The number of the first rule that has the port, or 0. */
+static uint32_t first_rule_of(uint8_t protocol, unsigned int port)
+{
+	for (unsigned int i = 0; i < LONG_RULES; i++) {
+		const struct port_rule rule = port_rule_at(i);
+
+		if (rule.protocol == protocol && rule.first <= port && port <= rule.last)
+			return i + 1;
+	}
+	if (protocol == 47)
+		return LONG_RULES + 1;
+	return protocol == 2 ? LONG_RULES + 2 : 0;
+}
+
+static void check_port(const struct zone_policy *policy, uint8_t protocol, unsigned int port)
+{
+	struct zone_question question = {.source_zone = (uint16_t)zone_find(policy, "a"),
+		.destination_zone = (uint16_t)zone_find(policy, "b"),
+		.protocol = protocol,
+		.destination_port = (uint16_t)port};
+	uint32_t rule = first_rule_of(protocol, port & 0xffff);
+	struct zone_verdict verdict;
+
+	zone_decide(policy, &question, &verdict);
+	if (verdict.action != (rule ? ZONE_ALLOW : ZONE_DENY) || (rule && verdict.rule != rule))
+		fail_msg("protocol %u, port %u: rule %u, not %u", protocol, port & 0xffff,
+			verdict.rule, rule);
+}
+
+/* The list has a table of where each 256 ports begin: every border of it and of each rule. */
+static void a_long_list_decides_as_a_short_one(void **state)
+{
+	static const uint8_t protocols[] = {
+		0, 1, 2, 5, IPPROTO_TCP, 7, 16, IPPROTO_UDP, 18, 47, IPPROTO_SCTP, 133, 254, 255};
+	struct zone_policy *policy = create_long();
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(protocols); i++) {
+		for (unsigned int port = 0; port < 65536; port += 256) {
+			check_port(policy, protocols[i], port - 1);
+			check_port(policy, protocols[i], port);
+			check_port(policy, protocols[i], port + 1);
+		}
+	}
+	for (unsigned int i = 0; i < LONG_RULES; i++) {
+		const struct port_rule rule = port_rule_at(i);
+
+		check_port(policy, rule.protocol, rule.first - 1);
+		check_port(policy, rule.protocol, rule.first);
+		check_port(policy, rule.protocol, rule.last);
+		check_port(policy, rule.protocol, rule.last + 1);
+	}
+	zone_policy_destroy(policy);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -599,6 +699,7 @@ int main(void)
 		cmocka_unit_test(limits_and_helpers_come_with_the_verdict),
 		cmocka_unit_test(what_nothing_reaches_is_named),
 		cmocka_unit_test(a_search_that_would_take_hours_is_given_up),
+		cmocka_unit_test(a_long_list_decides_as_a_short_one),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
