@@ -88,16 +88,25 @@ void name_table_reserve(struct name_table *table, size_t n)
 		name_table_resize(table, size);
 }
 
-int name_table_insert(struct name_table *table, uint32_t scope, const char *name, uint32_t value)
+uint32_t name_table_prepare(struct name_table *table, uint32_t scope, const char *name)
 {
-	struct name_slot *slot;
 	uint32_t hash;
 
-	if (!table->slots)
+	if (!table->slots) /* Which draws the secret. */
 		name_table_resize(table, 16);
-	else if ((table->n + 1) * 2 > table->mask + 1)
-		name_table_resize(table, (table->mask + 1) * 2);
 	hash = name_hash(table, scope, name);
+	__builtin_prefetch(&table->slots[hash & table->mask], 1);
+	return hash;
+}
+
+int name_table_insert_prepared(struct name_table *table, uint32_t scope, const char *name,
+	uint32_t prepared, uint32_t value)
+{
+	uint32_t hash = prepared;
+	struct name_slot *slot;
+
+	if ((table->n + 1) * 2 > table->mask + 1)
+		name_table_resize(table, (table->mask + 1) * 2);
 	slot = name_table_slot(table, scope, name, hash);
 	if (slot->entry)
 		return (int)table->entries[slot->entry - 1].value;
@@ -109,14 +118,26 @@ int name_table_insert(struct name_table *table, uint32_t scope, const char *name
 	return NAME_NONE;
 }
 
+int name_table_insert(struct name_table *table, uint32_t scope, const char *name, uint32_t value)
+{
+	uint32_t prepared = name_table_prepare(table, scope, name);
+
+	return name_table_insert_prepared(table, scope, name, prepared, value);
+}
+
+int name_table_find_prepared(
+	const struct name_table *table, uint32_t scope, const char *name, uint32_t prepared)
+{
+	const struct name_slot *slot = name_table_slot(table, scope, name, prepared);
+
+	return slot->entry ? (int)table->entries[slot->entry - 1].value : NAME_NONE;
+}
+
 int name_table_find(const struct name_table *table, uint32_t scope, const char *name)
 {
-	const struct name_slot *slot;
-
 	if (!table->slots)
 		return NAME_NONE;
-	slot = name_table_slot(table, scope, name, name_hash(table, scope, name));
-	return slot->entry ? (int)table->entries[slot->entry - 1].value : NAME_NONE;
+	return name_table_find_prepared(table, scope, name, name_hash(table, scope, name));
 }
 
 size_t name_table_bytes(const struct name_table *table)

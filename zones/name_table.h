@@ -34,6 +34,17 @@ enum { NAME_NONE = -1 };
  * changing nothing, the value that the name already has in this scope. */
 int name_table_insert(struct name_table *table, uint32_t scope, const char *name, uint32_t value);
 
+/* The same in two steps, for many names one after the other: name_table_prepare() asks for the
+ * memory that the name is looked for in, and returns what the second step wants.  Meanwhile others
+ * may be prepared or entered. */
+uint32_t name_table_prepare(struct name_table *table, uint32_t scope, const char *name);
+int name_table_insert_prepared(struct name_table *table, uint32_t scope, const char *name,
+	uint32_t prepared, uint32_t value);
+
+/* name_table_find() as such a second step. */
+int name_table_find_prepared(
+	const struct name_table *table, uint32_t scope, const char *name, uint32_t prepared);
+
 /* Makes room in an empty table for `n` names, which cost memory only once they are entered. */
 void name_table_reserve(struct name_table *table, size_t n);
 

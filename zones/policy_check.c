@@ -16,6 +16,7 @@ struct policy_checker {
 	uint32_t list; /* A number for each list, to tell words that it has twice. */
 	uint32_t *zone_seen, *service_seen; /* The last list that named each; by index. */
 	size_t n_service_seen, allocated_service_seen;
+	uint32_t *ports; /* See port_place(); NULL: none has come yet. */
 };
 
 /* --- Prefixes ------------------------------------------------------------------------------- */
@@ -152,6 +153,49 @@ static uint32_t *service_seen(struct policy_checker *checker, size_t service)
 	return &checker->service_seen[service];
 }
 
+/* Where the index of a service is kept, from 1, that is one port of TCP or UDP, written the
+ * shortest way: most services that rules write out are, and a long policy names the same ones over
+ * and over. NULL: it is another. */
+static uint32_t *port_place(struct policy_checker *checker, const char *text)
+{
+	bool tcp = !strncmp(text, "tcp/", 4);
+	uint32_t port = 0;
+
+	if (!tcp && strncmp(text, "udp/", 4) != 0)
+		return NULL;
+	text += 4;
+	if (!*text || (text[0] == '0' && text[1]))
+		return NULL;
+	for (; *text; text++) {
+		if (*text < '0' || *text > '9')
+			return NULL;
+		port = port * 10 + (uint32_t)(*text - '0');
+		if (port > 0xffff)
+			return NULL;
+	}
+	if (!checker->ports)
+		checker->ports = zone_allocate(2 << 16, sizeof *checker->ports);
+	return &checker->ports[(tcp ? 0U : 1U << 16) + port];
+}
+
+/* What the name stands for; NAME_NONE, having complained, if it is none. */
+static int find_service(struct policy_checker *checker, const struct document_name *name)
+{
+	uint32_t *place = port_place(checker, name->text);
+	int service;
+
+	if (place && *place)
+		return (int)*place - 1;
+	service = name_table_find(&checker->document->service_names, 0, name->text);
+	if (service == NAME_NONE && service_is_literal(name->text))
+		service = add_literal(checker, name);
+	else if (service == NAME_NONE)
+		fail_service(checker, name);
+	if (place && service != NAME_NONE)
+		*place = (uint32_t)service + 1;
+	return service;
+}
+
 /* Returns false if one of them is none. */
 static bool check_services(struct policy_checker *checker, struct document_names *names)
 {
@@ -162,17 +206,10 @@ static bool check_services(struct policy_checker *checker, struct document_names
 		return true;
 	for (uint32_t i = 0; i < names->n; i++) {
 		struct document_name *name = &names->names[i];
-		int service = name_table_find(&checker->document->service_names, 0, name->text);
+		int service = find_service(checker, name);
 
-		if (service == NAME_NONE && service_is_literal(name->text)) {
-			service = add_literal(checker, name);
-			all = all && service != NAME_NONE;
-			if (service == NAME_NONE)
-				continue;
-		}
 		if (service == NAME_NONE) {
 			all = false;
-			fail_service(checker, name);
 			continue;
 		}
 		name->index = (uint32_t)service;
@@ -338,4 +375,5 @@ void policy_document_check(struct policy_document *document, struct policy_error
 		check_size(&checker);
 	free(checker.zone_seen);
 	free(checker.service_seen);
+	free(checker.ports);
 }

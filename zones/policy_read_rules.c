@@ -21,7 +21,8 @@ void policy_read_log(struct policy_reader *reader, uint8_t *log)
 /* A rule while it is read. */
 struct rule_in_progress {
 	struct document_rule rule;
-	uint32_t policy; /* Its policy's index. */
+	uint32_t policy;   /* Its policy's index. */
+	uint32_t prepared; /* Of its name. */
 	/* Line 0: not given. */
 	struct policy_mark log_at, limits_at;
 };
@@ -31,16 +32,27 @@ static void read_rule_id(struct policy_reader *reader, void *rule_)
 	struct rule_in_progress *progress = rule_;
 	struct policy_document *document = reader->document;
 	struct document_name id;
-	int other;
 
 	if (!policy_read_name(reader, "a rule", &id))
 		return;
 	progress->rule.id = id;
-	other = name_table_insert(
-		&document->rule_names, progress->policy, id.text, (uint32_t)document->n_rules);
+	progress->prepared = name_table_prepare(&document->rule_names, progress->policy, id.text);
+}
+
+/* Enters the rule's name, now that the memory for that has come. */
+static void enter_rule_id(struct policy_reader *reader, const struct rule_in_progress *progress)
+{
+	struct policy_document *document = reader->document;
+	const struct document_name *id = &progress->rule.id;
+	int other;
+
+	if (!id->text)
+		return;
+	other = name_table_insert_prepared(&document->rule_names, progress->policy, id->text,
+		progress->prepared, (uint32_t)document->n_rules);
 	if (other != NAME_NONE)
-		policy_error_add(reader->errors, id.at,
-			"rule '%s' is in this policy twice; first on line %u", id.text,
+		policy_error_add(reader->errors, id->at,
+			"rule '%s' is in this policy twice; first on line %u", id->text,
 			document->rules[other].id.at.line);
 }
 
@@ -179,6 +191,7 @@ static void read_rule(struct policy_reader *reader, void *policy_)
 	}
 	progress.rule.services.any = true;
 	policy_read_mapping(reader, "a rule", keys, COUNT(keys), &progress);
+	enter_rule_id(reader, &progress);
 	check_action(reader, &progress);
 	document->rules = zone_grow(document->rules, document->n_rules, &document->allocated_rules,
 		sizeof *document->rules);
