@@ -13,6 +13,7 @@
 
 enum {
 	PAIR_PROBES = 64,
+	NAMED_AT_ONCE = 16,
 	GONE_MAX =
 		16384, /* Rules that are gone, and were hit, are kept; or as many as there are. */
 };
@@ -54,9 +55,10 @@ static uint32_t take_slot(struct rule_hits *hits)
 	return end;
 }
 
-uint32_t rule_hits_rule_slot(struct rule_hits *hits, const char *name, uint64_t now_ns)
+static uint32_t prepared_slot(
+	struct rule_hits *hits, const char *name, uint32_t prepared, uint64_t now_ns)
 {
-	int known = name_table_find(&hits->by_name, 0, name);
+	int known = name_table_find_prepared(&hits->by_name, 0, name, prepared);
 
 	if (known != NAME_NONE)
 		return (uint32_t)known;
@@ -67,8 +69,13 @@ uint32_t rule_hits_rule_slot(struct rule_hits *hits, const char *name, uint64_t 
 	memcpy(hits->names[slot], name, strnlen(name, RULE_HITS_NAME_MAX - 1));
 	atomic_store(&hits->entries[slot].since_ns, now_ns);
 	atomic_store(&hits->entries[slot].key, 1);
-	name_table_insert(&hits->by_name, 0, hits->names[slot], slot);
+	name_table_insert_prepared(&hits->by_name, 0, hits->names[slot], prepared, slot);
 	return slot;
+}
+
+uint32_t rule_hits_rule_slot(struct rule_hits *hits, const char *name, uint64_t now_ns)
+{
+	return prepared_slot(hits, name, name_table_prepare(&hits->by_name, 0, name), now_ns);
 }
 
 /* --- zones and default pairs ---------------------------------------------------------------- */
@@ -215,25 +222,51 @@ static void forget_numbers(struct rule_hits *hits)
 
 	atomic_store(&hits->header->revision, 0);
 	for (uint32_t slot = RULE_HITS_FIRST_RULE; slot < end; slot++)
-		atomic_store(&hits->entries[slot].number, 0);
+		atomic_store_explicit(&hits->entries[slot].number, 0, memory_order_relaxed);
 	for (uint32_t i = 0; i < atomic_load(&hits->header->n_zones); i++)
 		atomic_store(&hits->zones[i].number, 0);
+}
+
+/* "POLICY/RULE", as far as there is room. */
+static void write_key(char key[RULE_HITS_NAME_MAX], const struct zone_rule_info *info)
+{
+	size_t policy = strnlen(info->policy, RULE_HITS_NAME_MAX - 2);
+	size_t rule = strnlen(info->rule, RULE_HITS_NAME_MAX - 2 - policy);
+
+	memcpy(key, info->policy, policy);
+	key[policy] = '/';
+	memcpy(key + policy + 1, info->rule, rule);
+	key[policy + 1 + rule] = '\0';
+}
+
+/* A batch at a time, so that the memory in which one is looked for comes while others are named. */
+static void number_batch(struct rule_hits *hits, const struct zone_policy *policy,
+	struct rule_hits_map *map, uint32_t first, uint64_t now_ns)
+{
+	char name[160], keys[NAMED_AT_ONCE][RULE_HITS_NAME_MAX];
+	uint32_t prepared[NAMED_AT_ONCE], n = 0;
+	struct zone_rule_info info;
+
+	for (; n < NAMED_AT_ONCE && first + n <= map->n_rules; n++) {
+		zone_rule_info(policy, first + n, &info, name);
+		write_key(keys[n], &info);
+		prepared[n] = name_table_prepare(&hits->by_name, 0, keys[n]);
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t slot = prepared_slot(hits, keys[i], prepared[i], now_ns);
+
+		map->slots[first + i] = slot;
+		if (slot != RULE_HITS_OTHER)
+			atomic_store_explicit(
+				&hits->entries[slot].number, first + i, memory_order_relaxed);
+	}
 }
 
 static void number_rules(struct rule_hits *hits, const struct zone_policy *policy,
 	struct rule_hits_map *map, uint64_t now_ns)
 {
-	struct zone_rule_info info;
-	char name[160], key[RULE_HITS_NAME_MAX];
-
-	for (uint32_t rule = 1; rule <= map->n_rules; rule++) {
-		if (!zone_rule_info(policy, rule, &info, name))
-			continue;
-		snprintf(key, sizeof(key), "%s/%s", info.policy, info.rule);
-		map->slots[rule] = rule_hits_rule_slot(hits, key, now_ns);
-		if (map->slots[rule] != RULE_HITS_OTHER)
-			atomic_store(&hits->entries[map->slots[rule]].number, rule);
-	}
+	for (uint32_t rule = 1; rule <= map->n_rules; rule += NAMED_AT_ONCE)
+		number_batch(hits, policy, map, rule, now_ns);
 	for (uint16_t zone = 0; zone < map->n_zones; zone++) {
 		map->zones[zone] =
 			(uint16_t)rule_hits_zone_number(hits, zone_info(policy, zone).name);
