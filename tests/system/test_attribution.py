@@ -59,7 +59,7 @@ def test_a_record_names_the_vm_of_its_moment(site, version):
 
     for turn in range(8):
         change_vm(switch, f"vm-{turn}", ["zone=web", f"turn={turn}"])
-        wait_for(lambda: is_known_as(f"vm-{turn}"), 10, "the switch knows the VM")  # pylint: disable=cell-var-from-loop
+        wait_for(lambda: is_known_as(f"vm-{turn}"), 20, "the switch knows the VM")  # pylint: disable=cell-var-from-loop
         assert web.can_ask(app.address(version), 7, source_port=30000 + turn)
         change_vm(switch, f"late-{turn}", ["zone=web", "late=yes"])
     for turn in range(8):
@@ -94,16 +94,16 @@ def test_a_record_names_the_policy_of_its_moment(site, version):
 def test_a_connection_that_ended_while_nobody_looked(site, version):
     """The switch is dead, and the policy another one when it comes back: the end is told by the old names."""
     switch, web, app = site
-    transact(switch, {"op": "update", "table": "Host", "where": [],
-                      "row": {"other_config": ["map", [["timeout-udp", "2"], ["timeout-udp-unanswered", "2"]]]}})
     family = socket.AF_INET6 if version == 6 else socket.AF_INET
     with web.socket(family, socket.SOCK_DGRAM) as client:
-        client.settimeout(2)
+        client.settimeout(10)
         client.sendto(b"x", (app.address(version), 7))
         assert client.recv(10) == b"x"
         port = client.getsockname()[1]
     start_of(switch, port)
     switch.kill("cordon-switchd")
+    transact(switch, {"op": "update", "table": "Host", "where": [],
+                      "row": {"other_config": ["map", [["timeout-udp", "2"], ["timeout-udp-unanswered", "2"]]]}})
     insert_revision(switch, 2, document(2))
     time.sleep(3)
     switch.up()
@@ -123,7 +123,7 @@ def test_what_was_held_back_is_of_no_zone_that_it_was_not_in(site):
             web.can_ask(app.ipv4, 9, seconds=0.001)
         time.sleep(4)
         return [row for row in switch.log(kind="denied") if row["suppressed"] and not row["packets_forward"]]
-    row = wait_for(counts, 30, "a record of what was held back")[0]
+    row = wait_for(counts, 60, "a record of what was held back")[0]
     assert (row["policy"], row["rule"]) == ("baseline", "web-1->app")
     assert (row["source_zone"], row["destination_zone"]) == ("web-1", "app")
     summary = switch.json("log", "summary", "--verdict", "denied")
