@@ -17,21 +17,22 @@ from cordon import unique, wait_for
 
 LEASE_SECONDS = 120  # The least that dnsmasq gives.
 
-# What dhclient tells its script is kept, one file for each occasion (dhclient-script(8)).
+# What dhclient tells its script is kept, one file for each occasion (dhclient-script(8)), when it has been done.
 SCRIPT = """\
 #!/bin/sh
-env >'{directory}/told.new' && mv '{directory}/told.new' "{directory}/$reason"
+env >'{directory}/told.new'
 case $reason in
 BOUND | RENEW | REBIND | REBOOT) ip address replace "$new_ip_address/24" dev "$interface" ;;
 BOUND6 | RENEW6 | REBIND6) ip address replace "$new_ip6_address/64" dev "$interface" nodad ;;
 EXPIRE | RELEASE | STOP) ip address delete "$old_ip_address/24" dev "$interface" ;;
 EXPIRE6 | RELEASE6 | STOP6) ip address delete "$old_ip6_address/64" dev "$interface" ;;
 esac
+mv '{directory}/told.new' "{directory}/$reason"
 exit 0
 """
 
 CONFIGURATION = """\
-timeout 4;
+timeout 60;
 initial-interval 1;
 backoff-cutoff 1;
 request subnet-mask, routers, dhcp-lease-time;
@@ -52,12 +53,12 @@ class DhcpServer:
     def __enter__(self):
         with open(self.log, "wb") as output:
             self.process = self.host.start(*self.words, stdout=output, stderr=output)
-        wait_for(self.is_ready, 10, "dnsmasq's start")
+        wait_for(self.is_ready, 30, "dnsmasq's start")
         return self
 
     def __exit__(self, *_):
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(30)
 
     def is_ready(self):
         assert self.process.poll() is None, f"dnsmasq ended:\n{self.text()}"
@@ -97,9 +98,13 @@ class DhcpClient:
                 "-lf", os.path.join(self.directory, "leases"), "-pf", os.path.join(self.directory, "pid"), *more,
                 "eth0"]
 
-    def ask(self, seconds=10):
-        """Asks; True if it got a lease in time.  dhclient goes on with it, until close()."""
+    def start(self):
+        """Asks, again and again, until close()."""
         self.process = self.host.start(*self.words("-d"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def ask(self, seconds=40):
+        """Asks; True if it got a lease in time.  dhclient goes on with it, until close()."""
+        self.start()
         with contextlib.suppress(AssertionError):
             wait_for(lambda: self.lease() or self.told("FAIL"), seconds, "a lease")
         if self.lease():
@@ -117,7 +122,7 @@ class DhcpClient:
     def release(self):
         """Gives the lease back, which ends it."""
         self.host.run(*self.words("-r"))
-        self.process.wait(10)
+        self.process.wait(30)
         self.process = None
 
     def told(self, reason):

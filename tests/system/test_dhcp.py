@@ -120,10 +120,10 @@ def test_a_guest_gets_its_address_and_nothing_else_is_open(site, version):
         assert addresses(site.guest) == {site.guest.address(version)}
         if version == 4:
             assert client.lease()["new_routers"] == site.server.ipv4
-        assert site.guest.can_connect(site.server.address(version), 80)
+        assert site.guest.can_connect(site.server.address(version), 80, 10)
         before = site.switch.drops()["policy"]
         assert site.guest.ping(site.server.address(version), wait=0.3) == 0
-        assert site.switch.drops()["policy"] > before
+        wait_for(lambda: site.switch.drops()["policy"] > before, what="the drop by name")
     heard = site.rogue.packets.receive(lambda frame: frame.haslayer("UDP") and frame["UDP"].dport in (67, 547), 0.1)
     assert not heard, "the guest's requests are for servers"
 
@@ -133,14 +133,14 @@ def test_a_lease_is_renewed_and_given_back(site):
     with (site.dhcp(site.server, 4) as server,
           site.client(4, "supersede dhcp-renewal-time 2; supersede dhcp-rebinding-time 60;") as client):
         assert client.ask(), server.text()
-        wait_for(lambda: client.told("RENEW"), 10, "the renewal")
+        wait_for(lambda: client.told("RENEW"), 60, "the renewal")
         assert client.address() == site.guest.ipv4
         client.release()
-        wait_for(lambda: server.has_done("DHCPRELEASE", site.guest.ipv4), 5, "the release")
+        wait_for(lambda: server.has_done("DHCPRELEASE", site.guest.ipv4), 20, "the release")
     with site.dhcp(site.server, 6) as server, site.client(6) as client:
         assert client.ask(), server.text()
         client.release()
-        wait_for(lambda: server.has_done("DHCPRELEASE"), 5, "the release")
+        wait_for(lambda: server.has_done("DHCPRELEASE"), 20, "the release")
 
 
 def test_a_server_beyond_an_uplink(site, version):
@@ -153,14 +153,14 @@ def test_a_server_beyond_an_uplink(site, version):
 
 def test_a_renewal_beyond_an_uplink_is_for_the_rules(site):
     """It goes to the server's single address; refused, the client asks all servers a little later (RFC 2131, 4.4.5)."""
-    often = "supersede dhcp-renewal-time 2; supersede dhcp-rebinding-time 4;"
+    often = "supersede dhcp-renewal-time 2; supersede dhcp-rebinding-time 5;"
     rule = ALLOWED + "      - {id: renewals, from: guest, to: internet, service: udp/67, action: allow}\n"
     with site.dhcp(site.outside, 4) as server:
         for document, is_refused in ((DENYING, True), (DENYING.replace(ALLOWED, rule), False)):
             with site.policy(document), site.client(4, often) as client:
                 before = site.switch.drops()["policy"]
                 assert client.ask(), server.text()
-                wait_for(lambda: client.told("RENEW"), 15, "the renewal")  # By either way.
+                wait_for(lambda: client.told("RENEW"), 60, "the renewal")  # By either way.
                 assert (site.switch.drops()["policy"] > before) == is_refused
 
 
@@ -178,9 +178,10 @@ def test_a_rogue_server_is_refused_by_name_until_it_is_trusted(site, version):
     with (site.policy(ALLOWING), site.serving(server="none", outside="none"), site.dhcp(site.rogue, version) as rogue):
         before = site.switch.drops()["dhcp-server"]
         with site.client(version) as client:
-            assert not client.ask(seconds=5)
-        assert rogue.has_done(offer), rogue.text()
-        assert site.switch.drops()["dhcp-server"] > before
+            client.start()
+            wait_for(lambda: rogue.has_done(offer), 40, "an offer")
+            wait_for(lambda: site.switch.drops()["dhcp-server"] > before, 20, "the drop by name")
+            holds_for(lambda: not client.lease(), 3, "that there is no lease", interval=0.2)
         assert site.switch.wait_log(kind="spoofed", reason="dhcp-server", source_address=site.liar(version))
         assert "dhcp-server" in site.switch.cordon("log", "list", "--kind", "spoofed")
         site.switch.cordon("port", "set", "rogue", "--serves", "dhcp")
@@ -197,9 +198,9 @@ def test_a_rogue_server_is_refused_by_name_until_it_is_trusted(site, version):
 def test_a_guest_believes_the_router_and_makes_its_address(site):
     with site.router(site.server), TcpServer(site.server, 80):
         start_ipv6(site.guest)
-        wait_for(lambda: addresses(site.guest) == {FROM_ITS_MAC}, 10, "an address in the router's prefix")
+        wait_for(lambda: addresses(site.guest) == {FROM_ITS_MAC}, 40, "an address in the router's prefix")
         assert routers(site.guest) == {site.link_local(site.server)}
-        assert site.guest.can_connect(site.server.ipv6, 80)
+        assert site.guest.can_connect(site.server.ipv6, 80, 10)
         assert not site.guest.ping(site.server.ipv6, wait=0.3)
     forget_addresses(site.guest)
 
@@ -209,24 +210,25 @@ def test_a_rogue_router_is_refused_by_name_until_it_is_trusted(site):
     with site.policy(ALLOWING), site.router(site.rogue, ROGUE_PREFIX), site.router(site.server):
         before = site.switch.drops()["router-advertisement"]
         start_ipv6(site.guest)
-        wait_for(lambda: site.switch.drops()["router-advertisement"] >= before + 2, 10, "the rogue's drops")
-        wait_for(lambda: addresses(site.guest) == {FROM_ITS_MAC}, 10, "an address in the router's prefix")
+        wait_for(lambda: site.switch.drops()["router-advertisement"] >= before + 2, 40, "the rogue's drops")
+        wait_for(lambda: addresses(site.guest) == {FROM_ITS_MAC}, 40, "an address in the router's prefix")
         holds_for(lambda: routers(site.guest) == {site.link_local(site.server)}, 2, "belief in the one router")
         assert site.switch.wait_log(kind="spoofed", reason="router-advertisement", source_address=site.liar(6))
         with site.serving(rogue="router"):
             start_ipv6(site.guest)
-            wait_for(lambda: site.link_local(site.rogue) in routers(site.guest), 10, "belief in the other one")
-            assert any(address.startswith(ROGUE_PREFIX) for address in addresses(site.guest))
+            wait_for(lambda: site.link_local(site.rogue) in routers(site.guest), 40, "belief in the other one")
+            wait_for(lambda: any(address.startswith(ROGUE_PREFIX) for address in addresses(site.guest)), 40,
+                     "an address in its prefix")
     forget_addresses(site.guest)
 
 
 def test_a_router_beyond_an_uplink(site):
     with site.router(site.outside):
         start_ipv6(site.guest)
-        wait_for(lambda: routers(site.guest) == {site.link_local(site.outside)}, 10, "belief in the router")
+        wait_for(lambda: routers(site.guest) == {site.link_local(site.outside)}, 40, "belief in the router")
         with site.serving(outside="none"):
             before = site.switch.drops()["router-advertisement"]
             start_ipv6(site.guest)
-            wait_for(lambda: site.switch.drops()["router-advertisement"] > before, 10, "the drop")
+            wait_for(lambda: site.switch.drops()["router-advertisement"] > before, 40, "the drop")
             assert not routers(site.guest)
     forget_addresses(site.guest)
