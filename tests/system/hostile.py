@@ -65,11 +65,11 @@ class Listener:
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.bind(path)
         self.socket.listen(8)
-        self.socket.settimeout(15)
+        self.socket.settimeout(60)
 
     def accept(self):
         connection, _ = self.socket.accept()
-        connection.settimeout(3)
+        connection.settimeout(15)
         return connection
 
     def close(self):
@@ -150,7 +150,7 @@ class Ring:
     def used_entries(self):
         return [self.used_entry(index) for index in range(min(self.used(), self.places))]
 
-    def wait_used(self, count, seconds=5):
+    def wait_used(self, count, seconds=20):
         wait_for(lambda: self.used() == count & 0xffff, seconds, f"{count} chains of ring {self.number} used", 0.0005)
 
     def close(self):
@@ -212,7 +212,7 @@ class HostileGuest:
             data += part
         return data
 
-    def is_refused(self, seconds=5):
+    def is_refused(self, seconds=20):
         """True when the switch closes the connection."""
         limit = time.monotonic() + seconds
         while time.monotonic() < limit:

@@ -39,8 +39,9 @@ def says_so(site):
 
 
 def times(site):
-    """How often it has been so."""
-    return int(re.search(r"\((\d+) times? so far\)", status(site))[1])
+    """How often it has been so; None if it is not so now."""
+    found = re.search(r"\((\d+) times? so far\)", status(site))
+    return int(found[1]) if found else None
 
 
 def works_again(site):
@@ -49,7 +50,7 @@ def works_again(site):
     with contextlib.closing(guest):
         guest.plug()
         exchange(site, guest)
-        wait_for(lambda: "guest connected" in status(site), 5, "the port to say that all is well")
+        wait_for(lambda: "guest connected" in status(site), 20, "the port to say that all is well")
 
 
 @contextlib.contextmanager
@@ -131,13 +132,14 @@ def test_again_and_again(site):
         says_so(site)
         guest.unplug()
         before = times(site)
-        for _ in range(3):
+        for turn in range(3):
             with contextlib.closing(HostileGuest(site.bad.listener)) as other:
                 other.plug()
                 exchange(site, other)
                 other.regions[0].truncate()
                 site.pester()
-                says_so(site)
+                # What it says of the last time may still be there.
+                wait_for(lambda: times(site) == before + turn + 1, 30, "the port to say so again")  # pylint: disable=cell-var-from-loop
                 other.unplug()
         assert times(site) == before + 3
         site.is_unharmed()
@@ -155,7 +157,7 @@ def test_memory_that_was_never_there(site):
         guest.regions[0].truncate()
         guest.share_memory()
         guest.place_ring(guest.receive)
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(ConnectionError):
             guest.start_ring(guest.receive)
         assert guest.is_refused()
         says_so(site)
@@ -171,7 +173,7 @@ def test_file_that_is_shorter_than_it_is_said_to_be(site):
         guest.regions[0].truncate(PAGE)
         guest.share_memory(sizes=[REGION_BYTES])
         guest.place_ring(guest.transmit)
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(ConnectionError):
             guest.start_ring(guest.transmit)
         assert guest.is_refused()
         says_so(site)
@@ -227,7 +229,7 @@ def bits_set(log):
 def test_log_of_writes_is_truncated(site):
     with migrating(site) as (guest, log):
         exchange(site, guest)
-        assert bits_set(log) > 0, "writes are logged"
+        wait_for(lambda: bits_set(log) > 0, what="writes in the log")
         os.ftruncate(log, 0)
         guest.receive.offer(*range(32, 64))
         site.pester()
