@@ -18,6 +18,7 @@ from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Raw
 
 from cordon import wait_for
+from database import transact
 from host import UdpServer
 
 POLICY = """\
@@ -44,6 +45,9 @@ ids = itertools.count(1000)
 def site(shared):
     shared.add_network()
     shared.policy(POLICY)
+    # Connections are still there when a story that takes long asks for them.
+    transact(shared, {"op": "update", "table": "Host", "where": [],
+                      "row": {"other_config": ["map", [["timeout-udp-unanswered", "3600"]]]}})
     a, b, c = shared.host("a", 1), shared.host("b", 2), shared.host("c", 3)
     for one, other in itertools.permutations((a, b, c), 2):
         one.knows(other)
@@ -354,7 +358,7 @@ def test_contradictions_are_refused_by_name(site):
 
 def test_too_many_fragments(site, version):
     switch, a, b, _ = site
-    parts = cut(a, b, version, udp(size=8 * 200), 8)
+    parts = [bytes(part) for part in cut(a, b, version, udp(size=8 * 200), 8)]  # Now, so that all are sent at once.
     assert len(parts) > 128
     with Drops(switch) as drops:
         a.packets.send(*parts)
