@@ -77,10 +77,18 @@ class Capture:
         self.process = subprocess.Popen([*wrap, CORDON, "capture", *map(str, words)], env=switch.environment(),
                                         stdout=stdout, stderr=subprocess.PIPE, text=True)
         begun.append(self)
-        wait_for(lambda: len(self.under_way()) > before or self.process.poll() is not None, 10, "the capture")
+        wait_for(lambda: len(self.under_way()) > before or self.process.poll() is not None, 30, "the capture")
+        if not wrap:
+            wait_for(lambda: self.process.poll() is not None or self.minds_interrupts(), 30, "the capture's client")
 
     def under_way(self):
         return self.switch.status().get("captures", [])
+
+    def minds_interrupts(self):
+        """From when it has its file, Ctrl-C no longer kills it, but ends the capture (proc(5): the blocked signals)."""
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as file:
+            blocked = next(line for line in file if line.startswith("SigBlk:"))
+        return int(blocked.split()[1], 16) >> (signal.SIGINT - 1) & 1
 
     def kill(self):
         if self.process.poll() is None:
@@ -94,7 +102,7 @@ class Capture:
         self.process.send_signal(signal.SIGINT)
         return self.wait()
 
-    def wait(self, status=0, seconds=30):
+    def wait(self, status=0, seconds=60):
         self.output, self.message = self.process.communicate(timeout=seconds)
         assert self.process.returncode == status, self.message
         return self.output
