@@ -30,6 +30,7 @@ SWITCHD = os.path.join(BUILD, "cordon-switchd")
 
 COMMAND_SECONDS = 40
 QUIET_LOOKS = 50
+PORTION = 100
 
 # All that have not been closed, for the report of a failed test.
 live = []
@@ -42,7 +43,7 @@ def unique(prefix):
     return f"{prefix}{os.getpid() % 1000000:x}x{next(_numbers):x}"
 
 
-def wait_for(condition, seconds=10.0, what="the condition", interval=0.05):
+def wait_for(condition, seconds=20.0, what="the condition", interval=0.05):
     """Calls `condition` until it returns something true, which is returned."""
     limit = time.monotonic() + seconds
     while True:
@@ -257,7 +258,7 @@ class Switch:
                 rows += [tidy(dict(row)) for row in database.execute("SELECT * FROM traffic ORDER BY sequence")]
         return [row for row in rows if all(row[name] == value for name, value in fields.items())]
 
-    def wait_log(self, count=1, seconds=10, **fields):
+    def wait_log(self, count=1, seconds=20, **fields):
         """Waits until at least `count` such records are there."""
         return wait_for(lambda: (rows := self.log(**fields)) and len(rows) >= count and rows, seconds,
                         f"{count} log records with {fields}")
@@ -269,7 +270,7 @@ class Switch:
     def port(self, name):
         return self.json("port", "show", name)
 
-    def wait_port(self, name, state="up", seconds=15):
+    def wait_port(self, name, state="up", seconds=20):
         return wait_for(lambda: (port := self.port(name)).get("link_state") == state and port, seconds,
                         f"port {name} {state}")
 
@@ -285,7 +286,19 @@ class Switch:
 
         wait_for(lambda: polled() >= {host.name for host in self.hosts}, 20, "ports that are polled")
 
-    def wait_quiet(self, seconds=10):
+    def send(self, host, *frames):
+        """Sends frames from a host no faster than the switch takes them; it has dealt with all of them then.  What is
+        sent at once to a switch that stands still is lost on the way, where the kernel's queues have no room for it."""
+        def packets():
+            return sum(row["packets"] for row in self.json("worker", "list"))
+
+        for at in range(0, len(frames), PORTION):
+            portion, before = frames[at:at + PORTION], packets()
+            host.packets.send(*portion)
+            wait_for(lambda expected=before + len(portion): packets() >= expected, what="frames that are dealt with",
+                     interval=0)
+
+    def wait_quiet(self, seconds=20):
         """Waits until the workers find nothing, look after look: all that was sent before has been switched."""
         def quiet():
             before = self.json("worker", "list")

@@ -9,7 +9,7 @@ import socket
 def transact(switch, *operations):
     """Carries the operations out as one transaction; returns their results, or fails with the server's words."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
-        server.settimeout(30)
+        server.settimeout(120)
         server.connect(os.path.join(switch.run, "db.sock"))
         server.sendall(json.dumps({"method": "transact", "params": ["Cordon", *operations], "id": 1}).encode())
         text = b""

@@ -11,6 +11,7 @@ its own:
 import contextlib
 import ctypes
 import ipaddress
+import itertools
 import os
 import random
 import select
@@ -25,6 +26,7 @@ from cordon import unique
 CLONE_NEWNET = 0x40000000
 SOL_PACKET, PACKET_AUXDATA, TP_STATUS_VLAN_VALID = 263, 8, 1 << 4
 
+_witnesses = itertools.count(1)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -140,6 +142,12 @@ class Host:
     def address(self, version):
         return self.ipv4 if version == 4 else self.ipv6
 
+    def silence(self):
+        """From now on its own IP stack says and answers nothing: all that is sent from there is the test's."""
+        run("ip", "-netns", self.namespace, "address", "flush", "dev", "eth0")
+        with self.entered(), open("/proc/sys/net/ipv6/conf/eth0/disable_ipv6", "w", encoding="ascii") as file:
+            file.write("1")
+
     def knows(self, other):
         """Fixed neighbour entries, for what is not about ARP and neighbour discovery."""
         for address in (other.ipv4, other.ipv6):
@@ -156,8 +164,9 @@ class Host:
             echo.receive(time.monotonic() + wait)
             return len(echo.answered)
 
-    def connect(self, address, port, seconds=3.0, source_port=None):
-        """A TCP connection, or an OSError (TimeoutError, ConnectionRefusedError...)."""
+    def connect(self, address, port, seconds=10.0, source_port=None):
+        """A TCP connection, or an OSError (TimeoutError, ConnectionRefusedError...).  So many seconds are also what its
+        answers are waited for."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         connection = self.socket(family, socket.SOCK_STREAM)
         connection.settimeout(seconds)
@@ -171,7 +180,8 @@ class Host:
             raise
         return connection
 
-    def can_connect(self, address, port, seconds=1.0):
+    def can_connect(self, address, port, seconds=10.0):
+        """Where nothing but silence is expected, less time tells as much."""
         try:
             self.connect(address, port, seconds).close()
             return True
@@ -245,7 +255,7 @@ class Packets:
                     return frame[:12] + struct.pack("!HH", tpid or 0x8100, tci) + frame[12:]
         return frame
 
-    def receive(self, condition=lambda frame: True, seconds=2.0, count=1):
+    def receive(self, condition=lambda frame: True, seconds=20.0, count=1):
         """The first `count` frames, as scapy's Ether, that meet the condition; fewer when the time is over."""
         from scapy.layers.l2 import Ether
 
@@ -258,6 +268,30 @@ class Packets:
                 if condition(frame):
                     found.append(frame)
         return found
+
+
+def heard_before_witness(sender, others):
+    """What the others have received, frame by frame and by their names, before a frame that the sender sends now and that
+    reaches all of them whatever the rules: an ARP announcement.  So all is there that came of what it sent earlier."""
+    from scapy.layers.l2 import ARP, Ether
+
+    number = next(_witnesses)
+    witness = bytes(Ether(src=sender.mac, dst="ff:ff:ff:ff:ff:ff") / ARP(
+        op=2, hwsrc=sender.mac, psrc=sender.ipv4, hwdst=sender.mac, pdst=f"10.254.{number >> 8 & 255}.{number & 255}"))
+    frames, waiting = {one.name: [] for one in others}, list(others)
+    sender.packets.send(witness)
+    limit = time.monotonic() + 20
+    while waiting:
+        left = limit - time.monotonic()
+        assert left > 0, f"{[one.name for one in waiting]} did not hear the witness of {sender.name} within 20 s"
+        select.select([one.packets.socket for one in waiting], [], [], left)
+        for one in list(waiting):
+            for raw in one.packets.pending():
+                if raw[:len(witness)] == witness:
+                    waiting.remove(one)
+                    break
+                frames[one.name].append(raw)
+    return frames
 
 
 class Echo:

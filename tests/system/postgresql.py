@@ -51,13 +51,13 @@ class PostgresqlServer:
             self.process = subprocess.Popen(
                 self._words("postgres", "-D", "data", "-k", self.directory, "-h", "", "-c", "fsync=off",
                             "-c", "shared_buffers=16MB"), stdout=output, stderr=output, **self._options())
-        wait_for(lambda: self._psql("SELECT 1").returncode == 0, 20, "an answer from PostgreSQL")
+        wait_for(lambda: self._psql("SELECT 1").returncode == 0, 60, "an answer from PostgreSQL")
 
     def stop(self, sig=signal.SIGQUIT):
         """SIGQUIT is what `pg_ctl stop -m immediate` sends: all that is under way is broken off."""
         if self.process:
             self.process.send_signal(sig)
-            self.process.wait(20)
+            self.process.wait(60)
             self.process = None
 
     def close(self):
@@ -66,7 +66,7 @@ class PostgresqlServer:
 
     def _psql(self, sql):
         return subprocess.run(["psql", "-AtXq", "-d", self.connection, "-c", sql], text=True, capture_output=True,
-                              stdin=subprocess.DEVNULL, timeout=20, check=False)
+                              stdin=subprocess.DEVNULL, timeout=60, check=False)
 
     def sql(self, sql):
         """What psql prints for it."""

@@ -216,7 +216,7 @@ class Rsyslog:
         self.process = subprocess.Popen([shutil.which("rsyslogd", path="/usr/sbin:/sbin:" + os.environ["PATH"]), "-n",
                                          "-f", configuration, "-i", os.path.join(directory, "rsyslog.pid")],
                                         stdin=subprocess.DEVNULL, stdout=self.said, stderr=self.said)
-        wait_for(lambda: self.process.poll() is not None or all(map(self._listens, ("tcp", "tls"))), 15, "rsyslogd")
+        wait_for(lambda: self.process.poll() is not None or all(map(self._listens, ("tcp", "tls"))), 20, "rsyslogd")
         assert self.process.poll() is None, self.log()
 
     def close(self):
