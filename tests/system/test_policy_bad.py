@@ -59,16 +59,17 @@ def untouched(site):
 LAUNCHER = """
 import os, resource, subprocess, sys
 status = subprocess.run(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL).returncode
-print(status, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(status, used.ru_maxrss, round(used.ru_utime + used.ru_stime))
 """
 
 
 def run_measured(switch, *words):
-    """(exit status, error output, most bytes in memory) of a command."""
+    """(exit status, error output, most bytes in memory, seconds of the CPU) of a command."""
     result = subprocess.run([sys.executable, "-I", "-S", "-c", LAUNCHER, CORDON, *words], env=switch.environment(),
-                            capture_output=True, text=True, errors="replace", timeout=60, check=True)
-    status, kilobytes = map(int, result.stdout.split())
-    return status, result.stderr, kilobytes * 1024
+                            capture_output=True, text=True, errors="replace", timeout=300, check=True)
+    status, kilobytes, seconds = map(int, result.stdout.split())
+    return status, result.stderr, kilobytes * 1024, seconds
 
 
 class MostMemory:
@@ -147,22 +148,20 @@ BAD = [
 def test_refused_by_the_command(untouched, parts, word, most):
     switch, *_ = untouched
     path = write(switch, parts())
-    begun = time.monotonic()
-    status, message, memory = run_measured(switch, "policy", "apply", path, "-m", "bad")
+    status, message, memory, seconds = run_measured(switch, "policy", "apply", path, "-m", "bad")
     assert status == 6
     assert word in message, message[:2000]
     assert len(message) < 100000, "what is wrong is said, not all of the document"
     assert memory < most, f"{memory / MIB:.0f} MiB"
-    assert time.monotonic() - begun < 30
+    assert seconds < 30
 
 
 def test_endless_pipe(untouched):
     """Of what does not say how long it is, no more is read than may be."""
     switch, *_ = untouched
-    begun = time.monotonic()
-    status, message, memory = run_measured(switch, "policy", "apply", "/dev/zero", "-m", "bad")
+    status, message, memory, seconds = run_measured(switch, "policy", "apply", "/dev/zero", "-m", "bad")
     assert status == 6 and "larger than 64 MiB" in message
-    assert memory < 400 * MIB and time.monotonic() - begun < 20
+    assert memory < 400 * MIB and seconds < 20
 
 
 # The same past the command; JSON has no NUL and no bytes that are not UTF-8.
@@ -178,7 +177,7 @@ def test_refused_by_the_switch(untouched, parts, most):
     document = b"".join(parts()).decode()
     with MostMemory(switch.pid()) as memory:
         insert_revision(switch, 1000, document)
-        warning = wait_for(lambda: [text for text in switch.status()["warnings"] if "revision 1000" in text], 30,
+        warning = wait_for(lambda: [text for text in switch.status()["warnings"] if "revision 1000" in text], 120,
                            "a warning in the status")[0]
         assert "is not in force: line" in warning, warning
         assert "policy revision 1000" in switch.cordon("status")
@@ -187,7 +186,7 @@ def test_refused_by_the_switch(untouched, parts, most):
     assert memory.gained < most + 8 * len(document), f"{memory.gained / MIB:.0f} MiB"
     transact(switch, {"op": "update", "table": "Cordon", "where": [], "row": {"policy_wanted": wanted}},
              {"op": "delete", "table": "Policy_Revision", "where": [["number", "==", 1000]]})
-    wait_for(lambda: not any("revision" in text for text in switch.status()["warnings"]), 10, "no warning any more")
+    wait_for(lambda: not any("revision" in text for text in switch.status()["warnings"]), 20, "no warning any more")
 
 
 def test_largest_document(new_switch):
@@ -195,15 +194,15 @@ def test_largest_document(new_switch):
     switch = new_switch("largest")
     path = write(switch, filler(MAX_BYTES - 2000))
     with MostMemory(switch.pid()) as memory:
-        status, message, most = run_measured(switch, "policy", "apply", path, "-m", "large")
+        status, message, most, _ = run_measured(switch, "policy", "apply", path, "-m", "large")
     assert status == 0, message
     assert most < 12 * MAX_BYTES and memory.gained < 10 * MAX_BYTES, (most / MIB, memory.gained / MIB)
     assert switch.status()["policy_revision"] == 1
     assert len(switch.cordon("policy", "show")) > MAX_BYTES - 5000
-    begun = time.monotonic()
-    switch.cordon("policy", "history")
-    switch.cordon("status")
-    assert time.monotonic() - begun < 1, "what needs no document reads none"
+    for words in (("policy", "history"), ("status",)):
+        status, message, most, _ = run_measured(switch, *words)
+        assert status == 0, message
+        assert most < MAX_BYTES, "what needs no document reads none"
 
 
 def test_memory_of_many_commits(new_switch):
@@ -219,7 +218,8 @@ def test_memory_of_many_commits(new_switch):
     for _ in range(24):
         switch.cordon("policy", "apply", path, "-m", "again")
         sizes.append(resident())
-    assert sizes[-1] - sizes[7] < 24 * MIB, [size // MIB for size in sizes]
+    # The last ones may be given back a moment later.
+    wait_for(lambda: resident() - sizes[7] < 24 * MIB, what=f"no growth: {[size // MIB for size in sizes]} MiB")
 
 
 # --- What is in the database is not what was ------------------------------------------------------------------------
@@ -230,10 +230,10 @@ def test_revision_that_does_not_exist(untouched):
     wanted = root(switch)["policy_wanted"]
     update_root(switch, policy_wanted=77)
     wait_for(lambda: any("revision 77 is not in force: the database has no such revision" in text
-                         for text in switch.status()["warnings"]), 5, "a warning")
+                         for text in switch.status()["warnings"]), 20, "a warning")
     assert web.can_connect(app.ipv4, 80)
     update_root(switch, policy_wanted=wanted)
-    wait_for(lambda: not any("77" in text for text in switch.status()["warnings"]), 5, "no warning any more")
+    wait_for(lambda: not any("77" in text for text in switch.status()["warnings"]), 20, "no warning any more")
 
 
 def timed(end):
@@ -247,22 +247,22 @@ def test_revision_that_vanishes(switch):
     switch.add_network()
     web, app = switch.host("web", 1), switch.host("app", 2)
     web.knows(app)
-    end = int(time.time()) + 5
+    end = int(time.time()) + 10
     with TcpServer(app, 80), Stream(web, app, 8000) as stream:
         switch.policy(timed(end))
         connection = web.connect(app.ipv4, 80)
         delete_revision(switch, 1)
         warning = wait_for(lambda: [text for text in switch.status()["warnings"] if "no longer in the database" in text],
-                           5, "a warning")[0]
+                           20, "a warning")[0]
         assert "revision 1 is in force, but" in warning
         connection.sendall(b"hello")
         assert connection.recv(10) == b"hello" and stream.flows()
         assert switch.try_cordon("policy", "show").returncode == 3
-        stream.ends_at(end, 0.5)  # It still expires when it should.
+        stream.ends_at(end)  # It still expires when it should.
         connection.sendall(b"again")
         assert connection.recv(10) == b"again"
         switch.policy(POLICY)
-        wait_for(lambda: not switch.status()["warnings"], 5, "no warning once another one is applied")
+        wait_for(lambda: not switch.status()["warnings"], 20, "no warning once another one is applied")
         connection.sendall(b"later")
         assert connection.recv(10) == b"later"
         connection.close()
@@ -290,10 +290,10 @@ def test_way_back_that_vanishes(switch):
     web.knows(app)
     path = write(switch, [timed(time.time() + 1000).encode()])
     with TcpServer(app, 80), Stream(web, app, 8000) as stream:
-        answer = switch.json("policy", "apply", path, "-m", "new", "--confirm", "3s")
+        answer = switch.json("policy", "apply", path, "-m", "new", "--confirm", "6s")
         until = answer["pending"]["confirm_by_ns"] / 1e9
         delete_revision(switch, 1)
-        wait_for(stream.flows, 2, "the stream")
-        stream.ends_at(until, 0.5)
+        wait_for(stream.flows, 20, "the stream")
+        stream.ends_at(until)
         assert switch.status()["policy_revision"] == 1
         assert web.can_connect(app.ipv4, 80)
