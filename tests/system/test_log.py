@@ -57,10 +57,12 @@ def test_session_has_a_start_and_an_end_with_all_fields(site, version):
             left -= len(connection.recv(1000))
         port = connection.getsockname()[1]
         connection.close()
-        start = switch.wait_log(kind="start", source_transport_port=port, protocol="tcp")[0]
-        wait_for(lambda: switch.connections(source_port=port, state="TIME-WAIT"), 5, "both FINs")
+        # Another story may have drawn the same port.
+        session = {"source_address": web.address(version), "source_transport_port": port, "protocol": "tcp"}
+        start = switch.wait_log(kind="start", **session)[0]
+        wait_for(lambda: switch.connections(source_port=port, state="TIME-WAIT"), 20, "both FINs")
     switch.cordon("conn", "flush", "--port", "web")
-    end = switch.wait_log(kind="end", source_transport_port=port, protocol="tcp")[0]
+    end = switch.wait_log(kind="end", **session)[0]
     for record in (start, end):
         assert record["source_mac"] == web.mac and record["destination_mac"] == app.mac
         assert record["destination_transport_port"] == 80
@@ -127,7 +129,7 @@ def test_silent_rules_write_nothing(site, version):
         assert not app.can_connect(db.address(version), 3333, 0.3)
         # A record that is written after them, to know when to look.
         assert web.can_ask(app.address(version), 53)
-        switch.wait_log(count=1, kind="start", destination_transport_port=53)
+        switch.wait_log(kind="start", source_address=web.address(version), destination_transport_port=53)
         time.sleep(0.3)
     assert not switch.log(destination_transport_port=81)
     assert not switch.log(destination_transport_port=3333)
@@ -149,9 +151,9 @@ def test_denials_are_capped_and_the_suppressed_are_counted(site):
     before = switch.log(kind="denied", rule="no-db")
     drops = switch.drops()["policy"]
     total = 3000
-    web.packets.send(*[Ether(src=web.mac, dst=db.mac) / IP(src=web.ipv4, dst=db.ipv4) / UDP(sport=5, dport=port)
+    switch.send(web, *[Ether(src=web.mac, dst=db.mac) / IP(src=web.ipv4, dst=db.ipv4) / UDP(sport=5, dport=port)
                        for port in range(10000, 10000 + total)])
-    wait_for(lambda: switch.drops()["policy"] == drops + total, 10, "the denials")
+    assert switch.drops()["policy"] >= drops + total
 
     def told():
         rows = switch.log(kind="denied", rule="no-db")[len(before):]
@@ -189,10 +191,10 @@ def test_follow_shows_records_as_they_come(site, tmp_path):
             web.can_connect(db.ipv4, 5555, 0.2)
             return "5555" in output.read_text()
 
-        wait_for(seen, 10, "the record in `cordon log follow`")
+        wait_for(seen, 20, "the record in `cordon log follow`")
     finally:
         follower.terminate()
-        follower.wait(5)
+        follower.wait(20)
 
 
 # --- When it cannot be written -------------------------------------------------------------------------------------
@@ -210,15 +212,15 @@ def test_unwritable_log_directory_costs_time_and_no_packet(new_switch):
     with TcpServer(app, 80):
         for _ in range(5):
             assert web.can_connect(app.ipv4, 80)
-        status = wait_for(lambda: switch.status()["log"]["error"], 10, "the status says what is wrong")
+        status = wait_for(lambda: switch.status()["log"]["error"], 20, "the status says what is wrong")
         assert blocker in status, "and where"
         sink, = switch.json("sink", "list")
         assert sink["state"] == "error" and sink["lost"] == 0
-        wait_for(lambda: switch.json("sink", "show", "default")["waiting"] >= 5, 10, "records that wait")
+        wait_for(lambda: switch.json("sink", "show", "default")["waiting"] >= 5, 20, "records that wait")
         os.unlink(blocker)
         assert wait_for(lambda: len(switch.log(kind="start", rule="web-to-app")) == 5, 40, "the records")
         assert not switch.log(kind="gap") and switch.status()["log"]["lost"] == 0
-        assert wait_for(lambda: switch.json("sink", "show", "default")["state"] == "ok", 10, "all is well")
+        assert wait_for(lambda: switch.json("sink", "show", "default")["state"] == "ok", 20, "all is well")
 
 
 def test_full_disk_costs_records_and_no_packet(new_switch):
@@ -235,7 +237,7 @@ def test_full_disk_costs_records_and_no_packet(new_switch):
 
     def empty_table():
         switch.cordon("conn", "flush", "--all")
-        wait_for(lambda: switch.status()["connections"]["count"] == 0, 10, "an empty table")
+        wait_for(lambda: switch.status()["connections"]["count"] == 0, 20, "an empty table")
 
     with UdpServer(app, 53):
         def lost():
@@ -244,7 +246,7 @@ def test_full_disk_costs_records_and_no_packet(new_switch):
             empty_table()
             return switch.status()["log"]["lost"]
 
-        wait_for(lost, 40, "records lost to the full disk", interval=0)
+        wait_for(lost, 120, "records lost to the full disk", interval=0)
         assert web.can_ask(app.ipv4, 53), "packets go on"
         # Room again: what was lost is told.
         subprocess.run(["mount", "-o", "remount,size=16m", log], check=True)

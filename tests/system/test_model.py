@@ -23,6 +23,7 @@ from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6EchoReply, ICMPv6EchoReq
 from scapy.layers.l2 import ARP, Ether
 
 from cordon import wait_for
+from database import transact
 from reference import TIERS, WINDOW, Packet, Policy, Reference, Rule
 
 ZONES = {"a1": "a", "a2": "a", "b1": "b", "c1": "c", "lost": None}
@@ -218,7 +219,7 @@ class Wire:
                       / ARP(op=2, hwsrc=host.mac, psrc=host.ipv4, hwdst=sink.mac, pdst=f"10.9.{self.count >> 8 & 255}."
                                                                                     f"{self.count & 255}"))
         host.packets.send(frame)
-        limit = time.monotonic() + 5
+        limit = time.monotonic() + 20
         while time.monotonic() < limit:
             select.select([sink.packets.socket], [], [], 0.5)
             if any(one[:42] == frame for one in sink.packets.pending()):
@@ -240,12 +241,17 @@ class Wire:
         self.hosts[packet.source].packets.send(frame)
         if packet.source != "lost":  # From whom not even ARP passes: nothing is expected of it.
             self.barrier(packet.source)
-        return self.heard(packet.destination, frame, 1 if expected else 0.0005)
+        return self.heard(packet.destination, frame, 20 if expected else 0.0005)
 
 
 @pytest.fixture(scope="module")
 def wire(shared):
     shared.add_network()
+    # What nobody speaks of for a while is not to be forgotten: the reference knows no time.
+    options = [[f"timeout-{name}", "86400"] for name in (
+        "tcp-syn-sent", "tcp-syn-received", "tcp-fin-wait", "tcp-closing", "tcp-time-wait", "tcp-closed",
+        "udp-unanswered", "udp", "icmp")]
+    transact(shared, {"op": "update", "table": "Host", "where": [], "row": {"other_config": ["map", options]}})
     one = Wire(shared)
     for host in one.hosts.values():
         host.packets.drain()
@@ -259,7 +265,7 @@ def test_the_switch_does_as_the_reference_says(wire, seed):
     reference = Reference(ZONES)
     generator = Generator(seed, reference)
     wire.switch.cordon("conn", "flush", "--all")
-    wait_for(lambda: not wire.switch.connections(), 10, "the end of the last run's connections")
+    wait_for(lambda: not wire.switch.connections(), 20, "the end of the last run's connections")
     story, arrived = [], 0
     for step in range(STEPS):
         if step % 100 == 0:
