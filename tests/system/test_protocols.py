@@ -21,7 +21,7 @@ from scapy.layers.inet6 import (ICMPv6EchoReply, ICMPv6EchoRequest, ICMPv6MLDMul
 from scapy.layers.l2 import ARP, Ether, GRE
 from scapy.layers.sctp import SCTP, SCTPChunkData, SCTPChunkInit, SCTPChunkInitAck
 
-from cordon import wait_for
+from host import heard_before_witness
 
 POLICY = """\
 zones:
@@ -58,14 +58,10 @@ class Site:
             host.packets.drain()
         before = self.switch.drops()
         self.hosts[sender].packets.send(raw)
-
-        def known():
-            heard = {name for name, host in self.hosts.items()
-                     if host.packets.receive(lambda one: bytes(one)[:len(raw)] == raw, 0.02)}
-            now = self.switch.drops()
-            return heard or {name for name in now if now[name] != before[name]}
-
-        return wait_for(known, 5, "the frame or its drop", interval=0)
+        frames = heard_before_witness(self.hosts[sender], [host for name, host in self.hosts.items() if name != sender])
+        heard = {name for name, found in frames.items() if any(one[:len(raw)] == raw for one in found)}
+        now = self.switch.drops()
+        return heard or {name for name in now if now[name] != before[name]}
 
 
 @pytest.fixture(scope="module")
