@@ -17,7 +17,7 @@ import termios
 import time
 
 import pytest
-from scapy.layers.inet import IP, UDP
+from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 
@@ -93,8 +93,8 @@ def test_new_connections_pass_and_are_noted(site, version):
     assert web.can_ask(app.address(version), 9)
     assert web.can_connect(app.address(version), 80)
     assert not web.can_ask(db.address(version), 7, seconds=0.3), "nor allowed by it"
-    after = switch.drops()
-    assert after["policy"] == before["policy"] + 1 and after["rejected"] == before["rejected"]
+    wait_for(lambda: switch.drops()["policy"] == before["policy"] + 1, what="what the policy denies")
+    assert switch.drops()["rejected"] == before["rejected"]
 
     start = switch.wait_log(kind="start", rule="echo")[0]
     assert (start["verdict"], *simulated(start)) == ("allowed", "denied", "audit", "no-echo")
@@ -123,14 +123,14 @@ def test_live_connections_are_told_of_soon_and_once(site, version):
     with contextlib.ExitStack() as stack:
         tcp = stack.enter_context(web.connect(app.address(version), 80))
         idle = stack.enter_context(web.socket(family, socket.SOCK_DGRAM))
-        idle.settimeout(2)
+        idle.settimeout(10)
         idle.sendto(b"x", (app.address(version), 7))
         assert idle.recv(10) == b"x"
         assert not switch.log(kind="would-deny")
         switch.policy(POLICY + AUDIT + BASELINE)
         tcp.sendall(b"a")  # One has a packet, the other is found by the sweep.
         assert tcp.recv(10) == b"a"
-        rows = switch.wait_log(count=2, kind="would-deny", seconds=6)
+        rows = switch.wait_log(count=2, kind="would-deny", seconds=10)
         assert {row["simulated_rule"] for row in rows} == {"no-echo", "no-browsing"}
         assert {row["policy_revision"] for row in rows} == {2}
         for _ in range(5):
@@ -146,7 +146,7 @@ def test_live_connections_are_told_of_soon_and_once(site, version):
         time.sleep(2)
         assert len(switch.log(kind="would-deny")) == 2, "once for each connection and revision"
         switch.policy(POLICY + AUDIT + BASELINE + "# again\n")
-        rows = switch.wait_log(count=4, kind="would-deny", seconds=6)
+        rows = switch.wait_log(count=4, kind="would-deny", seconds=10)
         assert sorted(row["policy_revision"] for row in rows) == [2, 2, 3, 3]
         tcp.sendall(b"d")
         assert tcp.recv(10) == b"d", "they live"
@@ -155,9 +155,9 @@ def test_live_connections_are_told_of_soon_and_once(site, version):
 def test_what_would_change_in_one_command(site):
     switch, web, app, db = site
     switch.policy(POLICY + AUDIT + BASELINE)
-    for _ in range(3):
-        assert web.can_ask(app.ipv4, 7)
-        assert web.can_ask(app.ipv4, 9)
+    for port in range(20000, 20003):  # The kernel might give one out again.
+        assert web.can_ask(app.ipv4, 7, source_port=port)
+        assert web.can_ask(app.ipv4, 9, source_port=port)
     assert web.can_connect(app.ipv4, 80)
     web.can_ask(db.ipv4, 7, seconds=0.3)
     switch.wait_log(count=4, kind="would-deny")
@@ -203,13 +203,13 @@ def test_a_rule_that_would_log_nothing_is_silent(site):
 def test_many_are_capped_and_counted(site):
     switch, web, app, _ = site
     switch.policy(POLICY + AUDIT + BASELINE)
-    for port in range(20000, 20060):
-        assert web.can_ask(app.ipv4, 7, source_port=port)
+    switch.send(web, *[Ether(src=web.mac, dst=app.mac) / IP(src=web.ipv4, dst=app.ipv4) / UDP(sport=port, dport=7) / b"x"
+                       for port in range(20000, 20060)])
 
     def told():
         rows = switch.log(kind="would-deny")
         return sum((row["packets_forward"] > 0) + row["suppressed"] for row in rows), len(rows)
-    wait_for(lambda: told()[0] >= 60, 12, "all of them counted")
+    wait_for(lambda: told()[0] >= 60, 20, "all of them counted")
     total, n = told()
     assert total == 60 and n < 60
     assert {row["simulated_rule"] for row in switch.log(kind="would-deny")} == {"no-echo"}
@@ -246,13 +246,13 @@ def test_what_moves_into_a_zone_is_noted(site, version):
     switch.policy(document)
     family = socket.AF_INET6 if version == 6 else socket.AF_INET
     with web.socket(family, socket.SOCK_DGRAM) as client:
-        client.settimeout(2)
+        client.settimeout(10)
         client.sendto(b"x", (app.address(version), 7))
         assert client.recv(10) == b"x"
         assert simulated(switch.wait_log(kind="start", rule="from-dmz")[0]) == ("allowed", "shop", "from-dmz")
         assert not switch.log(kind="would-deny")
         switch.cordon("port", "set", "web", "--tag", "zone=web")
-        row = switch.wait_log(kind="would-deny", seconds=6)[0]
+        row = switch.wait_log(kind="would-deny", seconds=10)[0]
         assert (row["source_zone"], *simulated(row)) == ("web", "denied", "audit", "no-echo")
         client.sendto(b"y", (app.address(version), 7))
         assert client.recv(10) == b"y"
@@ -264,12 +264,11 @@ def test_what_is_held_back_would_be_rejected_if_that_is_the_rule(site):
     switch, web, app, _ = site
     switch.policy(POLICY + AUDIT + BASELINE)
 
-    def counts():
-        for _ in range(30):
-            assert web.can_connect(app.ipv4, 80)
-        time.sleep(4)
-        return [row for row in switch.log(kind="would-deny") if not row["packets_forward"]]
-    row = wait_for(counts, 30, "a record of what was held back")[0]
+    # At once: within a second, more than are told.
+    switch.send(web, *[Ether(src=web.mac, dst=app.mac) / IP(src=web.ipv4, dst=app.ipv4) / TCP(sport=port, dport=80, flags="S")
+                       for port in range(20000, 20060)])
+    row = wait_for(lambda: [row for row in switch.log(kind="would-deny") if not row["packets_forward"]],
+                   what="a record of what was held back")[0]
     assert simulated(row) == ("rejected", "audit", "no-browsing") and row["suppressed"]
     assert (row["verdict"], row["policy"], row["rule"], row["source_zone"]) == ("allowed", "", "", "")
     assert {one["simulated_verdict"] for one in switch.json("log", "simulated")} == {"rejected"}
