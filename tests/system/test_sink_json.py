@@ -11,7 +11,6 @@ import json
 import os
 import stat
 import subprocess
-import time
 
 from cordon import wait_for
 from host import TcpServer, UdpServer
@@ -43,7 +42,7 @@ def read(pattern):
     records = []
     for path in sorted(glob.glob(pattern), key=lambda path: -int(path.rpartition(".")[2]) if path[-1].isdigit() else 0):
         with open(path, encoding="utf-8") as file:
-            records += [json.loads(line) for line in file]
+            records += [json.loads(line) for line in file if line.endswith("\n")]  # The last one may be under way.
     return records
 
 
@@ -55,8 +54,17 @@ def ask_often(web, app, first, count):
 
 
 def wait_state(switch, name, state):
-    return wait_for(lambda: (sink := switch.json("sink", "show", name))["state"] == state and sink, 15,
+    return wait_for(lambda: (sink := switch.json("sink", "show", name))["state"] == state and sink, 20,
                     f"sink {name}: {state}")
+
+
+def wait_listed(switch, records):
+    """What `cordon log list` says, by number, once it knows of all of these records: each sink writes when it comes to it."""
+    def listed():
+        rows = {row["sequence"]: row for row in switch.json_lines("log", "list")}
+        return {record["sequence"] for record in records} <= set(rows) and rows
+
+    return wait_for(listed, what="the records in the command's list")
 
 
 def test_lines_are_those_of_the_command(switch):
@@ -67,13 +75,13 @@ def test_lines_are_those_of_the_command(switch):
     wait_state(switch, "lines", "ok")
     with TcpServer(app, 80):
         assert web.can_connect(app.ipv6, 80)
-    assert not web.can_connect(app.ipv4, 81)
+    assert not web.can_connect(app.ipv4, 81, 0.5)
     ask_often(web, app, 20000, 3)
     switch.cordon("conn", "flush", "--all")
-    lines = wait_for(lambda: (rows := read(path)) and sum(row["kind"] == "end" for row in rows) >= 4 and rows, 10,
+    lines = wait_for(lambda: (rows := read(path)) and sum(row["kind"] == "end" for row in rows) >= 4 and rows, 20,
                      "the ends of four connections")
     assert {row["kind"] for row in lines} >= {"start", "end", "denied"}
-    listed = {row["sequence"]: row for row in switch.json_lines("log", "list")}
+    listed = wait_listed(switch, lines)
     assert [row["sequence"] for row in lines] == sorted(row["sequence"] for row in lines)
     for row in lines:
         assert row == listed[row["sequence"]]
@@ -89,8 +97,8 @@ def test_a_filter_keeps_lines_out(switch):
     switch.cordon("sink", "add", "lines", "json", f"path={path}", "filter=verdict=denied")
     wait_state(switch, "lines", "ok")
     ask_often(web, app, 20000, 3)
-    assert not web.can_connect(app.ipv4, 81)
-    wait_for(lambda: read(path), 10, "a line")
+    assert not web.can_connect(app.ipv4, 81, 0.5)
+    wait_for(lambda: read(path), 20, "a line")
     assert {row["verdict"] for row in read(path)} == {"denied"}
 
 
@@ -102,14 +110,15 @@ def test_rotation_loses_nothing(switch):
     wait_state(switch, "lines", "ok")
 
     def wait_delivered(count):
-        wait_for(lambda: switch.json("sink", "show", "lines")["delivered"] >= count, 15, f"{count} lines")
+        wait_for(lambda: switch.json("sink", "show", "lines")["delivered"] >= count, 20, f"{count} lines")
 
     for number in range(4):
         ask_often(web, app, 20000 + 100 * number, 100)
         wait_delivered(100 * (number + 1))
-    time.sleep(1.5)  # More than a second, in which a file that is large enough is renamed.
+    # A file that is large enough is renamed within a second.
+    wait_for(lambda: os.path.exists(path) and os.path.getsize(path) < 65536, what="a file that is not to be renamed")
     os.rename(path, path + ".0")  # Sorted, by the test, behind those that the sink has renamed.
-    wait_for(lambda: os.path.exists(path), 10, "a new file")
+    wait_for(lambda: os.path.exists(path), 20, "a new file")
     ask_often(web, app, 21000, 10)
     wait_delivered(410)
     starts = [row["source_transport_port"] for row in read(path + ".*") + read(path)
@@ -125,14 +134,14 @@ def test_a_crash_leaves_whole_lines(switch):
     path = os.path.join(switch.directory, "traffic.json")
     switch.cordon("sink", "add", "lines", "json", f"path={path}")
     ask_often(web, app, 20000, 5)
-    before = wait_for(lambda: os.path.exists(path) and len(read(path)) >= 5 and read(path), 10, "lines")
+    before = wait_for(lambda: os.path.exists(path) and len(read(path)) >= 5 and read(path), 20, "lines")
     switch.kill()
     with open(path, "a", encoding="ascii") as file:
         file.write('{"time":"2026-10-01T12:0')
     switch.up_again()
     wait_state(switch, "lines", "ok")
     ask_often(web, app, 21000, 5)
-    rows = wait_for(lambda: (rows := read(path)) and len(rows) >= len(before) + 5 and rows, 10, "more lines")
+    rows = wait_for(lambda: (rows := read(path)) and len(rows) >= len(before) + 5 and rows, 20, "more lines")
     assert rows[:len(before)] == before
     sequences = [row["sequence"] for row in rows]
     assert sequences == sorted(set(sequences)), "numbers go on where they were"
@@ -166,7 +175,7 @@ def test_a_full_disk(switch):
     assert "No space left on device" in sink["error"] and path in sink["error"]
     read(path)
     subprocess.run(["mount", "-o", "remount,size=16m", folder], check=True)
-    rows = wait_for(lambda: (rows := read(path)) and sum(row["kind"] == "start" for row in rows) >= 150 and rows, 60,
+    rows = wait_for(lambda: (rows := read(path)) and sum(row["kind"] == "start" for row in rows) >= 150 and rows, 120,
                     "all records")
     ports = [row["source_transport_port"] for row in rows if row["kind"] == "start"]
     assert ports == list(range(20000, 20150))

@@ -15,7 +15,7 @@ import pytest
 from cordon import COMMAND_SECONDS, CORDON, Switch, wait_for
 from host import TcpServer
 from postgresql import PostgresqlServer
-from test_sink_json import ask_often, prepare, wait_state
+from test_sink_json import ask_often, prepare, wait_listed, wait_state
 
 
 @pytest.fixture
@@ -50,12 +50,12 @@ def test_rows_are_those_of_the_command(switch, server):
     add_sink(switch, server)
     with TcpServer(app, 80):
         assert web.can_connect(app.ipv6, 80)
-    assert not web.can_connect(app.ipv4, 81)
+    assert not web.can_connect(app.ipv4, 81, 0.5)
     ask_often(web, app, 20000, 3)
     switch.cordon("conn", "flush", "--all")
     rows = wait_for(lambda: (rows := server.rows("SELECT * FROM cordon.traffic ORDER BY sequence")) and
-                    sum(row["kind"] == "end" for row in rows) >= 4 and rows, 10, "the ends of four connections")
-    listed = {row["sequence"]: row for row in switch.json_lines("log", "list")}
+                    sum(row["kind"] == "end" for row in rows) >= 4 and rows, 20, "the ends of four connections")
+    listed = wait_listed(switch, rows)
     for row in rows:
         other = listed[row["sequence"]]
         for name, value in row.items():
@@ -75,15 +75,15 @@ def test_a_server_that_goes_away(switch, server, sig):
     web, app = prepare(switch)
     add_sink(switch, server)
     ask_often(web, app, 20000, 20)
-    wait_for(lambda: len(starts(server)) == 20, 10, "twenty rows")
+    wait_for(lambda: len(starts(server)) == 20, 20, "twenty rows")
     server.stop(sig)
     ask_often(web, app, 21000, 20)
     sink = wait_state(switch, "fleet", "error")
     assert "PostgreSQL" in sink["error"]
     switch.wait_log(rule="web-dns", kind="start", source_transport_port=21019)
-    wait_for(lambda: switch.json("sink", "show", "fleet")["waiting"] >= 20, 10, "records that wait")
+    wait_for(lambda: switch.json("sink", "show", "fleet")["waiting"] >= 20, 20, "records that wait")
     wait_for(lambda: try_start(server), 20, "a server that starts again")
-    wait_for(lambda: len(starts(server)) >= 40, 60, "the rows that waited")
+    wait_for(lambda: len(starts(server)) >= 40, 120, "the rows that waited")
     assert starts(server) == [*range(20000, 20020), *range(21000, 21020)]
     assert wait_state(switch, "fleet", "ok")["lost"] == 0
     assert server.sql("SELECT count(*) FROM cordon.traffic WHERE kind = 'gap'") == "0"
@@ -115,12 +115,12 @@ def test_a_switch_that_is_killed_goes_on(switch, server):
     web, app = prepare(switch)
     add_sink(switch, server)
     ask_often(web, app, 20000, 10)
-    wait_for(lambda: len(starts(server)) == 10, 10, "ten rows")
+    wait_for(lambda: len(starts(server)) == 10, 20, "ten rows")
     switch.kill()
     switch.up_again()
     wait_state(switch, "fleet", "ok")
     ask_often(web, app, 21000, 10)
-    wait_for(lambda: len(starts(server)) == 20, 10, "twenty rows")
+    wait_for(lambda: len(starts(server)) == 20, 20, "twenty rows")
     assert starts(server) == [*range(20000, 20010), *range(21000, 21010)]
     assert server.sql("SELECT count(*) - count(DISTINCT sequence) FROM cordon.traffic WHERE kind <> 'gap'") == "0"
 
@@ -156,7 +156,7 @@ def test_two_hosts_in_one_database(two_hosts, server):
         web, app = prepare(switch)
         add_sink(switch, server)
         ask_often(web, app, 20000 + 1000 * number, 5)
-    wait_for(lambda: len(starts(server)) == 10, 10, "ten rows")
+    wait_for(lambda: len(starts(server)) == 10, 20, "ten rows")
     rows = server.rows("SELECT host, count(*) AS n, count(DISTINCT sequence) AS different FROM cordon.traffic"
                        " WHERE kind = 'start' AND rule = 'web-dns' GROUP BY host ORDER BY host")
     assert rows == [{"host": "host-a", "n": 5, "different": 5}, {"host": "host-b", "n": 5, "different": 5}]

@@ -55,7 +55,7 @@ def send_to(switch, endpoint, transport, authority, *options):
     if transport == "tls" and not any(word.startswith("ca=") for word in options):
         words.append(f"ca={authority.certificate}")
     switch.cordon("sink", "add", "siem", "syslog", *words)
-    wait_for(lambda: sink(switch)["state"] == "ok", 15, "an open sink")
+    wait_for(lambda: sink(switch)["state"] == "ok", 20, "an open sink")
 
 
 def sink(switch, name="siem"):
@@ -75,7 +75,7 @@ def make_traffic(site):
             connection.close()
             assert not web.can_connect(db.address(version), 1111, 0.3)
         assert web.ping(app.ipv4, 2) == 2
-        wait_for(lambda: len(switch.connections(state="TIME-WAIT")) == 2, 10, "both sessions are over")
+        wait_for(lambda: len(switch.connections(state="TIME-WAIT")) == 2, 20, "both sessions are over")
     web.packets.send(Ether(src="02:00:00:00:ff:01", dst=app.mac) / IP(src=web.ipv4, dst=app.ipv4) / UDP(sport=1, dport=53))
     switch.cordon("conn", "flush", "--port", "web")
     switch.wait_log(kind="end", protocol="icmp")
@@ -163,16 +163,16 @@ def test_server_that_is_not_there_gets_all_later(site, authority, transport):
     switch.cordon("sink", "add", "siem", "syslog", f"server={probe.endpoint}", f"transport={transport}", *options)
     with UdpServer(app, 53):
         ask(site, 20000, 20020)
-        error = wait_for(lambda: sink(switch)["error"], 10, "the sink says so")
+        error = wait_for(lambda: sink(switch)["error"], 20, "the sink says so")
         assert probe.endpoint in error and "refused" in error
         assert any("siem" in text for text in switch.status()["warnings"])
-        wait_for(lambda: sink(switch)["waiting"] >= 20, 10, "records that wait")
+        wait_for(lambda: sink(switch)["waiting"] >= 20, 20, "records that wait")
         switch.wait_log(count=20, kind="start", rule="web-dns")  # Another sink is not held up.
         with SyslogServer(transport, certificate, port=probe.port) as server:
             wait_for(lambda: starts(server) >= ports(20000, 20020), 40, "what was written meanwhile")
-            wait_for(lambda: sink(switch)["state"] == "ok", 10, "all is well")
+            wait_for(lambda: sink(switch)["state"] == "ok", 20, "all is well")
             ask(site, 20020, 20030)
-            wait_for(lambda: starts(server) == ports(20000, 20030), 10, "and what comes")
+            wait_for(lambda: starts(server) == ports(20000, 20030), 20, "and what comes")
             assert not server.error and sink(switch)["lost"] == 0
             assert not server.records(kind="gap")
 
@@ -186,9 +186,9 @@ def test_server_is_restarted(site, authority, transport):
         with SyslogServer(transport, certificate) as first:
             send_to(switch, first.endpoint, transport, authority)
             ask(site, 21000, 21010)
-            wait_for(lambda: starts(first) == ports(21000, 21010), 10, "the first ten")
-            wait_for(lambda: sink(switch)["waiting"] == 0, 10, "are delivered")
-        wait_for(lambda: sink(switch)["state"] != "ok", 10, "that the server is gone is seen")
+            wait_for(lambda: starts(first) == ports(21000, 21010), 20, "the first ten")
+            wait_for(lambda: sink(switch)["waiting"] == 0, 20, "are delivered")
+        wait_for(lambda: sink(switch)["state"] != "ok", 20, "that the server is gone is seen")
         ask(site, 21010, 21020)
         with SyslogServer(transport, certificate, port=first.port) as second:
             wait_for(lambda: starts(second) >= ports(21010, 21020), 40, "the next ten")
@@ -207,13 +207,13 @@ def test_server_that_never_reads_holds_up_nobody(site, authority, transport):
         def lost():
             ask(site, 20000, 20300)
             switch.cordon("conn", "flush", "--all")
-            wait_for(lambda: switch.status()["connections"]["count"] == 0, 10, "an empty table")
+            wait_for(lambda: switch.status()["connections"]["count"] == 0, 20, "an empty table")
             return sink(switch)["lost"]
 
-        wait_for(lost, 60, "records lost for want of room", interval=0)
+        wait_for(lost, 180, "records lost for want of room", interval=0)
         ask(site, 30000, 30010)
         wait_for(lambda: {row["source_transport_port"] for row in switch.log(kind="start")} >= set(range(30000, 30010)),
-                 10, "the other sink has all")
+                 20, "the other sink has all")
         assert sink(switch, "default")["lost"] == 0 and not switch.log(kind="gap")
     with SyslogServer(transport, certificate, port=deaf.port) as server, UdpServer(app, 53):
         wait_for(lambda: (one := sink(switch))["state"] == "ok" and one["waiting"] == 0, 60, "all is delivered")
@@ -229,8 +229,9 @@ def test_server_that_never_reads_holds_up_nobody(site, authority, transport):
 # --- Certificates --------------------------------------------------------------------------------------------------
 
 
-def complaint(switch):
-    return wait_for(lambda: sink(switch)["error"], 15, "a complaint")
+def complaint(switch, server):
+    """About this server: the sink may have had another one a moment ago."""
+    return wait_for(lambda: server.endpoint in (error := sink(switch)["error"]) and error, what="a complaint")
 
 
 def test_wrong_certificates_are_named(site, authority, tmp_path):
@@ -248,15 +249,14 @@ def test_wrong_certificates_are_named(site, authority, tmp_path):
         with SyslogServer("tls", certificate) as server:
             switch.cordon("sink", "add", "siem", "syslog", f"server={server.endpoint}", "transport=tls",
                           f"ca={authority.certificate}")
-            error = complaint(switch)
-            assert sentence in error and server.endpoint in error, name
+            assert sentence in complaint(switch, server), name
             assert not server.messages
             assert sentence in switch.cordon("sink", "list"), "and people see it"
         switch.cordon("sink", "del", "siem")
     with SyslogServer("tls", cases["name"][0]) as server, UdpServer(app, 53):
         switch.cordon("sink", "add", "siem", "syslog", f"server={server.endpoint}", "transport=tls",
                       f"ca={authority.certificate}")
-        complaint(switch)
+        complaint(switch, server)
         ask(site, 22000, 22010)
         switch.cordon("sink", "set", "siem", "server-name=logs.example")
         wait_for(lambda: starts(server) == ports(22000, 22010), 20, "what had waited")
