@@ -73,7 +73,7 @@ def fresh(site):
     if site.switch.cordon("policy", "show") != POLICY:
         site.switch.policy(POLICY)
     site.switch.cordon("conn", "flush", "--all")
-    wait_for(lambda: not site.switch.connections(), 10, "the end of all connections")
+    wait_for(lambda: not site.switch.connections(), 20, "the end of all connections")
 
 
 def plan(switch, document, *options):
@@ -206,7 +206,7 @@ def test_plans_at_the_same_time_wait_for_their_turn(site):
         one.stdin.close()
     for one in plans:
         assert json.loads(one.stdout.read())["live"]["error"] == ""
-        assert one.wait(20) == 0
+        assert one.wait(60) == 0
         one.stdout.close()
 
 
@@ -276,7 +276,7 @@ def test_rules_that_were_never_hit(new_switch):
         assert web.can_connect(app.ipv4, 80)
     def never_hit():
         return [row["rule"] for row in plan(switch, CLOSED)["rules"]["never_hit"]]
-    wait_for(lambda: "shop/web-to-app" not in never_hit(), 10, "the rule's hit")
+    wait_for(lambda: "shop/web-to-app" not in never_hit(), 20, "the rule's hit")
     assert never_hit() == ["shop/web-dns", "shop/web-out"]
     without = POLICY.replace("      - {id: web-dns, from: web, to: app, service: udp/53, action: allow}\n", "")
     assert [row["rule"] for row in plan(switch, without)["rules"]["never_hit"]] == ["shop/web-out"]

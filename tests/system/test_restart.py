@@ -88,15 +88,16 @@ def test_policy_holds_across_a_restart(site):
     """A connection that a policy change has denied while the switch was down does not come back."""
     switch, client, server = site
     with TcpServer(server, 80):
-        connection = client.connect(server.ipv4, 80, seconds=1)
+        connection = client.connect(server.ipv4, 80)
         assert exchange(connection, b"before")
+        connection.settimeout(1)
         switch.kill("cordon-switchd")
         path = os.path.join(switch.directory, "deny.yaml")
         with open(path, "w", encoding="ascii") as file:
             file.write(POLICY.format(action="deny"))
         switch.cordon("policy", "apply", path, "-m", "while the switch is down", "--no-wait")
         switch.up()
-        wait_for(lambda: switch.status()["policy_revision"] == 2, 10, "the new revision in force")
+        wait_for(lambda: switch.status()["policy_revision"] == 2, 20, "the new revision in force")
         connection.sendall(b"after")
         with pytest.raises(TimeoutError):
             connection.recv(100)
@@ -119,15 +120,16 @@ def test_upgrade_keeps_connections(site):
 def test_stop_forgets_connections(site):
     switch, client, server = site
     with TcpServer(server, 80):
-        connection = client.connect(server.ipv4, 80, seconds=1)
+        connection = client.connect(server.ipv4, 80)
         assert exchange(connection, b"before")
+        connection.settimeout(1)
         switch.cordon("down")
         switch.up_again()
         assert switch.status()["connections"]["adopted"] == 0
         connection.sendall(b"after")
         with pytest.raises(TimeoutError):
             connection.recv(100)
-        assert switch.drops()["tcp-out-of-state"] > 0, "the middle of a connection whose beginning was not seen"
+        wait_for(lambda: switch.drops()["tcp-out-of-state"], what="the middle of a connection whose beginning was not seen")
         connection.close()
 
 
@@ -140,7 +142,7 @@ def test_database_may_go_and_come_back(site, version):
         assert exchange(connection, b"no database")
         assert client.can_connect(server.address(version), 80), "new connections are judged as before"
         assert not client.can_connect(server.address(version), 81, 0.3)
-        wait_for(lambda: "database" in str(switch.status()["warnings"]), 15, "a warning in the status")
+        wait_for(lambda: "database" in str(switch.status()["warnings"]), 20, "a warning in the status")
         switch.up()
         wait_for(lambda: "database" not in str(switch.status()["warnings"]), 20, "the database rejoined")
         assert exchange(connection, b"with it again")
@@ -194,7 +196,7 @@ def test_damaged_connection_file_is_refused_by_name_and_begun_anew(site, damage)
         switch.up()
         warnings = str(switch.status()["warnings"])
         assert "not taken over" in warnings, warnings
-        assert wait_for(lambda: client.can_connect(server.ipv4, 80, 0.5), 10, "a connection in the new table")
+        assert wait_for(lambda: client.can_connect(server.ipv4, 80, 0.5), 20, "a connection in the new table")
 
 
 def test_rubbish_within_the_connection_file_hurts_nobody(site):
@@ -211,7 +213,7 @@ def test_rubbish_within_the_connection_file_hurts_nobody(site):
         for _ in range(2000):
             overwrite(path, dice.randrange(4096, size - 64), dice.randbytes(dice.randrange(1, 64)))
         switch.up()
-        assert wait_for(lambda: client.can_connect(server.ipv4, 80, 0.5), 10, "a connection")
+        assert wait_for(lambda: client.can_connect(server.ipv4, 80, 0.5), 20, "a connection")
 
 
 def test_second_switch_on_the_same_directory_is_refused(site):
@@ -263,6 +265,8 @@ def test_hugepages_hold_the_connections_across_a_restart(new_switch):
         assert switch.status()["connections"]["adopted"] >= 1
         assert exchange(connection, b"after")
         connection.close()
-    free = free_hugepages()
+    pid, place = switch.pid(), os.path.join(switch.run, "huge")
+    assert os.listdir(place) == ["connections"]
     switch.cordon("down")
-    assert free_hugepages() > free, "stopping gives the pages back"
+    # How many are free, others decide as well.
+    assert not os.path.exists(place) and not process_is_alive(pid), "stopping gives the pages back"
