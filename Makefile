@@ -109,7 +109,7 @@ VMM := $(addprefix hv/,$(addsuffix .c, \
 	kvm guest_memory bus event_loop interrupts_kvm ioapic \
 	acpi_aml acpi_resource acpi_dsdt acpi \
 	boot read_file kernel_image bzimage elf_pvh boot_command_line initrd e820 boot_processor \
-	cpuid msr vcpu vcpu_exit fault_report machine \
+	cpuid msr signal_stack vcpu vcpu_exit fault_report machine \
 	power i8042 \
 	pci_config pci msix ioeventfd_kvm \
 	virtio_queue virtio_device virtio_pci_add virtio_pci virtio_registers virtio_status \

@@ -35,7 +35,9 @@ static void block_signals(sigset_t *signals)
 	sigaddset(signals, SIGINT);
 	sigaddset(signals, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, signals, NULL);
+	/* Told where they come about, by EPIPE and EFBIG. */
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
 }
 
 /* As many descriptors as this process may have: each queue of a device takes two. */

@@ -24,14 +24,23 @@
 
 #include "hv/json_text.h"
 #include "hv/seccomp.h"
+#include "hv/signal_stack.h"
 
-enum { TAIL_BYTES = 4096, REPORT_BYTES = 8192 };
+enum {
+	TAIL_BYTES = 4096,
+	REASON_BYTES = HV_ERROR_BYTES,
+	REPORT_BYTES = MACHINE_REPORT_BYTES,
+	/* The whole object at its longest: texts, and around them names and numbers. */
+	FRAME_BYTES = 256,
+	OUTCOME_BYTES = FRAME_BYTES + (REASON_BYTES + REPORT_BYTES + TAIL_BYTES) * JSON_TEXT_GROWTH,
+};
 
 struct outcome {
 	int fd; /* Or -1. */
 	const struct terminal *serial;
 	char tail[TAIL_BYTES];
-	char quoted[REPORT_BYTES * JSON_TEXT_GROWTH + 2];
+	size_t n; /* Bytes of `text`. */
+	char text[OUTCOME_BYTES];
 };
 
 /* A signal's handler is given nothing but the signal: this is where it finds the file. */
@@ -40,6 +49,9 @@ static atomic_flag died = ATOMIC_FLAG_INIT;
 
 /* Where the program lies, so that an address can be looked up in it. */
 extern const char __ehdr_start[];
+
+/* How far from the stack pointer a program touches its stack. */
+#define STACK_NEAR UINT64_C(65536)
 
 static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS};
 
@@ -65,30 +77,33 @@ static int write_string(int fd, const char *text)
 	return write_all(fd, text, strlen(text));
 }
 
-static int write_text(struct outcome *outcome, const char *key, const char *text, size_t n)
+/* What is appended has its place: see OUTCOME_BYTES. */
+static void append(struct outcome *outcome, const char *text)
 {
-	size_t most = n < REPORT_BYTES ? n : REPORT_BYTES;
-	int status = write_string(outcome->fd, key);
+	size_t n = strlen(text);
 
-	if (status == 0)
-		status = write_all(
-			outcome->fd, outcome->quoted, json_text_quote(outcome->quoted, text, most));
-	return status;
+	memcpy(outcome->text + outcome->n, text, n);
+	outcome->n += n;
 }
 
-static int write_number(struct outcome *outcome, const char *key, uint64_t value)
+static void append_text(
+	struct outcome *outcome, const char *key, const char *text, size_t n, size_t most)
 {
-	char digits[24];
-	size_t at = sizeof(digits);
-	int status = write_string(outcome->fd, key);
+	append(outcome, key);
+	outcome->n += json_text_quote(outcome->text + outcome->n, text, n < most ? n : most);
+}
+
+static void append_number(struct outcome *outcome, const char *key, uint64_t value)
+{
+	char digits[24] = "";
+	size_t at = sizeof(digits) - 1;
 
 	do {
 		digits[--at] = (char)('0' + value % 10);
 		value /= 10;
 	} while (value);
-	if (status == 0)
-		status = write_all(outcome->fd, digits + at, sizeof(digits) - at);
-	return status;
+	append(outcome, key);
+	append(outcome, digits + at);
 }
 
 static uint64_t now_ms(void)
@@ -100,26 +115,54 @@ static uint64_t now_ms(void)
 }
 
 /* The object, member by member. */
-static int write_file(
+static void compose(
 	struct outcome *outcome, enum machine_outcome how, const char *reason, const char *report)
 {
 	const char *name = machine_outcome_name(how);
 	size_t tail =
 		outcome->serial ? terminal_tail(outcome->serial, outcome->tail, TAIL_BYTES) : 0;
-	int status = write_text(outcome, "{\"outcome\":", name, strlen(name));
+
+	outcome->n = 0;
+	append_text(outcome, "{\"outcome\":", name, strlen(name), FRAME_BYTES);
+	append_number(outcome, ",\"status\":", how);
+	append_text(outcome, ",\"reason\":", reason, strlen(reason), REASON_BYTES);
+	append_text(outcome, ",\"report\":", report ? report : "", report ? strlen(report) : 0,
+		REPORT_BYTES);
+	append_text(outcome, ",\"console_tail\":", outcome->tail, tail, TAIL_BYTES);
+	append_number(outcome, ",\"ended_at_ms\":", now_ms());
+	append(outcome, "}\n");
+}
+
+static int write_at(int fd, const char *bytes, size_t n, off_t offset)
+{
+	while (n) {
+		ssize_t written = pwrite(fd, bytes, n, offset);
+
+		if (written < 0 && errno == EINTR)
+			continue;
+		if (written <= 0)
+			return written < 0 ? -errno : -EIO;
+		bytes += written;
+		offset += written;
+		n -= (size_t)written;
+	}
+	return 0;
+}
+
+/*
+ * The first byte is written last, so that a file that begins with '{' is whole, also if this
+ * process is killed meanwhile.  What cannot be written is taken back.
+ */
+static int write_file(struct outcome *outcome)
+{
+	int status = write_at(outcome->fd, outcome->text + 1, outcome->n - 1, 1);
 
 	if (status == 0)
-		status = write_number(outcome, ",\"status\":", how);
-	if (status == 0)
-		status = write_text(outcome, ",\"reason\":", reason, strlen(reason));
-	if (status == 0)
-		status = write_text(
-			outcome, ",\"report\":", report ? report : "", report ? strlen(report) : 0);
-	if (status == 0)
-		status = write_text(outcome, ",\"console_tail\":", outcome->tail, tail);
-	if (status == 0)
-		status = write_number(outcome, ",\"ended_at_ms\":", now_ms());
-	return status == 0 ? write_string(outcome->fd, "}\n") : status;
+		status = write_at(outcome->fd, outcome->text, 1, 0);
+	/* What was reserved beyond is given back. */
+	if (ftruncate(outcome->fd, status == 0 ? (off_t)outcome->n : 0) < 0 && status == 0)
+		status = -errno;
+	return status;
 }
 
 static void write_stderr(const char *reason, const char *report)
@@ -134,16 +177,40 @@ static void write_stderr(const char *reason, const char *report)
 int outcome_write(
 	struct outcome *outcome, enum machine_outcome how, const char *reason, const char *report)
 {
+	int status;
+
 	write_stderr(reason, report);
-	return outcome->fd >= 0 ? write_file(outcome, how, reason, report) : 0;
+	if (outcome->fd < 0)
+		return 0;
+	compose(outcome, how, reason, report);
+	status = write_file(outcome);
+	if (status < 0) {
+		write_string(STDERR_FILENO, "cordon-vmm: the outcome file could not be written (");
+		write_string(STDERR_FILENO, strerrordesc_np(-status));
+		write_string(STDERR_FILENO,
+			"), and was left empty: only the exit status tells the end\n");
+	}
+	return status;
 }
 
 /* --- Faults of this process ------------------------------------------------------------------- */
 
-static const char *signal_words(int number)
+/* Near the stack pointer there is memory, unless the stack has come to its end. */
+static bool is_stack_overflow(const siginfo_t *information, uintptr_t stack_pointer)
+{
+	uintptr_t address = (uintptr_t)information->si_addr;
+
+	return information->si_signo == SIGSEGV && information->si_code > 0 &&
+	       information->si_code != SI_KERNEL && address + STACK_NEAR >= stack_pointer &&
+	       address < stack_pointer + STACK_NEAR;
+}
+
+static const char *signal_words(int number, bool stack_overflow)
 {
 	switch (number) {
-	case SIGSEGV: return "it touched memory that is not there (SIGSEGV)";
+	case SIGSEGV:
+		return stack_overflow ? "its stack is used up, or lost (SIGSEGV)"
+				      : "it touched memory that is not there (SIGSEGV)";
 	case SIGBUS:
 		return "memory could not be had from the host (SIGBUS): it, or its huge pages, are "
 		       "used up";
@@ -183,7 +250,10 @@ static void handle_fault(int number, siginfo_t *information, void *context)
 	if (number == SIGSYS)
 		describe_call(what, sizeof(what), information->si_syscall);
 	else
-		snprintf(what, sizeof(what), "%s", signal_words(number));
+		snprintf(what, sizeof(what), "%s",
+			signal_words(number,
+				is_stack_overflow(information,
+					(uintptr_t)interrupted->uc_mcontext.gregs[REG_RSP])));
 	snprintf(reason, sizeof(reason), "cordon-vmm itself has failed: %s", what);
 	snprintf(report, sizeof(report),
 		"at instruction 0x%" PRIxPTR " (cordon-vmm%+" PRIdPTR "), address 0x%" PRIxPTR "\n",
@@ -199,7 +269,8 @@ static void handle_fault(int number, siginfo_t *information, void *context)
 
 static void take_signals(void)
 {
-	struct sigaction action = {.sa_flags = SA_SIGINFO, .sa_sigaction = handle_fault};
+	struct sigaction action = {
+		.sa_flags = SA_SIGINFO | SA_ONSTACK, .sa_sigaction = handle_fault};
 
 	sigfillset(&action.sa_mask);
 	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
@@ -208,15 +279,24 @@ static void take_signals(void)
 
 /* --- Opening ---------------------------------------------------------------------------------- */
 
+/* Room for the longest object, so that a disk that is full by then has it.  The file stays empty.
+ * A file system that cannot reserve goes without. */
+static int reserve(int fd)
+{
+	if (fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, OUTCOME_BYTES) == 0)
+		return 0;
+	return errno == EOPNOTSUPP || errno == ENOSYS ? 0 : -errno;
+}
+
 static int open_file(const char *path, struct hv_error *error)
 {
-	struct stat status;
-	int fd = open(path, O_WRONLY | O_CREAT | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0600);
+	struct stat file;
+	int status, fd = open(path, O_WRONLY | O_CREAT | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0600);
 
 	if (fd < 0)
 		return hv_fail(error, errno, "the outcome file '%s' cannot be opened: %s", path,
 			strerror(errno));
-	if (fstat(fd, &status) < 0 || !S_ISREG(status.st_mode)) {
+	if (fstat(fd, &file) < 0 || !S_ISREG(file.st_mode)) {
 		close(fd);
 		return hv_fail(error, EINVAL, "the outcome file '%s' is no ordinary file", path);
 	}
@@ -227,6 +307,14 @@ static int open_file(const char *path, struct hv_error *error)
 		close(fd);
 		return failure;
 	}
+	status = reserve(fd);
+	if (status < 0) {
+		close(fd);
+		return hv_fail(error, -status,
+			"there is no room for the outcome file '%s', which may come to have %d "
+			"bytes: %s",
+			path, OUTCOME_BYTES, strerror(-status));
+	}
 	return fd;
 }
 
@@ -234,6 +322,9 @@ int outcome_open(struct outcome **created, const char *path, const struct termin
 	struct hv_error *error)
 {
 	struct outcome *outcome = calloc(1, sizeof(*outcome));
+	/* It is there for as long as the signals are taken: to the process's end. */
+	struct signal_stack stack;
+	int status;
 
 	*created = NULL;
 	if (!outcome)
@@ -241,10 +332,15 @@ int outcome_open(struct outcome **created, const char *path, const struct termin
 	outcome->serial = serial;
 	outcome->fd = path ? open_file(path, error) : -1;
 	if (path && outcome->fd < 0) {
-		int status = outcome->fd;
-
+		status = outcome->fd;
 		free(outcome);
 		return status;
+	}
+	status = signal_stack_enter(&stack);
+	if (status < 0) {
+		outcome_close(outcome);
+		return hv_fail(error, -status, "there is no memory for a stack of signals: %s",
+			strerror(-status));
 	}
 	dying = outcome;
 	take_signals();

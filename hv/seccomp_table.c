@@ -60,11 +60,12 @@ const struct seccomp_rule seccomp_rules[] = {
 
 	/* Descriptors. */
 	ALLOW(read, M | V, "eventfds, timers, stdin, the control socket's clients"),
-	ALLOW(write, M | V, "eventfds, stdout, the serial port's file, the outcome"),
+	ALLOW(write, M | V, "eventfds, stdout, the serial port's file"),
+	ALLOW(pwrite64, M | V, "the outcome"),
 	ALLOW(writev, M | V, "glibc: its last words, when malloc finds its memory corrupted"),
 	ALLOW(close, M | V | B, "clients and back ends that are gone, also as a driver stops a device"),
 	EQUAL(fcntl, M, COMMAND, F_DUPFD_CLOEXEC, "the control socket keeps a spare descriptor for when there are no others"),
-	ALLOW(ftruncate, M, "the serial port's file is begun anew when it is full"),
+	ALLOW(ftruncate, M | V, "the serial port's file is begun anew when it is full; the outcome gets its length"),
 	ALLOW(epoll_wait, M, "the event loop"),
 	ALLOW(epoll_ctl, M | V, "what the event loop waits for, also as a driver starts a device"),
 	ALLOW(timerfd_settime, M | V, "time limits of back ends"),

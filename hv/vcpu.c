@@ -74,6 +74,7 @@ void vcpu_destroy(struct vcpu *vcpu)
 		return;
 	if (vcpu->run)
 		munmap(vcpu->run, vcpu->run_bytes);
+	signal_stack_free(&vcpu->signal_stack);
 	if (vcpu->fd >= 0)
 		close(vcpu->fd);
 	free(vcpu);
@@ -187,8 +188,14 @@ static void run_once(struct vcpu *vcpu)
 static void confine(struct vcpu *vcpu)
 {
 	struct machine *machine = vcpu->machine;
-	int status = seccomp_enter(vcpu->seccomp, SECCOMP_VCPU, &vcpu->error);
+	int status = signal_stack_enter(&vcpu->signal_stack);
 
+	if (status < 0)
+		hv_fail(&vcpu->error, -status,
+			"there is no memory for the stack of signals of processor %u: %s",
+			vcpu->index, strerror(-status));
+	else
+		status = seccomp_enter(vcpu->seccomp, SECCOMP_VCPU, &vcpu->error);
 	pthread_mutex_lock(&machine->lock);
 	vcpu->confined = true;
 	vcpu->status = status;

@@ -26,6 +26,7 @@
 #include "hv/error.h"
 #include "hv/machine.h"
 #include "hv/seccomp.h"
+#include "hv/signal_stack.h"
 
 /* Why processors leave KVM, for metrics. */
 enum vcpu_exit {
@@ -46,6 +47,7 @@ struct vcpu {
 	const struct seccomp *seccomp;
 	/* The thread's; counters are read by others. */
 	pthread_t thread;
+	struct signal_stack signal_stack;
 	_Atomic uint64_t exits[VCPU_N_EXITS];
 	/* With the machine's lock held. */
 	bool started;  /* There is a thread to be joined. */

@@ -4,6 +4,8 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -13,7 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -24,6 +28,9 @@
 #include "hv/json_text.h"
 #include "hv/outcome.h"
 #include "hv/seccomp.h"
+#include "hv/signal_stack.h"
+
+enum { TEXT_BYTES = 4000 };
 
 struct fixture {
 	char folder[32], path[64], words[64];
@@ -154,12 +161,6 @@ static void touch_nothing(struct outcome *outcome)
 	*nowhere = 1;
 }
 
-static void give_up(struct outcome *outcome)
-{
-	(void)outcome;
-	abort();
-}
-
 static void enter_filter(void)
 {
 	struct seccomp *seccomp;
@@ -167,6 +168,60 @@ static void enter_filter(void)
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	if (seccomp_create(&seccomp, NULL) < 0 || seccomp_enter(seccomp, SECCOMP_MAIN, NULL) < 0)
 		_exit(97);
+}
+
+/* A stack pointer that leads nowhere: the kernel cannot put a handler's frame there. */
+static void lose_the_stack(struct outcome *outcome)
+{
+	(void)outcome;
+	__asm__ volatile("mov $8, %%rsp\n\tpush %%rax" ::: "memory");
+}
+
+static unsigned int descend(unsigned int depth)
+{
+	volatile char room[4096];
+
+	room[0] = (char)depth;
+	return depth == UINT32_MAX ? 0 : descend(depth + 1) + (unsigned int)room[0];
+}
+
+static void use_up_the_stack(struct outcome *outcome)
+{
+	const struct rlimit little = {.rlim_cur = 256 * 1024, .rlim_max = 256 * 1024};
+
+	(void)outcome;
+	setrlimit(RLIMIT_STACK, &little);
+	descend(0);
+}
+
+static void *use_up_a_threads_stack(void *nothing)
+{
+	struct signal_stack stack;
+
+	if (signal_stack_enter(&stack) == 0)
+		descend(0);
+	return nothing;
+}
+
+static void use_up_another_stack(struct outcome *outcome)
+{
+	pthread_t thread;
+
+	(void)outcome;
+	pthread_create(&thread, NULL, use_up_a_threads_stack, NULL);
+	pthread_join(thread, NULL);
+}
+
+static void lose_the_stack_in_the_filter(struct outcome *outcome)
+{
+	enter_filter();
+	lose_the_stack(outcome);
+}
+
+static void give_up(struct outcome *outcome)
+{
+	(void)outcome;
+	abort();
 }
 
 static void open_a_file(struct outcome *outcome)
@@ -205,6 +260,10 @@ static void test_faults_of_this_process_are_told(void **state)
 		const char *reason;
 	} lives[] = {
 		{touch_nothing, "touched memory that is not there (SIGSEGV)"},
+		{lose_the_stack, "its stack is used up, or lost (SIGSEGV)"},
+		{lose_the_stack_in_the_filter, "its stack is used up, or lost (SIGSEGV)"},
+		{use_up_the_stack, "its stack is used up, or lost (SIGSEGV)"},
+		{use_up_another_stack, "its stack is used up, or lost (SIGSEGV)"},
 		{give_up, "gave itself up (SIGABRT)"},
 		{give_up_in_the_filter, "gave itself up (SIGABRT)"},
 		{open_a_file, "the system call openat (257) with arguments"},
@@ -230,6 +289,95 @@ static void test_what_was_told_stays(void **state)
 	assert_int_equal(in_a_child(fixture, fail_after_the_end), MACHINE_VMM_FAULT);
 	expect(fixture, "outcome", "stopped");
 	expect_words(fixture, "gave itself up");
+}
+
+/* --- Full disks --- */
+
+static off_t size_of(const char *path)
+{
+	struct stat status;
+
+	assert_int_equal(stat(path, &status), 0);
+	return status.st_size;
+}
+
+/* As a disk that has no room for more than this. */
+static void be_cut(struct outcome *outcome)
+{
+	const struct rlimit little = {.rlim_cur = 100, .rlim_max = 100};
+
+	signal(SIGXFSZ, SIG_IGN);
+	setrlimit(RLIMIT_FSIZE, &little);
+	_exit(outcome_write(outcome, MACHINE_STOPPED, "stopped", "report\n") == -EFBIG ? 7 : 1);
+}
+
+static void test_what_cannot_be_written_whole_is_not_there(void **state)
+{
+	struct fixture *fixture = *state;
+
+	assert_int_equal(in_a_child(fixture, be_cut), 7);
+	assert_int_equal(size_of(fixture->path), 0);
+	expect_words(fixture, "the outcome file could not be written (File too large)");
+}
+
+static void fill(const char *path)
+{
+	char page[4096] = {1};
+	int fd = open(path, O_WRONLY | O_CREAT, 0600);
+
+	while (write(fd, page, sizeof(page)) > 0)
+		;
+	assert_int_equal(errno, ENOSPC);
+	close(fd);
+}
+
+/* In a file system of its own, which is full when the outcome is written: 0 if it is whole. */
+static void live_on_a_full_disk(const struct fixture *fixture)
+{
+	char more[96], text[TEXT_BYTES];
+	struct outcome *outcome;
+	struct hv_error error;
+
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+		mount("none", fixture->folder, "tmpfs", 0, "size=128k") < 0)
+		_exit(77);
+	snprintf(more, sizeof(more), "%s/more", fixture->folder);
+	memset(text, 1, sizeof(text)); /* What takes most room as JSON. */
+	text[sizeof(text) - 1] = 0;
+	assert_int_equal(outcome_open(&outcome, fixture->path, NULL, NULL), 0);
+	assert_int_equal(size_of(fixture->path), 0);
+	fill(more);
+	assert_int_equal(outcome_write(outcome, MACHINE_GUEST_FAULT, text, text), 0);
+	outcome_close(outcome);
+	expect(fixture, "outcome", "guest-fault");
+	expect(fixture, "report", "\x01\x01\x01");
+	assert_int_equal(outcome_open(&outcome, more, NULL, NULL), 0);
+	outcome_close(outcome);
+	/* Nothing reserved any more, and no room. */
+	fill(more);
+	assert_int_equal(outcome_open(&outcome, fixture->path, NULL, &error), -ENOSPC);
+	assert_non_null(strstr(error.text, "there is no room for the outcome file"));
+	assert_non_null(strstr(error.text, fixture->path));
+}
+
+static void test_the_room_is_reserved(void **state)
+{
+	struct fixture *fixture = *state;
+	int status;
+	pid_t child = fork();
+
+	assert_true(child >= 0);
+	if (child == 0) {
+		live_on_a_full_disk(fixture);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == 77) {
+		print_message("skipped: mounting a small file system needs root\n");
+		skip();
+	}
+	assert_int_equal(WEXITSTATUS(status), 0);
 }
 
 /* --- Strings --- */
@@ -275,6 +423,8 @@ int main(void)
 		story(test_files_that_are_none_are_sentences),
 		story(test_faults_of_this_process_are_told),
 		story(test_what_was_told_stays),
+		story(test_what_cannot_be_written_whole_is_not_there),
+		story(test_the_room_is_reserved),
 		cmocka_unit_test(test_any_bytes_are_a_string),
 	};
 
