@@ -16,6 +16,7 @@
 
 #include "hv/cpu_features.h"
 #include "hv/options_device.h"
+#include "hv/options_paths.h"
 
 enum {
 	NAME_BYTES_MAX = 63,
@@ -319,29 +320,12 @@ static int refuse(char **argv, int what, struct hv_error *error)
 		word);
 }
 
-/* A file that is written from its beginning, or behind its end, must be none that the guest has. */
-static int check_output(const struct vmm_options *options, const char *option, const char *path,
-	struct hv_error *error)
-{
-	bool taken = path && (strcmp(path, options->kernel) == 0 ||
-				     (options->initrd && strcmp(path, options->initrd) == 0));
-
-	for (unsigned int i = 0; path && i < options->n_disks; i++)
-		taken |= options->disks[i].path && strcmp(path, options->disks[i].path) == 0;
-	return taken ? hv_fail(error, EINVAL,
-			       "%s would overwrite '%s', which the guest starts from or has as a "
-			       "disk",
-			       option, path)
-		     : 0;
-}
-
 static int check_whole(struct vmm_options *options, struct hv_error *error)
 {
 	if (!options->kernel)
 		return hv_fail(error, EINVAL,
 			"--kernel is missing: a guest needs one; see cordon-vmm --help");
-	if (check_output(options, "--outcome", options->outcome, error) < 0 ||
-		check_output(options, "--serial", options->serial, error) < 0)
+	if (options_check_paths(options, error) < 0)
 		return -EINVAL;
 	return options_finish_devices(options, error);
 }

@@ -265,8 +265,6 @@ static int refuse_twins(
 {
 	const struct net_options *a = &options->nets[i], *b = &options->nets[j];
 
-	if (strcmp(a->socket, b->socket) == 0)
-		return hv_fail(error, EINVAL, "two of --net have the same socket, %s", a->socket);
 	if (memcmp(a->mac, b->mac, MAC_BYTES) == 0)
 		return hv_fail(error, EINVAL,
 			"two of --net have the same MAC address, %02x:%02x:%02x:%02x:%02x:%02x",
@@ -281,9 +279,6 @@ int options_finish_devices(struct vmm_options *options, struct hv_error *error)
 
 		if (memcmp(net->mac, (const uint8_t[MAC_BYTES]){0}, MAC_BYTES) == 0)
 			make_mac(net->mac, options->name, i);
-		if (options->control && strcmp(options->control, net->socket) == 0)
-			return hv_fail(error, EINVAL,
-				"--control and --net have the same socket, %s", net->socket);
 		for (unsigned int j = 0; j < i; j++) {
 			int status = refuse_twins(options, i, j, error);
 

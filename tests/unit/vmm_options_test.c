@@ -4,12 +4,15 @@
  * sentence that names it and what is allowed.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -112,9 +115,20 @@ static void test_made_up_addresses(void **state)
 static const struct {
 	const char *words, *part;
 } refused[] = {
-	{"--outcome k", "--outcome would overwrite 'k'"},
-	{"--disk path=d --outcome d", "--outcome would overwrite 'd'"},
-	{"--serial i --initrd i", "--serial would overwrite 'i'"},
+	{"--initrd k", "--kernel and --initrd both name 'k'"},
+	{"--outcome k", "--kernel and --outcome both name 'k'"},
+	{"--disk path=d --outcome d", "--disk and --outcome both name 'd'"},
+	{"--disk path=d --disk path=d", "--disk and --disk both name 'd'"},
+	{"--disk path=d,readonly=on --disk path=d,readonly=on", "--disk and --disk both name 'd'"},
+	{"--disk path=d --disk socket=d", "--disk and --disk both name 'd'"},
+	{"--disk socket=/s --disk socket=/s", "--disk and --disk both name '/s'"},
+	{"--disk socket=/s --net socket=/s", "--net and --disk both name '/s'"},
+	{"--disk socket=/s --control /s", "--disk and --control both name '/s'"},
+	{"--serial i --initrd i", "--initrd and --serial both name 'i'"},
+	{"--serial s --outcome s", "--serial and --outcome both name 's'"},
+	{"--control c --outcome c", "--control and --outcome both name 'c'"},
+	{"--control c --outcome ./c", "--control 'c' and --outcome './c' are the same"},
+	{"--outcome /dev/null --serial /dev/../dev/null", "are the same"},
 	{"--name", "--name needs a value"},
 	{"--name a/b", "'a/b'"},
 	{"--name 0123456789012345678901234567890123456789012345678901234567890123", "1 to 63"},
@@ -151,9 +165,9 @@ static const struct {
 	{"--net socket=/s,queue-size=32", "from 64 to 1024"},
 	{"--net socket=/s,mtu=67", "from 68 to 65535"},
 	{"--net socket=/s,speed=1", "'speed'"},
-	{"--net socket=/s --net socket=/s", "same socket"},
+	{"--net socket=/s --net socket=/s", "--net and --net both name '/s'"},
 	{"--net socket=/s,mac=02:00:00:00:00:01 --net socket=/t,mac=02:00:00:00:00:01", "same MAC"},
-	{"--net socket=/s --control /s", "same socket"},
+	{"--net socket=/s --control /s", "--net and --control both name '/s'"},
 	{"--disk readonly=on", "one of path=FILE"},
 	{"--disk path=/d,socket=/s", "not both"},
 	{"--disk path=", "empty path"},
@@ -188,6 +202,73 @@ static void test_bad_values_are_named(void **state)
 	}
 }
 
+/* --- One thing under two names --- */
+
+struct names {
+	char folder[32], file[64], link[64], hard[64], other[64], folder_link[64], future[64],
+		future_again[80];
+};
+
+static int make_names(void **state)
+{
+	struct names *names = calloc(1, sizeof(*names));
+
+	strcpy(names->folder, "/tmp/options-test.XXXXXX");
+	assert_non_null(mkdtemp(names->folder));
+	snprintf(names->file, sizeof(names->file), "%s/file", names->folder);
+	snprintf(names->link, sizeof(names->link), "%s/link", names->folder);
+	snprintf(names->hard, sizeof(names->hard), "%s/hard", names->folder);
+	snprintf(names->other, sizeof(names->other), "%s/other", names->folder);
+	snprintf(names->folder_link, sizeof(names->folder_link), "%s/folder", names->folder);
+	snprintf(names->future, sizeof(names->future), "%s/future", names->folder);
+	snprintf(names->future_again, sizeof(names->future_again), "%s/future", names->folder_link);
+	close(open(names->file, O_WRONLY | O_CREAT, 0600));
+	close(open(names->other, O_WRONLY | O_CREAT, 0600));
+	assert_int_equal(symlink("file", names->link), 0);
+	assert_int_equal(link(names->file, names->hard), 0);
+	assert_int_equal(symlink(".", names->folder_link), 0);
+	*state = names;
+	return 0;
+}
+
+static int remove_names(void **state)
+{
+	struct names *names = *state;
+
+	unlink(names->file);
+	unlink(names->link);
+	unlink(names->hard);
+	unlink(names->other);
+	unlink(names->folder_link);
+	assert_int_equal(rmdir(names->folder), 0);
+	free(names);
+	return 0;
+}
+
+static int two_outputs(const char *disk, const char *outcome, struct hv_error *error)
+{
+	struct vmm_options options;
+	char line[LINE_BYTES];
+
+	snprintf(line, sizeof(line), "v --kernel k --disk path=%s --outcome %s", disk, outcome);
+	return read_line(&options, line, error);
+}
+
+static void test_one_thing_has_many_names(void **state)
+{
+	struct names *names = *state;
+	struct hv_error error;
+
+	assert_int_equal(two_outputs(names->file, names->link, &error), -EINVAL);
+	assert_non_null(strstr(error.text, names->file));
+	assert_non_null(strstr(error.text, names->link));
+	assert_int_equal(two_outputs(names->hard, names->link, &error), -EINVAL);
+	assert_int_equal(two_outputs(names->future, names->future_again, &error), -EINVAL);
+	assert_int_equal(two_outputs(names->file, names->other, &error), 0);
+	assert_int_equal(two_outputs(names->file, names->future, &error), 0);
+	assert_int_equal(two_outputs("/no/such/a", "/no/such/b", &error), 0);
+}
+
 static void test_too_many_devices(void **state)
 {
 	char line[LINE_BYTES] = "cordon-vmm --kernel k";
@@ -218,6 +299,8 @@ int main(void)
 		cmocka_unit_test(test_everything_at_once),
 		cmocka_unit_test(test_made_up_addresses),
 		cmocka_unit_test(test_bad_values_are_named),
+		cmocka_unit_test_setup_teardown(
+			test_one_thing_has_many_names, make_names, remove_names),
 		cmocka_unit_test(test_too_many_devices),
 		cmocka_unit_test(test_kernel_is_needed),
 	};
