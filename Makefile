@@ -105,7 +105,7 @@ CLI_MAIN := cli/main.c
 # The virtual machine monitor: a guest's memory, its boot, its processors, its buses, PCI, virtio and the devices; then
 # what commands it, and what it may do.
 VMM := $(addprefix hv/,$(addsuffix .c, \
-	error options options_device options_paths cpu_features \
+	error report options options_device options_paths cpu_features \
 	kvm guest_memory bus event_loop interrupts_kvm ioapic \
 	acpi_aml acpi_resource acpi_dsdt acpi \
 	boot read_file kernel_image bzimage elf_pvh boot_command_line initrd e820 boot_processor \

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "hv/control.h"
+#include "hv/ioapic.h"
 #include "hv/vcpu.h"
 
 static json_int_t process_cpu_ns(void)
@@ -55,11 +56,12 @@ static json_t *device_list(const struct control_subject *subject)
 	for (unsigned int i = 0; i < subject->n_devices; i++) {
 		struct virtio_device *device = subject->devices[i];
 
-		json_array_append_new(
-			list, json_pack("{s:s, s:s, s:b, s:o*, s:o}", "name", device->name, "type",
-				      device->type->name, "driver", device->started, "failure",
-				      control_string(virtio_device_failure(device)), "counters",
-				      counters_object(device)));
+		json_array_append_new(list,
+			json_pack("{s:s, s:s, s:b, s:o*, s:I, s:o}", "name", device->name, "type",
+				device->type->name, "driver", device->started, "failure",
+				control_string(virtio_device_failure(device)), "interrupts_refused",
+				(json_int_t)virtio_device_interrupts_refused(device), "counters",
+				counters_object(device)));
 	}
 	return list;
 }
@@ -87,10 +89,17 @@ static json_t *terminal_list(const struct control_subject *subject)
 	return list;
 }
 
+/* Of the I/O APIC; one of KVM's own cannot be refused. */
+static uint64_t lines_refused(const struct machine *machine)
+{
+	return machine->ioapic ? ioapic_refused(machine->ioapic) : 0;
+}
+
 json_t *control_metrics(struct control_subject *subject)
 {
-	return json_pack("{s:b, s:I, s:I, s:o, s:o, s:o}", "ok", 1, "cpu_ns", process_cpu_ns(),
+	return json_pack("{s:b, s:I, s:I, s:o, s:I, s:o, s:o}", "ok", 1, "cpu_ns", process_cpu_ns(),
 		"cpu_ns_before_guest", (json_int_t)subject->machine->start_cpu_ns, "vcpus",
-		vcpu_list(subject->machine), "devices", device_list(subject), "terminals",
-		terminal_list(subject));
+		vcpu_list(subject->machine), "lines_refused",
+		(json_int_t)lines_refused(subject->machine), "devices", device_list(subject),
+		"terminals", terminal_list(subject));
 }

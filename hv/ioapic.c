@@ -6,11 +6,13 @@
 #include "hv/ioapic.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "hv/interrupts_kvm.h"
 #include "hv/layout.h"
+#include "hv/report.h"
 
 enum {
 	IOAPIC_BYTES = 0x20,
@@ -40,9 +42,26 @@ struct ioapic {
 	uint32_t id;
 	uint8_t selected;
 	uint64_t lines[LAYOUT_LINES];
+	uint64_t refused;
+	struct report report;
 };
 
-/* Tells KVM where the line goes.  What KVM refuses is as a line without a processor: silent. */
+uint64_t ioapic_refused(const struct ioapic *ioapic)
+{
+	return ioapic->refused;
+}
+
+static void refused(struct ioapic *ioapic, unsigned int line, int code)
+{
+	char text[HV_ERROR_BYTES];
+
+	ioapic->refused++;
+	snprintf(text, sizeof(text), "KVM refuses the way of line %u: %s; it goes where it did",
+		line, strerror(-code));
+	report_line(&ioapic->report, "I/O APIC", text);
+}
+
+/* Tells KVM where the line goes. */
 static void route(struct ioapic *ioapic, unsigned int line)
 {
 	struct interrupts *interrupts = ioapic->machine->interrupts;
@@ -50,12 +69,15 @@ static void route(struct ioapic *ioapic, unsigned int line)
 	uint64_t address = LAYOUT_LOCAL_APIC_BASE |
 			   entry >> LINE_DESTINATION << MESSAGE_DESTINATION |
 			   (entry & LINE_LOGICAL ? MESSAGE_LOGICAL : 0);
+	int status;
 
 	if (entry & LINE_MASKED)
-		interrupts_kvm_unroute_line(interrupts, line);
+		status = interrupts_kvm_unroute_line(interrupts, line);
 	else
-		interrupts_kvm_route_line(interrupts, line, address,
+		status = interrupts_kvm_route_line(interrupts, line, address,
 			(uint32_t)(entry & (LINE_VECTOR | LINE_DELIVERY)));
+	if (status < 0)
+		refused(ioapic, line, status);
 }
 
 static uint32_t read_selected(const struct ioapic *ioapic)

@@ -20,4 +20,7 @@ struct ioapic;
 int ioapic_create(struct ioapic **ioapic, struct machine *machine, struct hv_error *error);
 void ioapic_destroy(struct ioapic *ioapic);
 
+/* How often KVM has refused where a line is to go. */
+uint64_t ioapic_refused(const struct ioapic *ioapic);
+
 #endif

@@ -11,8 +11,10 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <linux/pci_regs.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -22,8 +24,8 @@ enum { DWORD_BYTES = 4, ENTRY_DWORDS = MSIX_ENTRY_BYTES / DWORD_BYTES };
 /* The lowest bits of a message's address are always 0. */
 #define ADDRESS_LOW_BITS UINT64_C(3)
 
-int msix_create(
-	struct msix *msix, struct interrupts *interrupts, unsigned int n, struct hv_error *error)
+int msix_create(struct msix *msix, struct interrupts *interrupts, const char *name, unsigned int n,
+	struct hv_error *error)
 {
 	int first_gsi = interrupts->operations->reserve(interrupts, n);
 
@@ -36,6 +38,7 @@ int msix_create(
 		.interrupts = interrupts,
 		.first_gsi = (unsigned int)first_gsi,
 		.n_entries = n,
+		.name = name,
 		.entries = calloc(n, sizeof(*msix->entries)),
 	};
 	if (!msix->entries)
@@ -64,26 +67,50 @@ static bool is_deliverable(const struct msix *msix, const struct msix_source *so
 	       !msix->entries[source->vector].masked;
 }
 
+static void refused(struct msix *msix, unsigned int vector, int code)
+{
+	const struct msix_entry *entry = &msix->entries[vector];
+	char text[HV_ERROR_BYTES];
+
+	msix->refused++;
+	snprintf(text, sizeof(text),
+		"KVM refuses its interrupt %u, the message %#" PRIx32 " to %#" PRIx64
+		": %s; it stays pending",
+		vector, entry->data, entry->address, strerror(-code));
+	report_line(&msix->report, msix->name, text);
+}
+
 /* Makes the vector's GSI send what the table says. */
 static bool route(struct msix *msix, unsigned int vector)
 {
 	struct msix_entry *entry = &msix->entries[vector];
+	int status;
 
-	if (!entry->routed)
-		entry->routed = msix->interrupts->operations->route(msix->interrupts,
-					gsi(msix, vector), entry->address, entry->data) == 0;
+	if (entry->routed)
+		return true;
+	status = msix->interrupts->operations->route(
+		msix->interrupts, gsi(msix, vector), entry->address, entry->data);
+	entry->routed = status == 0;
+	if (status < 0)
+		refused(msix, vector, status);
 	return entry->routed;
 }
 
 static void settle(struct msix *msix, struct msix_source *source)
 {
+	int status;
+
 	if (!is_deliverable(msix, source) || !route(msix, source->vector)) {
 		detach(msix, source);
 		return;
 	}
-	if (!source->attached)
-		source->attached = msix->interrupts->operations->attach(msix->interrupts,
-					   gsi(msix, source->vector), source->eventfd) == 0;
+	if (source->attached)
+		return;
+	status = msix->interrupts->operations->attach(
+		msix->interrupts, gsi(msix, source->vector), source->eventfd);
+	source->attached = status == 0;
+	if (status < 0)
+		refused(msix, source->vector, status);
 }
 
 static void settle_vector(struct msix *msix, unsigned int vector)

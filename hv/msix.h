@@ -18,6 +18,7 @@
 
 #include "hv/error.h"
 #include "hv/interrupts.h"
+#include "hv/report.h"
 
 enum {
 	MSIX_NO_VECTOR = 0xffff,
@@ -46,11 +47,15 @@ struct msix {
 	struct msix_entry *entries;
 	struct msix_source *sources;
 	bool enabled, masked;
+	const char *name; /* Of the device, in lines about what KVM refuses. */
+	uint64_t refused; /* Messages, and eventfds, that KVM did not take. */
+	struct report report;
 };
 
-/* `n` vectors, all masked; switched off.  0, or a negative errno and a sentence. */
-int msix_create(
-	struct msix *msix, struct interrupts *interrupts, unsigned int n, struct hv_error *error);
+/* `n` vectors of the device `name` (borrowed), all masked; switched off.  0, or a negative errno
+ * and a sentence. */
+int msix_create(struct msix *msix, struct interrupts *interrupts, const char *name, unsigned int n,
+	struct hv_error *error);
 void msix_destroy(struct msix *msix);
 
 /* Adds a source without a vector. */

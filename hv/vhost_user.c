@@ -26,8 +26,6 @@
 enum {
 	RETRY_FIRST_MS = 50,
 	RETRY_MAX_MS = 2000,
-	REPORT_MS = 60000, /* In which the same sentence is written once, */
-	REPORTS_MAX = 20,  /* and so many altogether. */
 };
 
 #define OWNER_OF(source, member)                                                                   \
@@ -55,28 +53,12 @@ void vhost_user_set_timer(struct vhost_user *vhost, unsigned int milliseconds)
 	(void)timerfd_settime(vhost->timer.fd, 0, &in, NULL);
 }
 
-/* A sentence for the operator, but the same one only once in a while, and not too many. */
-static void write_line(struct vhost_user *vhost, const char *text)
-{
-	uint64_t now = vhost_user_now_ms();
-
-	if (now - vhost->reported_ms >= REPORT_MS) {
-		vhost->reported_ms = now;
-		vhost->n_reports = 0;
-		vhost->reported[0] = '\0';
-	}
-	if (strcmp(text, vhost->reported) == 0 || vhost->n_reports++ >= REPORTS_MAX)
-		return;
-	snprintf(vhost->reported, sizeof(vhost->reported), "%s", text);
-	fprintf(stderr, "cordon-vmm: %s: %s\n", vhost->setup.name, text);
-}
-
 /* What has happened to the back end: on stderr, and for status. */
-static void report(struct vhost_user *vhost, const char *what)
+static void tell(struct vhost_user *vhost, const char *what)
 {
 	snprintf(vhost->trouble, sizeof(vhost->trouble), "%s at %s: %s", vhost->setup.peer,
 		vhost->setup.socket ? vhost->setup.socket : "-", what);
-	write_line(vhost, vhost->trouble);
+	report_line(&vhost->report, vhost->setup.name, vhost->trouble);
 }
 
 /* Nobody to connect to.  At the start that is for the owner to say, if it stays so. */
@@ -84,12 +66,12 @@ static void note_absence(struct vhost_user *vhost, const char *reason)
 {
 	snprintf(vhost->trouble, sizeof(vhost->trouble), "%s", reason);
 	if (vhost->connections > 0)
-		write_line(vhost, reason);
+		report_line(&vhost->report, vhost->setup.name, reason);
 }
 
 void vhost_user_report_return(struct vhost_user *vhost)
 {
-	report(vhost, "it is back");
+	tell(vhost, "it is back");
 	vhost->trouble[0] = '\0';
 }
 
@@ -145,7 +127,7 @@ void vhost_user_hang_up(struct vhost_user *vhost, const char *reason)
 		return;
 	close_source(vhost, &vhost->connection);
 	close_source(vhost, &vhost->channel);
-	report(vhost, reason ? reason : "it has gone; waiting for it to come back");
+	tell(vhost, reason ? reason : "it has gone; waiting for it to come back");
 	if (reason || !met)
 		wait_longer(vhost);
 	forget(vhost);

@@ -10,6 +10,7 @@
 #ifndef HV_VHOST_USER_PRIVATE_H
 #define HV_VHOST_USER_PRIVATE_H
 
+#include "hv/report.h"
 #include "hv/vhost_user.h"
 
 /* A message on its way out. */
@@ -92,10 +93,7 @@ struct vhost_user {
 
 	uint64_t connections, refusals, timeouts;
 	char trouble[2 * HV_ERROR_BYTES]; /* "" if there is none. */
-	/* What was written on stderr last, and how much since when. */
-	char reported[2 * HV_ERROR_BYTES];
-	uint64_t reported_ms;
-	unsigned int n_reports;
+	struct report report;
 };
 
 /* Whether both sides know a bit of enum vhost_user_protocol_feature. */

@@ -113,6 +113,9 @@ void virtio_device_fail(struct virtio_device *device, const char *reason);
 /* Why it needs a reset, or NULL: what virtio_device_fail() was called with since the last one. */
 const char *virtio_device_failure(const struct virtio_device *device);
 
+/* How often KVM has refused an interrupt of this device (a message, or to wait for its eventfd). */
+uint64_t virtio_device_interrupts_refused(const struct virtio_device *device);
+
 /*
  * For the transport (virtio_device.c).  The loop calls notified() from listen to unlisten; prepare
  * and release, once in a life, make and free what that takes, when the queues have their notify_fd.

@@ -205,7 +205,7 @@ static int set_up(struct virtio_transport *transport, struct pci_root *root, str
 		return hv_fail(error, -status, "%s: its %u queues cannot be made: %s%s",
 			device->name, device->n_queues, strerror(-status),
 			status == -EMFILE ? "; raise the limit of open files (ulimit -n)" : "");
-	status = msix_create(&transport->msix, pci_root_environment(root)->interrupts,
+	status = msix_create(&transport->msix, pci_root_environment(root)->interrupts, device->name,
 		device->n_queues + 1, error);
 	if (status != 0)
 		return status;

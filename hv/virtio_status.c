@@ -233,3 +233,8 @@ const char *virtio_device_failure(const struct virtio_device *device)
 
 	return transport->failure[0] != '\0' ? transport->failure : NULL;
 }
+
+uint64_t virtio_device_interrupts_refused(const struct virtio_device *device)
+{
+	return device->transport->msix.refused;
+}

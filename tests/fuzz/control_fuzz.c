@@ -55,6 +55,12 @@ void virtio_device_fail(struct virtio_device *device, const char *reason)
 		abort();
 }
 
+uint64_t virtio_device_interrupts_refused(const struct virtio_device *device)
+{
+	(void)device;
+	return 3;
+}
+
 const char *virtio_device_failure(const struct virtio_device *device)
 {
 	if (!device)

@@ -111,6 +111,7 @@ def test_metrics_count(vmm):
     assert port[1] > port[0] and output[1] >= output[0] + len("> hello\n")
     assert second["vcpus"][0]["cpu_ns"] > 0 and second["cpu_ns"] >= second["cpu_ns_before_guest"] > 0
     assert [device["type"] for device in second["devices"]] == ["rng", "balloon", "console"]
+    assert [device["interrupts_refused"] for device in second["devices"]] == [0, 0, 0] and second["lines_refused"] == 0
 
 
 def test_a_paused_guest_stands_still(vmm):

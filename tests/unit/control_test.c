@@ -46,6 +46,12 @@ void virtio_device_fail(struct virtio_device *device, const char *reason)
 	(void)device, (void)reason;
 }
 
+uint64_t virtio_device_interrupts_refused(const struct virtio_device *device)
+{
+	(void)device;
+	return 3;
+}
+
 const char *virtio_device_failure(const struct virtio_device *device)
 {
 	(void)device;
@@ -214,6 +220,7 @@ static void test_status_and_metrics(void **state)
 		"\"nets\":[],\"disks\":[],\"balloon_bytes\":0}");
 	expect(fd, "{\"command\":\"metrics\"}", "\"type\":\"balloon\",\"driver\":false");
 	expect(fd, "{\"command\":\"metrics\"}", "\"failure\":\"a queue was ? broken\"");
+	expect(fd, "{\"command\":\"metrics\"}", "\"interrupts_refused\":3");
 	expect(fd, "{\"command\":\"metrics\"}", "\"name\":\"serial\",\"clients\":0");
 	close(fd);
 }

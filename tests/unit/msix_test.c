@@ -30,7 +30,7 @@ static int set_up(void **state)
 
 	memset(&fixture, 0, sizeof(fixture));
 	fixture.interrupts.base.operations = &toy_interrupt_operations;
-	if (msix_create(&fixture.msix, &fixture.interrupts.base, VECTORS, NULL) != 0)
+	if (msix_create(&fixture.msix, &fixture.interrupts.base, "net0", VECTORS, NULL) != 0)
 		return -1;
 	for (unsigned int i = 0; i < SOURCES; i++) {
 		fixture.sources[i].eventfd = eventfd(0, EFD_NONBLOCK);
@@ -243,9 +243,23 @@ static void what_kvm_refuses_is_pending(void **state)
 	raise(fixture, 0);
 	assert_int_equal(raised(fixture, 0), 0);
 	assert_int_equal(pending(fixture), 1);
+	assert_int_equal(fixture->msix.refused, 1);
 	fixture->interrupts.refuse_route = false;
 	table_write(fixture, 0, PCI_MSIX_ENTRY_UPPER_ADDR, 0);
 	assert_int_equal(raised(fixture, 0), 1);
+	assert_int_equal(fixture->msix.refused, 1);
+	/* As when it does not take an eventfd. */
+	mask(fixture, 0, MASKED);
+	fixture->interrupts.refuse_attach = true;
+	mask(fixture, 0, UNMASKED);
+	raise(fixture, 0);
+	assert_int_equal(pending(fixture), 1);
+	assert_int_equal(fixture->msix.refused, 2);
+	fixture->interrupts.refuse_attach = false;
+	mask(fixture, 0, MASKED);
+	mask(fixture, 0, UNMASKED);
+	assert_int_equal(raised(fixture, 0), 1);
+	assert_int_equal(fixture->msix.refused, 2);
 }
 
 static void sources_share_a_vector(void **state)
@@ -357,7 +371,7 @@ static void there_may_be_no_place_for_more(void **state)
 	struct msix other = {0};
 	struct hv_error error;
 
-	assert_true(msix_create(&other, &fixture->interrupts.base, TOY_GSIS, &error) < 0);
+	assert_true(msix_create(&other, &fixture->interrupts.base, "net1", TOY_GSIS, &error) < 0);
 	assert_non_null(strstr(error.text, "64 more interrupts"));
 	msix_destroy(&other);
 }

@@ -42,7 +42,7 @@ struct toy_attached {
 struct toy_interrupts {
 	struct interrupts base; /* First. */
 	unsigned int n_reserved, n_routes;
-	bool refuse_route;
+	bool refuse_route, refuse_attach;
 	uint64_t address[TOY_GSIS];
 	uint32_t data[TOY_GSIS];
 	unsigned int raised[TOY_GSIS];
@@ -139,7 +139,9 @@ static inline int toy_route(
 
 static inline int toy_attach_interrupt(struct interrupts *base, unsigned int gsi, int eventfd)
 {
-	return toy_attach(((struct toy_interrupts *)base)->attached, gsi, eventfd);
+	struct toy_interrupts *interrupts = (struct toy_interrupts *)base;
+
+	return interrupts->refuse_attach ? -EINVAL : toy_attach(interrupts->attached, gsi, eventfd);
 }
 
 static inline void toy_detach_interrupt(struct interrupts *base, unsigned int gsi, int eventfd)

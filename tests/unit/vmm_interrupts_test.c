@@ -4,6 +4,7 @@
  * change, vectors that are masked, and a table that grows.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,8 +13,11 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 
+#include <unistd.h>
+
 #include <cmocka.h>
 
+#include "hv/ioapic.h"
 #include "hv/machine.h"
 #include "tests/unit/vmm_guest.h"
 
@@ -335,6 +339,28 @@ static void test_ioapic_lines_are_masked_and_moved(void **state)
 	assert_int_equal(*guest_word(guest, GUEST_PAGE + 8), 1);
 }
 
+/* A KVM that refuses everything: another file is in the place of its descriptor for a moment. */
+static void test_what_kvm_refuses_is_counted(void **state)
+{
+	struct guest *guest = *state;
+	int kept, nothing;
+	NEED_GUEST();
+
+	assert_int_equal(ioapic_refused(guest->machine.ioapic), 0);
+	kept = dup(guest->machine.vm_fd);
+	nothing = open("/dev/null", O_RDWR);
+	dup2(nothing, guest->machine.vm_fd);
+	set_power_line(guest, 0x8000 | FIRST_VECTOR);
+	dup2(kept, guest->machine.vm_fd);
+	close(kept);
+	close(nothing);
+	assert_int_equal(ioapic_refused(guest->machine.ioapic), 1);
+	set_power_line(guest, 0x8000 | (FIRST_VECTOR + 1));
+	press_button(guest);
+	expect(guest, 1, 1);
+	assert_int_equal(ioapic_refused(guest->machine.ioapic), 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -353,6 +379,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_ioapic_registers, set_up_split, tear_down),
 		cmocka_unit_test_setup_teardown(
 			test_ioapic_lines_are_masked_and_moved, set_up_split, tear_down),
+		cmocka_unit_test_setup_teardown(
+			test_what_kvm_refuses_is_counted, set_up_split, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
