@@ -115,6 +115,7 @@ static void stop(char *line, char *reply, size_t size)
 
 static const struct command commands[] = {
 	{"stats", stats},
+	{"pci", pci_list},
 	{"say", say},
 	{"ping", exchange_ping},
 	{"udp", exchange_udp},
@@ -128,6 +129,7 @@ static const struct command commands[] = {
 	{"block", block_test},
 	{"block-read", block_read},
 	{"block-write", block_write},
+	{"block-traffic", block_traffic},
 	{"rng", rng_test},
 	{"balloon", balloon_command},
 	{"console", console_command},

@@ -4,7 +4,7 @@
  */
 #include "guest.h"
 
-enum { TYPES = 6, EACH = 4, QUEUE_SIZE = 64 };
+enum { TYPES = 6, EACH = 16, QUEUE_SIZE = 64 };
 
 static struct device devices[TYPES][EACH];
 

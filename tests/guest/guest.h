@@ -145,11 +145,13 @@ void fail(const char *format, ...) __attribute__((noreturn));
 struct pci_device {
 	uint64_t config; /* Its configuration space, in ECAM. */
 	uint16_t vendor, device;
-	unsigned int slot;
+	unsigned int place; /* Its device's number times 8, and its function's. */
 };
 
-/* The next device from `slot` on: false if there is none. */
-bool pci_next(struct pci_device *device, unsigned int slot);
+/* The next function from `place` on: false if there is none. */
+bool pci_next(struct pci_device *device, unsigned int place);
+/* A command: how many functions there are, and how many of them are no device's first. */
+void pci_list(char *line, char *reply, size_t size);
 uint64_t pci_bar(const struct pci_device *device, unsigned int bar);
 /* The offset of a capability behind `after` (0: the first one); 0 if there is none. */
 unsigned int pci_capability(const struct pci_device *device, uint8_t id, unsigned int after);
@@ -362,6 +364,7 @@ void device_begin(struct device *device);
 void block_test(char *line, char *reply, size_t size);
 void block_read(char *line, char *reply, size_t size);
 void block_write(char *line, char *reply, size_t size);
+void block_traffic(char *line, char *reply, size_t size);
 void rng_test(char *line, char *reply, size_t size);
 void balloon_command(char *line, char *reply, size_t size);
 void console_command(char *line, char *reply, size_t size);

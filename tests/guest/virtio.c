@@ -81,12 +81,12 @@ static void find_msix(struct virtio *device)
 
 bool virtio_find(struct virtio *device, enum virtio_type type, unsigned int nth)
 {
-	unsigned int slot = 0;
+	unsigned int place = 0;
 
 	memset(device, 0, sizeof(*device));
 	device->type = type;
-	while (pci_next(&device->pci, slot)) {
-		slot = device->pci.slot + 1;
+	while (pci_next(&device->pci, place)) {
+		place = device->pci.place + 1;
 		if (device->pci.vendor != VENDOR_VIRTIO ||
 			device->pci.device != DEVICE_MODERN + type || nth-- > 0)
 			continue;

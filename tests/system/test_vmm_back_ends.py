@@ -10,15 +10,14 @@ The guest notices a pause, the virtual machine monitor answers all the time, and
 """
 
 import os
-import shutil
 import signal
 import socket
-import subprocess
 import time
 
 import pytest
 
 from cordon import wait_for
+from storage import StorageDaemon, needs_storage_daemon
 from vmm import GuestOnSwitch, Vmm, plug
 
 pytestmark = pytest.mark.kvm
@@ -28,11 +27,6 @@ zones:
   app: {match: "zone=app"}
 baseline: {between_zones: deny, within_zone: allow, log: denied}
 """
-
-needs_storage_daemon = pytest.mark.skipif(
-    not shutil.which("qemu-storage-daemon") or not shutil.which("qemu-img"),
-    reason="qemu-storage-daemon or qemu-img is missing (packages qemu-system-common, qemu-utils)")
-
 
 def net(guest):
     return guest.ask("status")["nets"][0]
@@ -150,30 +144,6 @@ def test_several_queue_pairs(site):
 
 
 # --- Disks -----------------------------------------------------------------------------------------------------------
-
-
-class StorageDaemon:
-    """qemu-storage-daemon with one image."""
-
-    def __init__(self, directory, image_format, options="writable=on"):
-        self.socket = str(directory / "disk.sock")
-        self.image = str(directory / "image")
-        self.format = image_format
-        self.options = options
-        self.process = None
-        subprocess.run(["qemu-img", "create", "-q", "-f", image_format, self.image, "16M"], check=True)
-
-    def start(self):
-        self.process = subprocess.Popen(
-            ["qemu-storage-daemon", "--blockdev", f"driver=file,node-name=file,filename={self.image}",
-             "--blockdev", f"driver={self.format},node-name=disk,file=file", "--export",
-             f"type=vhost-user-blk,id=export,node-name=disk,addr.type=unix,addr.path={self.socket},{self.options}"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def end(self, sig=signal.SIGKILL):
-        if self.process and self.process.poll() is None:
-            self.process.send_signal(sig)
-            self.process.wait(10)
 
 
 @pytest.fixture

@@ -340,3 +340,33 @@ def test_many_clients_cannot_shut_others_out_of_the_guest(new_vmm):
     for one in crowd:
         one.close()
     assert wait_for(lambda: vmm.ask("status")["ok"], 5)
+
+
+# --- The bus ---------------------------------------------------------------------------------------------------------
+
+
+def test_all_devices_that_there_may_be_are_on_the_bus_and_work(new_vmm, tmp_path):
+    """16 cards, 16 disks and three others: more than the 31 devices of a bus, so that each has two functions."""
+    options = []
+    for number in range(16):
+        options += ["--net", f"socket={tmp_path}/net{number}"]
+        image = tmp_path / f"disk{number}"
+        image.write_bytes(f"disk {number}".encode().ljust(MIB, b"\0"))
+        options += ["--disk", f"path={image}"]
+    vmm = new_vmm(options=options)
+    assert vmm.command("pci") == "pci: 36 functions, 17 of them further ones"
+    for number in range(16):
+        assert vmm.command(f"block-read {number} 0") == f"block: ok disk {number}"
+    assert vmm.command("rng") == "rng: random"
+    assert len(vmm.ask("metrics")["devices"]) == 35
+    assert vmm.ask("stop") == {"ok": True}
+    assert vmm.ended()[0] == 13
+
+
+def test_more_devices_than_there_may_be_are_refused_by_name(tmp_path):
+    for option, key in (("--net", "socket"), ("--disk", "path")):
+        vmm = Vmm(tmp_path, "g1", options=[word for number in range(17)
+                                          for word in (option, f"{key}={tmp_path}/{number}")])
+        vmm.start(ready=False)
+        assert vmm.process.wait(timeout=10) == 2
+        assert f"a guest may have at most 16 of {option}" in vmm.report()
