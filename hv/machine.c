@@ -59,6 +59,22 @@ static int create_events(struct machine *machine, enum kvm_ioapic ioapic, struct
 	return status;
 }
 
+/* Whoever reckons with huge pages hears that there were too few. */
+static int create_memory(
+	struct machine *machine, const struct vmm_options *options, struct hv_error *error)
+{
+	int status =
+		guest_memory_create(&machine->memory, options->memory_bytes, options->pages, error);
+
+	if (status == 0 && options->pages == GUEST_PAGES_AUTO && !machine->memory.huge)
+		fprintf(stderr,
+			"cordon-vmm: the guest's memory is on small pages: fewer than %llu huge "
+			"pages of 2 MiB are free (/proc/sys/vm/nr_hugepages reserves them, --pages "
+			"small asks for none)\n",
+			(unsigned long long)options->memory_bytes >> 21);
+	return status;
+}
+
 static int create(
 	struct machine *machine, const struct vmm_options *options, struct hv_error *error)
 {
@@ -68,8 +84,7 @@ static int create(
 	machine->kvm_fd = kvm_open(error);
 	if (machine->kvm_fd < 0)
 		return machine->kvm_fd;
-	status =
-		guest_memory_create(&machine->memory, options->memory_bytes, options->pages, error);
+	status = create_memory(machine, options, error);
 	if (status < 0)
 		return status;
 	ioapic = options->split_irqchip ? KVM_IOAPIC_SPLIT : kvm_best_ioapic(machine->kvm_fd);
