@@ -127,8 +127,9 @@ static int ask(struct broker *broker, enum broker_command command, unsigned int 
 		.path = (uint16_t)path};
 
 	*fd = -1;
-	if (send(broker->fd, &request, sizeof(request), MSG_NOSIGNAL) < 0)
-		return -errno;
+	/* A broker that hears nothing any more leaves no room at last. */
+	if (send(broker->fd, &request, sizeof(request), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+		return errno == EAGAIN ? -ETIMEDOUT : -errno;
 	for (;;) {
 		struct broker_answer answer;
 		int status = receive_answer(broker, &answer, fd);
@@ -283,6 +284,8 @@ int broker_connect(struct broker *broker, const char *path, struct hv_error *err
 
 	if (status == 0 && fd < 0)
 		status = -EPROTO;
+	if (status < 0 && fd >= 0)
+		close(fd);
 	if (status < 0)
 		return hv_fail(error, -status, "the socket '%s' cannot be connected to: %s", path,
 			strerror(-status));

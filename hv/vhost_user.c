@@ -156,13 +156,30 @@ int vhost_user_take(struct vhost_user *vhost, int socket)
 	return 0;
 }
 
+/* Nobody can be let in for a while: he waits in the listener, which is not looked at meanwhile. */
+static void put_off(struct vhost_user *vhost, int code)
+{
+	char reason[HV_ERROR_BYTES];
+
+	snprintf(reason, sizeof(reason), "it cannot be let in: %s; tried again", strerror(code));
+	tell(vhost, reason);
+	event_loop_remove(vhost->setup.loop, &vhost->listener);
+	wait_longer(vhost);
+	vhost_user_set_timer(vhost, vhost->retry_ms);
+}
+
 static void listener_ready(struct event_source *source, uint32_t events)
 {
 	struct vhost_user *vhost = OWNER_OF(source, listener);
 	int socket = accept4(source->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 	(void)events;
-	if (socket >= 0 && vhost_user_take(vhost, socket) < 0)
+	if (socket < 0) {
+		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
+			put_off(vhost, errno);
+		return;
+	}
+	if (vhost_user_take(vhost, socket) < 0)
 		close(socket);
 }
 

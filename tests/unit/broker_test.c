@@ -115,6 +115,60 @@ static void test_connects_for_others(void **state)
 	unlink(fixture->paths[1]);
 }
 
+/* This process's broker. */
+static pid_t broker_pid(void)
+{
+	char path[64], text[32];
+	FILE *file;
+	int pid = 0;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/children", getpid());
+	file = fopen(path, "r");
+	assert_non_null(file);
+	assert_int_equal(fscanf(file, "%d", &pid), 1);
+	fclose(file);
+	snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+	file = fopen(path, "r");
+	assert_non_null(file);
+	assert_non_null(fgets(text, sizeof(text), file));
+	fclose(file);
+	assert_string_equal(text, "cordon-broker\n");
+	return pid;
+}
+
+/* The socket that leads to it. */
+static int broker_socket(void)
+{
+	for (int fd = 3; fd < 256; fd++) {
+		int type = 0;
+		socklen_t bytes = sizeof(type);
+
+		if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &bytes) == 0 &&
+			type == SOCK_SEQPACKET)
+			return fd;
+	}
+	return -1;
+}
+
+/* It has been stopped, and has not heard what was said since, until there was no room any more. */
+static void test_a_broker_that_hears_nothing_is_not_waited_for(void **state)
+{
+	struct fixture *fixture = *state;
+	int fd = broker_socket();
+	pid_t broker = broker_pid();
+
+	assert_true(fd >= 0);
+	assert_int_equal(kill(broker, SIGSTOP), 0);
+	while (send(fd, "", 1, MSG_DONTWAIT) == 1)
+		;
+	alarm(20);
+	assert_int_equal(
+		broker_connect(fixture->broker, fixture->paths[1], &fixture->error), -ETIMEDOUT);
+	alarm(0);
+	assert_non_null(strstr(fixture->error.text, fixture->paths[1]));
+	assert_int_equal(kill(broker, SIGCONT), 0);
+}
+
 static void test_nobody_there_is_a_sentence(void **state)
 {
 	struct fixture *fixture = *state;
@@ -244,6 +298,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		story(test_listens_for_its_user_only),
 		story(test_connects_for_others),
+		story(test_a_broker_that_hears_nothing_is_not_waited_for),
 		story(test_nobody_there_is_a_sentence),
 		story(test_a_full_queue_is_not_waited_for),
 		story(test_what_is_used_is_refused_and_left_alone),

@@ -2,6 +2,7 @@
 /*
  * The outcome file: whole and JSON whatever the guest wrote, and also when this process fails.
  */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -161,13 +162,18 @@ static void touch_nothing(struct outcome *outcome)
 	*nowhere = 1;
 }
 
-static void enter_filter(void)
+static void enter_filter_of(enum seccomp_thread thread)
 {
 	struct seccomp *seccomp;
 
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	if (seccomp_create(&seccomp, NULL) < 0 || seccomp_enter(seccomp, SECCOMP_MAIN, NULL) < 0)
+	if (seccomp_create(&seccomp, NULL) < 0 || seccomp_enter(seccomp, thread, NULL) < 0)
 		_exit(97);
+}
+
+static void enter_filter(void)
+{
+	enter_filter_of(SECCOMP_MAIN);
 }
 
 /* A stack pointer that leads nowhere: the kernel cannot put a handler's frame there. */
@@ -245,6 +251,53 @@ static void give_up_in_the_filter(struct outcome *outcome)
 	abort();
 }
 
+static void give_up_in_a_processors_filter(struct outcome *outcome)
+{
+	(void)outcome;
+	enter_filter_of(SECCOMP_VCPU);
+	abort();
+}
+
+/* glibc finds it out, says so, and gives up. */
+static void corrupt_memory(void)
+{
+	void (*volatile give_back)(void *) = free;
+	char *volatile piece = malloc(100);
+
+	give_back(piece);
+	give_back(piece);
+}
+
+static void corrupt_memory_in_the_filter(struct outcome *outcome)
+{
+	(void)outcome;
+	enter_filter();
+	corrupt_memory();
+}
+
+static void corrupt_memory_in_a_processors_filter(struct outcome *outcome)
+{
+	(void)outcome;
+	enter_filter_of(SECCOMP_VCPU);
+	corrupt_memory();
+}
+
+/* As the compiler's own check does when a function returns over a stack that was overwritten. */
+extern void __stack_chk_fail(void) __attribute__((noreturn));
+
+static void smash_the_stack_in_a_processors_filter(struct outcome *outcome)
+{
+	(void)outcome;
+	enter_filter_of(SECCOMP_VCPU);
+	__stack_chk_fail();
+}
+
+static void break_an_assertion_in_the_filter(struct outcome *outcome)
+{
+	enter_filter();
+	assert(!outcome);
+}
+
 static void fail_after_the_end(struct outcome *outcome)
 {
 	outcome_write(outcome, MACHINE_STOPPED, "stopped", NULL);
@@ -266,6 +319,11 @@ static void test_faults_of_this_process_are_told(void **state)
 		{use_up_another_stack, "its stack is used up, or lost (SIGSEGV)"},
 		{give_up, "gave itself up (SIGABRT)"},
 		{give_up_in_the_filter, "gave itself up (SIGABRT)"},
+		{give_up_in_a_processors_filter, "gave itself up (SIGABRT)"},
+		{corrupt_memory_in_the_filter, "gave itself up (SIGABRT)"},
+		{corrupt_memory_in_a_processors_filter, "gave itself up (SIGABRT)"},
+		{smash_the_stack_in_a_processors_filter, "gave itself up (SIGABRT)"},
+		{break_an_assertion_in_the_filter, "gave itself up (SIGABRT)"},
 		{open_a_file, "the system call openat (257) with arguments"},
 		{fork_a_process, "the system call 5"},
 	};

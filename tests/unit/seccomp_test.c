@@ -11,13 +11,16 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -197,6 +200,54 @@ static int run_a_guest(void)
 	return ioctl(-1, 0xae80 /* KVM_RUN */, 0);
 }
 
+/* All that malloc does with the kernel: large pieces that grow and go, and a heap that grows and
+ * shrinks. */
+static int use_memory(void)
+{
+	enum { PIECES = 2000, BYTES = 1000, LARGE = 8 << 20 };
+	static char *pieces[PIECES];
+	char *large = malloc(LARGE), *larger;
+
+	large[0] = 1;
+	larger = realloc(large, 4 * (size_t)LARGE);
+	larger[4 * (size_t)LARGE - 1] = 1;
+	large = realloc(larger, LARGE);
+	free(large);
+	for (unsigned int i = 0; i < PIECES; i++)
+		pieces[i] = memset(malloc(BYTES), 1, BYTES);
+	for (unsigned int i = PIECES; i > 0; i--)
+		free(pieces[i - 1]);
+	return 0;
+}
+
+/* Where the kernel's page for them is missing, clocks are asked by a call. */
+static int ask_clocks(void)
+{
+	struct timespec time;
+
+	return syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &time) < 0 ||
+			       syscall(SYS_clock_gettime, CLOCK_REALTIME, &time) < 0 ||
+			       syscall(SYS_clock_gettime, CLOCK_THREAD_CPUTIME_ID, &time) < 0
+		       ? -1
+		       : 0;
+}
+
+static int wait_for_a_lock(void)
+{
+	static int word = 1;
+	const struct timespec little = {.tv_nsec = 1000};
+
+	syscall(SYS_futex, &word, 0 /* FUTEX_WAIT */, 1, &little, NULL, 0);
+	return 0;
+}
+
+static int ask_for_random_numbers(void)
+{
+	char bytes[16];
+
+	return getrandom(bytes, sizeof(bytes), 0) == sizeof(bytes) ? 0 : -1;
+}
+
 static int go_on(void)
 {
 	return getpid() > 0 ? 0 : -1;
@@ -230,6 +281,21 @@ static void test_threads_are_held_to_it(void **state)
 	assert_int_equal(fate(SECCOMP_BROKER, go_on), FORBIDDEN);
 }
 
+/* What is done rarely, and by the C library. */
+static void test_rare_calls_are_allowed(void **state)
+{
+	static int (*const both[])(void) = {use_memory, ask_clocks, wait_for_a_lock};
+
+	(void)state;
+	skip_if_sanitized();
+	for (size_t i = 0; i < sizeof(both) / sizeof(both[0]); i++) {
+		assert_int_equal(fate(SECCOMP_MAIN, both[i]), MADE);
+		assert_int_equal(fate(SECCOMP_VCPU, both[i]), MADE);
+	}
+	assert_int_equal(fate(SECCOMP_MAIN, ask_for_random_numbers), MADE);
+	assert_int_equal(fate(SECCOMP_VCPU, ask_for_random_numbers), FORBIDDEN);
+}
+
 static void test_arguments_are_looked_at(void **state)
 {
 	(void)state;
@@ -254,6 +320,7 @@ int main(void)
 		cmocka_unit_test(test_each_rule_has_a_reason_and_a_thread),
 		cmocka_unit_test(test_no_way_out_is_listed),
 		cmocka_unit_test(test_threads_are_held_to_it),
+		cmocka_unit_test(test_rare_calls_are_allowed),
 		cmocka_unit_test(test_arguments_are_looked_at),
 	};
 

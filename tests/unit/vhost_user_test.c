@@ -3,6 +3,9 @@
  * The vhost-user front end: what it tells a back end, and what it does with one that answers
  * wrongly, or not at all, at each message.
  */
+#include <sys/resource.h>
+#include <sys/un.h>
+
 #include "hv/vhost_user.h"
 #include "tests/unit/vhost_user_fixture.h"
 
@@ -381,6 +384,57 @@ static void test_refusals(void **state)
 	fixture_close(&fixture);
 }
 
+/* A listener of the front end's, and somebody who has connected to it: his end. */
+static int knock(struct fixture *fixture)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	socklen_t bytes = sizeof(address.sun_family);
+	struct event_source *listener = &fixture->vhost->listener;
+	int knocking = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	/* In the abstract namespace, by a name of the kernel's. */
+	listener->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(listener->fd, (struct sockaddr *)&address, bytes), 0);
+	assert_int_equal(listen(listener->fd, 1), 0);
+	bytes = sizeof(address);
+	assert_int_equal(getsockname(listener->fd, (struct sockaddr *)&address, &bytes), 0);
+	assert_int_equal(connect(knocking, (struct sockaddr *)&address, bytes), 0);
+	assert_int_equal(event_loop_add(fixture->loop, listener, EPOLLIN), 0);
+	return knocking;
+}
+
+/* Who cannot be let in is not looked at again at once, and is let in when he can be. */
+static void test_no_descriptor_for_a_back_end(void **state)
+{
+	struct fixture fixture;
+	struct rlimit limit, none;
+	struct event_source *listener;
+	int knocking;
+
+	(void)state;
+	fixture_open(&fixture, VHOST_USER_MAY_LOSE);
+	listener = &fixture.vhost->listener;
+	knocking = knock(&fixture);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = limit;
+	none.rlim_cur = 3;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	listener->ready(listener, EPOLLIN);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_false(listener->added);
+	assert_false(fixture.vhost->connection.added);
+	assert_non_null(strstr(fixture.vhost->trouble, "cannot be let in: Too many open files"));
+	for (unsigned int i = 0; !listener->added && i < WAIT_MS; i++) {
+		turn(&fixture);
+		poll(NULL, 0, 1);
+	}
+	assert_true(listener->added);
+	listener->ready(listener, EPOLLIN);
+	assert_true(fixture.vhost->connection.added);
+	close(knocking);
+	fixture_close(&fixture);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -395,6 +449,7 @@ int main(void)
 		cmocka_unit_test(test_silence),
 		cmocka_unit_test(test_stop_is_bounded),
 		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_no_descriptor_for_a_back_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
