@@ -73,16 +73,17 @@ class Capture:
 
     def __init__(self, switch, *words, stdout=subprocess.PIPE, wrap=()):
         self.switch = switch
-        before = len(self.under_way())
+        before = self.under_way()
         self.process = subprocess.Popen([*wrap, CORDON, "capture", *map(str, words)], env=switch.environment(),
                                         stdout=stdout, stderr=subprocess.PIPE, text=True)
         begun.append(self)
-        wait_for(lambda: len(self.under_way()) > before or self.process.poll() is not None, 30, "the capture")
+        wait_for(lambda: self.under_way() - before or self.process.poll() is not None, 30, "the capture")
         if not wrap:
             wait_for(lambda: self.process.poll() is not None or self.minds_interrupts(), 30, "the capture's client")
 
     def under_way(self):
-        return self.switch.status().get("captures", [])
+        """When those that the switch knows of have begun.  One that has just ended may be among them for a moment."""
+        return {capture["start_ns"] for capture in self.switch.status().get("captures", [])}
 
     def minds_interrupts(self):
         """From when it has its file, Ctrl-C no longer kills it, but ends the capture (proc(5): the blocked signals)."""

@@ -44,13 +44,15 @@ def unique(prefix):
 
 
 def wait_for(condition, seconds=20.0, what="the condition", interval=0.05):
-    """Calls `condition` until it returns something true, which is returned."""
+    """Calls `condition` until it returns something true, which is returned.  It is called once more when the time is
+    over: this process may have stood still for all of it."""
     limit = time.monotonic() + seconds
     while True:
+        over = time.monotonic() > limit
         result = condition()
         if result:
             return result
-        if time.monotonic() > limit:
+        if over:
             raise AssertionError(f"{what} did not come true within {seconds} s; last seen: {result!r}")
         time.sleep(interval)
 
@@ -184,7 +186,7 @@ class Switch:
         try:
             with open(f"/proc/{pid}/comm", encoding="ascii") as file:
                 return pid if program.startswith(file.read().strip()) else None
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             return None
 
     def kill(self, program="cordon-switchd", sig=signal.SIGKILL):
@@ -251,7 +253,7 @@ class Switch:
         """The log's records whose fields have these values, oldest first, read with SQL as docs/log.md has it."""
         rows = []
         for path in sorted(glob.glob(os.path.join(self.state, "log", "traffic-*.db"))):
-            with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as database:
+            with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as database:
                 database.row_factory = sqlite3.Row
                 if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'traffic'").fetchone():
                     continue  # Being made at this moment.
@@ -297,6 +299,20 @@ class Switch:
             host.packets.send(*portion)
             wait_for(lambda expected=before + len(portion): packets() >= expected, what="frames that are dealt with",
                      interval=0)
+
+    def wait_in_force(self, seconds=20):
+        """Waits until the switch has taken in all that the database was told before: it says of a port whether its link
+        is up, where nobody has said so, once what it has seen of the database is in force."""
+        from database import transact
+
+        transact(self, {"op": "update", "table": "Port", "where": [], "row": {"link_state": ["set", []]}})
+        wait_for(lambda: all(port.get("link_state") for port in self.json("port", "list")), seconds,
+                 "a switch that has taken everything in")
+
+    def set_port(self, name, *words):
+        """Changes a port, and waits until it is so."""
+        self.cordon("port", "set", name, *words)
+        self.wait_in_force()
 
     def wait_quiet(self, seconds=20):
         """Waits until the workers find nothing, look after look: all that was sent before has been switched."""

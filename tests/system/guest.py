@@ -49,7 +49,7 @@ class Testpmd:
             assert "probe failed" not in self.text(), f"testpmd goes on without one of its devices:\n{self.text()}"
             return self.text().count("testpmd> ") >= count
 
-        wait_for(ready, 20, "testpmd's prompt")
+        wait_for(ready, 60, "testpmd's prompt")
 
     def command(self, line):
         """Gives testpmd a command; returns what it answered."""
@@ -116,7 +116,7 @@ class VhostGuest(Host):
                      f"--rxq={self._queues}", f"--txq={self._queues}"]
         with inside(self.outside):
             self.testpmd = Testpmd(devices, arguments, self._log)
-        wait_for(lambda: os.path.exists(self.socket_path), 10, f"the socket of {self.name}")
+        wait_for(lambda: os.path.exists(self.socket_path), 20, f"the socket of {self.name}")
 
     def wait_ready(self):
         """Waits until testpmd forwards.  The switch has connected, or is about to."""
