@@ -9,7 +9,7 @@
 
 enum {
 	TRIES = 3,
-	TRY_MS = 400,
+	TRY_MS = 800,
 	ICMP_BYTES = 64,
 	ICMP_UNREACHABLE = 3,
 	ICMPV6_UNREACHABLE = 1,
@@ -142,9 +142,9 @@ static void send(const uint8_t *header, size_t header_bytes, const char *text, s
 	net_send(exchange.net, 0, packet_end(frame, header_bytes + bytes));
 }
 
-static bool wait_for(const bool *flag)
+static bool wait_for(const bool *flag, unsigned int tries)
 {
-	uint64_t end = clock_cycles() + TRY_MS * cycles_per_ms();
+	uint64_t end = clock_cycles() + tries * TRY_MS * cycles_per_ms();
 
 	while (!*(const volatile bool *)flag && clock_cycles() < end) {
 		if (((volatile struct exchange *)&exchange)->refused ||
@@ -184,7 +184,8 @@ void exchange_ping(char *line, char *reply, size_t size)
 		set_be16(header + 6, exchange.peer_port);
 		exchange.answered = false;
 		send(header, sizeof(header), data, sizeof(data));
-		answered += wait_for(&exchange.answered);
+		/* Each is sent once, and waited for as long as other exchanges are. */
+		answered += wait_for(&exchange.answered, TRIES);
 	}
 	exchange.active = false;
 	address_write(peer, sizeof(peer), &exchange.peer);
@@ -207,7 +208,7 @@ void exchange_udp(char *line, char *reply, size_t size)
 	for (unsigned int try = 0; try < TRIES && !exchange.answered && !exchange.unreachable;
 		try++) {
 		send(header, sizeof(header), text, strlen(text));
-		wait_for(&exchange.answered);
+		wait_for(&exchange.answered, 1);
 	}
 	exchange.active = false;
 	format_to(reply, size, "udp: %s", exchange.answered ? "answered" : outcome());
@@ -233,7 +234,7 @@ static bool tcp_open(void)
 {
 	for (unsigned int try = 0; try < TRIES; try++) {
 		tcp_send(TCP_SYN, NULL, 0);
-		if (wait_for(&exchange.accepted))
+		if (wait_for(&exchange.accepted, 1))
 			break;
 		if (exchange.refused || exchange.unreachable)
 			return false;
@@ -270,7 +271,7 @@ static bool tcp_close(void)
 {
 	for (unsigned int try = 0; try < TRIES && !exchange.finished; try++) {
 		tcp_send(TCP_ACK | TCP_FIN, NULL, 0);
-		wait_for(&exchange.finished);
+		wait_for(&exchange.finished, 1);
 	}
 	exchange.next_sent++;
 	if (exchange.finished)

@@ -5,7 +5,7 @@
  */
 #include "guest.h"
 
-enum { NEIGHBOURS = 64, TRIES = 3, TRY_MS = 400, SOLICITATION = 135, SOLICITATION_BYTES = 32 };
+enum { NEIGHBOURS = 64, TRIES = 3, TRY_MS = 800, SOLICITATION = 135, SOLICITATION_BYTES = 32 };
 
 static struct {
 	struct address address;

@@ -58,13 +58,15 @@ class Vmm:
 
     def start(self, ready=True):
         """Starts the process, and waits until the guest says that it is ready."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path("serial"))  # What an earlier guest has said there.
         with open(self.path("messages"), "wb") as messages:
             self.process = subprocess.Popen(self.words(), stdin=subprocess.DEVNULL, stdout=messages, stderr=messages)
         if ready:
             self.wait_text("ready\n")
         return self
 
-    def wait_text(self, text, seconds=10):
+    def wait_text(self, text, seconds=20):
         """Waits until the guest has written this on its serial port."""
         def written():
             assert self.process.poll() is None or text in self.text(), f"{self.name} ended:\n{self.report()}"
@@ -72,12 +74,31 @@ class Vmm:
 
         wait_for(written, seconds, f"'{text.strip()}' of {self.name}", interval=0.01)
 
-    def ended(self, seconds=10):
+    def ended(self, seconds=20):
         """Waits for the end: the exit status, and what the outcome file says."""
         self._hang_up()
         status = self.process.wait(timeout=seconds)
         with open(self.path("outcome"), encoding="utf-8") as file:
             return status, json.load(file)
+
+    def wait_asleep(self):
+        """Waits until the guest has nothing to do: its processors' threads sleep, and nothing wakes them."""
+        def asleep():
+            before = self._processors()
+            time.sleep(0.05)
+            return before and before == self._processors() and all(state == "S" for state, _ in before.values())
+
+        wait_for(asleep, 20, f"sleep of {self.name}")
+
+    def _processors(self):
+        """{thread: (state, how often it has gone to sleep)}"""
+        found = {}
+        for task in os.listdir(f"/proc/{self.process.pid}/task"):
+            with open(f"/proc/{self.process.pid}/task/{task}/status", encoding="utf-8") as file:
+                fields = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+            if fields["Name"].startswith("vcpu"):
+                found[task] = fields["State"][0], int(fields["voluntary_ctxt_switches"])
+        return found
 
     def kill(self):
         """As a crash: nothing is cleaned up."""
@@ -102,24 +123,29 @@ class Vmm:
         return self._read("serial")
 
     def _read(self, what):
-        with contextlib.suppress(FileNotFoundError), open(self.path(what), encoding="utf-8", errors="replace") as file:
+        return self._read_bytes(what).decode("utf-8", "replace")
+
+    def _read_bytes(self, what):
+        with contextlib.suppress(FileNotFoundError), open(self.path(what), "rb") as file:
             return file.read()
-        return ""
+        return b""
 
     def send(self, line):
         """Gives the guest a command, and waits for nothing."""
         if not self._console:
+            said = self._read_bytes("serial")[-1000:]
             self._console, answer = self._connect({"command": "console"})
             assert answer["ok"], answer
-            self._read_until(lambda: True, 0.1)
+            # What was said before is told again, and is nobody's answer.
+            self._read_until(lambda: said in self._waiting, 20)
             self._waiting = b""
         self._console.sendall(line.encode() + b"\n")
 
-    def reply(self, seconds=10):
+    def reply(self, seconds=20):
         """The next answer of the guest: a line that begins with "> "."""
         return self._read_until(self._take_reply, seconds)
 
-    def command(self, line, seconds=10):
+    def command(self, line, seconds=20):
         self.send(line)
         return self.reply(seconds)
 
@@ -132,26 +158,24 @@ class Vmm:
         return None
 
     def _read_until(self, condition, seconds):
+        """Reads until `condition` returns something true, which is returned."""
         limit = time.monotonic() + seconds
-        while True:
-            found = condition()
-            left = limit - time.monotonic()
-            if found and found is not True:
-                return found
-            if left <= 0:
-                assert found is True, f"no answer of {self.name} within {seconds} s:\n{self.report()}"
-                return None
-            self._console.settimeout(left)
-            with contextlib.suppress(socket.timeout):
+        while not (found := condition()):
+            # What has come in is read, however late.
+            self._console.settimeout(max(limit - time.monotonic(), 0.001))
+            try:
                 data = self._console.recv(65536)
-                assert data, f"{self.name} hung up:\n{self.report()}"
-                self._waiting += data
+            except TimeoutError as error:
+                raise AssertionError(f"no answer of {self.name} within {seconds} s:\n{self.report()}") from error
+            assert data, f"{self.name} hung up:\n{self.report()}"
+            self._waiting += data
+        return found
 
     # --- The control socket ------------------------------------------------------------------------------------
 
     def _connect(self, request):
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.settimeout(10)
+        connection.settimeout(30)
         connection.connect(self.path("control"))
         connection.sendall(json.dumps(request).encode() + b"\n")
         answer = b""
@@ -189,7 +213,7 @@ class GuestOnSwitch(Vmm):
 
     def ping(self, address, count=1):
         """How many answers came."""
-        answer = self.command(f"ping {address} {count}", 10 + count)
+        answer = self.command(f"ping {address} {count}", 20 + count)
         found = re.search(r"(\d+) of \d+ answered", answer)
         return int(found.group(1)) if found else 0
 
@@ -198,7 +222,7 @@ class GuestOnSwitch(Vmm):
         words = self.command("stats").split()[1:]
         return {name: int(value) for name, value in zip(words[::2], words[1::2]) if name != "bytes"}
 
-    def from_network(self, host, line, seconds=5, version=4):
+    def from_network(self, host, line, seconds=10, version=4):
         """Gives the guest a command by a datagram from `host`; its answer."""
         family = socket.AF_INET if version == 4 else socket.AF_INET6
         with host.socket(family, socket.SOCK_DGRAM) as asker:
