@@ -6,11 +6,12 @@ its exit statuses.  Run by cordon-hostd in test_vm.py's stories, as `cordon-host
 What its "guest" does is said in --command-line, in words:
 
     shutdown=S reset=S fault=S die=S    it ends in that way S seconds after its first instruction
+    shutdown=told ...                   ... or when a test has made the file "end" in its directory
     once                                ... only the first time; later it goes on
     no-button                           it does not care for the power button
     deaf                                it takes no notice of `stop` nor of SIGTERM
     mute                                its control socket is never answered
-    slow=S                              it listens only S seconds after its start
+    slow                                it listens only when a test has made the file "listen" in its directory
     no-driver                           its guest does not drive the balloon; else it gives at once what it is asked for
 """
 
@@ -54,11 +55,12 @@ class Vmm:
         words = dict(word.partition("=")[::2] for word in options.command_line.split())
         self.no_button, self.deaf, self.mute = (word in words for word in ("no-button", "deaf", "mute"))
         self.balloon_target, self.balloon_driver = 0, "no-driver" not in words
-        self.plan = next(((how, float(words[how])) for how in ("shutdown", "reset", "fault", "die") if how in words), None)
-        time.sleep(float(words.get("slow", 0)))
-        directory = os.path.dirname(options.control)
+        self.plan = next(((how, words[how]) for how in ("shutdown", "reset", "fault", "die") if how in words), None)
+        self.directory = os.path.dirname(options.control)
+        while "slow" in words and not self.is_told("listen"):
+            time.sleep(0.01)
         if "once" in words:
-            marker = os.path.join(directory, "once")
+            marker = os.path.join(self.directory, "once")
             if os.path.exists(marker):
                 self.plan = None
             with open(marker, "w", encoding="ascii"):
@@ -76,6 +78,14 @@ class Vmm:
         self.clients = {}
         self.console = set()
 
+    def is_told(self, word):
+        """Once each time that a test has made the file."""
+        try:
+            os.unlink(os.path.join(self.directory, word))
+            return True
+        except FileNotFoundError:
+            return False
+
     def end(self, how, reason):
         if how == "die":
             os.kill(os.getpid(), signal.SIGKILL)
@@ -86,8 +96,15 @@ class Vmm:
 
     def run_guest(self):
         self.state = "running"
-        if self.plan and self.end_at is None:
-            self.end_at = time.monotonic() + self.plan[1]
+        if self.plan and self.plan[1] != "told" and self.end_at is None:
+            self.end_at = time.monotonic() + float(self.plan[1])
+
+    def is_over(self):
+        if not self.plan or self.state != "running":
+            return False
+        if self.plan[1] == "told":
+            return self.is_told("end")
+        return self.end_at is not None and time.monotonic() >= self.end_at
 
     def status(self):
         return {"name": self.options.name, "uuid": self.options.uuid, "version": "0", "pid": os.getpid(), "state": self.state,
@@ -148,7 +165,7 @@ class Vmm:
 
     def run(self):
         while True:
-            if self.end_at and self.state == "running" and time.monotonic() >= self.end_at:
+            if self.is_over():
                 self.end(self.plan[0], f"the guest did as planned: {self.plan[0]}")
             sockets = [self.control, *self.clients, *(net["listener"] for net in self.nets)]
             for one in select.select(sockets, [], [], 0.02)[0]:

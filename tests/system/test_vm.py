@@ -59,7 +59,7 @@ class Guests:
     def state(self, name):
         return self.show(name)["state"]
 
-    def wait_state(self, name, state, seconds=10):
+    def wait_state(self, name, state, seconds=20):
         wait_for(lambda: self.state(name) == state, seconds, f"VM {name} {state}")
         return self.show(name)
 
@@ -70,6 +70,19 @@ class Guests:
 
     def directory(self, name):
         return os.path.join(self.switch.run, "vm", name)
+
+    def tell(self, name, word="end"):
+        """To a stand-in: that its guest is to end now, or that it is to "listen"."""
+        with open(os.path.join(self.directory(name), word), "w", encoding="ascii"):
+            pass
+
+    def start_in_vain(self, name, sentence):
+        """It is started, but cannot run yet; whoever waits is told why."""
+        self.switch.cordon("vm", "start", name, "--no-wait")
+        wait_for(lambda: sentence in self.show(name).get("error", ""), 40, sentence)
+        result = self.switch.try_cordon("vm", "start", name, "--timeout", "1")
+        assert result.returncode == 7 and sentence in result.stderr
+        assert self.state(name) == "starting"
 
     def end_all(self):
         """Whatever runs, whoever still knows of it."""
@@ -168,13 +181,11 @@ def test_ports_follow_vnics(guests):
 
 def test_first_instruction_waits_for_the_switch(guests):
     """No guest runs before the switch has taken its ports in; who waits is told for what."""
-    switch = guests.switch
+    switch, sentence = guests.switch, "waits for the switch to take port a.0 in"
     os.kill(switch.pid(), signal.SIGSTOP)
     try:
         guests.create("a")
-        result = switch.try_cordon("vm", "start", "a", "--timeout", "2")
-        assert result.returncode == 7 and "waits for the switch to take port a.0 in" in result.stderr
-        assert guests.state("a") == "starting"
+        guests.start_in_vain("a", sentence)
     finally:
         os.kill(switch.pid(), signal.SIGCONT)
     guests.wait_state("a", "running")
@@ -186,9 +197,7 @@ def test_first_instruction_waits_for_the_switch(guests):
             if words:
                 switch.cordon("vm", "stop", "a", "--force")
                 switch.cordon("vm", "set", "a", *words)
-            result = switch.try_cordon("vm", "start", "a", "--timeout", "5")
-            assert result.returncode == 7 and "waits for the switch to take port a.0 in" in result.stderr
-            assert guests.state("a") == "starting"
+            guests.start_in_vain("a", sentence)
     finally:
         os.kill(switch.pid(), signal.SIGCONT)
     guests.wait_state("a", "running")
@@ -216,14 +225,15 @@ def test_stop_takes_its_time(guests):
 def test_stop_and_start_cross(guests):
     """Wanted again while it shuts down: it ends, and is started anew."""
     switch = guests.switch
-    guests.create("a", "--start", "--option", "stop-seconds=2", behave="no-button")
+    guests.create("a", "--start", "--option", "stop-seconds=8", behave="no-button")
     pid = guests.show("a")["pid"]
     switch.cordon("vm", "stop", "a", "--no-wait")
     guests.wait_state("a", "stopping")
     switch.cordon("vm", "start", "a", "--no-wait")
-    guests.wait_state("a", "running", 15)
+    guests.wait_state("a", "running", 40)
     assert process_is_alive(guests.show("a")["pid"])
     assert guests.show("a")["pid"] == pid  # It did not care, so it runs on,
+    switch.cordon("vm", "set", "a", "--option", "stop-seconds=2")
     start = time.monotonic()
     switch.cordon("vm", "stop", "a")  # and is asked once more, with all the time that it may have.
     assert time.monotonic() - start >= 2
@@ -234,15 +244,18 @@ def test_stop_and_start_cross(guests):
 
 def test_ends(guests):
     """What a guest does by itself, and what becomes of it."""
-    guests.create("off", "--start", behave="shutdown=0.2")
+    guests.create("off", "--start", behave="shutdown=told")
+    guests.tell("off")
     vm = guests.wait_state("off", "ended")
     assert vm["last_outcome"] == "shutdown" and "as planned" in vm["error"]
     holds_for(lambda: guests.state("off") == "ended", 1, "being left off")
     guests.switch.cordon("vm", "start", "off")  # Once more, if asked.
-    guests.create("fault", "--start", behave="fault=0.2")
+    guests.create("fault", "--start", behave="fault=told")
+    guests.tell("fault")
     vm = guests.wait_state("fault", "failed")
     assert vm["last_outcome"] == "guest-fault" and "as planned" in vm["error"]
-    guests.create("die", "--start", behave="die=0.2")
+    guests.create("die", "--start", behave="die=told")
+    guests.tell("die")
     vm = guests.wait_state("die", "failed")
     assert vm["last_outcome"] == "vmm-fault" and "signal 9" in vm["error"]
     assert "VM die is failed" in guests.switch.try_cordon("status").stdout
@@ -250,19 +263,22 @@ def test_ends(guests):
 
 def test_reset(guests):
     """A guest that asks for a reset is started anew at once."""
-    guests.create("a", "--start", behave="reset=0.3 once")
-    first = guests.show("a").get("pid")
+    guests.create("a", "--start", behave="reset=told once")
+    first = guests.show("a")["pid"]
+    guests.tell("a")
     vm = wait_for(lambda: (vm := guests.show("a"))["restarts"] == 1 and vm["state"] == "running" and vm, what="the restart")
     assert vm["pid"] != first and vm["last_outcome"] == "reset"
 
 
 def test_restart_and_giving_up(guests):
     """One that fails is started again, ever later; one that fails in a loop is left failed, with the reason."""
-    guests.create("once", "--start", "--restart", "on-failure", behave="fault=0.2 once")
+    guests.create("once", "--start", "--restart", "on-failure", behave="fault=told once")
+    guests.tell("once")
     wait_for(lambda: (vm := guests.show("once"))["restarts"] == 1 and vm["state"] == "running", what="the restart")
-    guests.create("loop", "--start", "--restart", "always", "--option", "restart-limit=2", behave="fault=0.05")
+    guests.create("loop", "--restart", "always", "--option", "restart-limit=2", behave="fault=0.05")
     start = time.monotonic()
-    vm = guests.wait_state("loop", "failed", 20)
+    guests.switch.cordon("vm", "start", "loop", "--no-wait")
+    vm = guests.wait_state("loop", "failed", 40)
     assert vm["restarts"] == 2 and time.monotonic() - start >= 2
     assert "as planned" in vm["error"] and "3 times in a row" in vm["error"]
     assert "as planned" in guests.switch.json("vm", "list")[0]["error"]
@@ -291,8 +307,7 @@ def test_start_says_why_not(guests):
 def test_mute_vmm(guests):
     """A VMM that answers nobody is seen, and can still be stopped; also by a cordon-hostd that has only found it."""
     guests.create("a", behave="mute")
-    result = guests.switch.try_cordon("vm", "start", "a", "--timeout", "12")
-    assert result.returncode == 7 and "does not answer" in result.stderr
+    guests.start_in_vain("a", "does not answer")
     guests.kill_hostd()
     guests.start_hostd()
     guests.switch.cordon("vm", "stop", "a", "--force", "--timeout", "30")
@@ -421,7 +436,7 @@ def test_statistics_in_one_transaction(guests):
 @pytest.mark.parametrize("sig", [signal.SIGKILL, signal.SIGTERM])
 def test_takes_guests_over(guests, sig):
     """cordon-hostd may come and go: guests run on, and the next one looks after them."""
-    guests.create("a", "--start", behave="shutdown=4")
+    guests.create("a", "--start", behave="shutdown=told")
     guests.create("b", "--start", "--restart", "on-failure")
     pids = {name: guests.show(name)["pid"] for name in "ab"}
     guests.kill_hostd(sig)
@@ -430,6 +445,7 @@ def test_takes_guests_over(guests, sig):
     wait_for(lambda: {name: guests.show(name).get("pid") for name in "ab"} == pids, what="the take-over")
     assert guests.show("a")["restarts"] == 0
     # It sees their ends as if they were its own children.
+    guests.tell("a")
     assert guests.wait_state("a", "ended")["last_outcome"] == "shutdown"
     os.kill(pids["b"], signal.SIGKILL)
     vm = wait_for(lambda: (vm := guests.show("b"))["restarts"] == 1 and vm["state"] == "running" and vm, what="the restart")
@@ -440,9 +456,10 @@ def test_what_happened_meanwhile(guests):
     """Guests that ended, and VMs that were stopped or deleted, while no cordon-hostd was there."""
     switch = guests.switch
     for name, words in {"ended": (), "killed": ("--restart", "always"), "stopped": (), "deleted": ()}.items():
-        guests.create(name, "--start", *words, behave="shutdown=2" if name == "ended" else "")
+        guests.create(name, "--start", *words, behave="shutdown=told" if name == "ended" else "")
     pids = {vm["name"]: vm["pid"] for vm in switch.json("vm", "list")}
     guests.kill_hostd()
+    guests.tell("ended")
     os.kill(pids["killed"], signal.SIGKILL)
     switch.cordon("vm", "stop", "stopped", "--no-wait")
     switch.cordon("vm", "delete", "deleted", "--force")
@@ -459,21 +476,24 @@ def test_killed_before_its_vmm_listens(guests):
     """A VMM that reads a large initrd has no control socket yet.  The next cordon-hostd finds it all the same, and starts
     no second one beside it."""
     switch = guests.switch
-    guests.create("a", behave="slow=2")
+    guests.create("a", behave="slow")
     switch.cordon("vm", "start", "a", "--no-wait")
     pids = wait_for(lambda: stand_ins(switch.run), what="the VMM")
     guests.kill_hostd()
-    assert not os.path.exists(os.path.join(guests.directory("a"), "control.sock")), "too slow to be in time"
+    assert not os.path.exists(os.path.join(guests.directory("a"), "control.sock"))
     guests.start_hostd()
+    guests.tell("a", "listen")
     assert guests.wait_state("a", "running")["pid"] == pids[0]
     assert stand_ins(switch.run) == pids and guests.show("a")["restarts"] == 0
 
 
 def test_delete_what_has_ended(guests):
     """What does not run need not be stopped before it is deleted."""
-    guests.create("off", "--start", behave="shutdown=0.1")
-    guests.create("fault", "--start", behave="fault=0.1")
+    guests.create("off", "--start", behave="shutdown=told")
+    guests.create("fault", "--start", behave="fault=told")
     guests.create("runs", "--start")
+    guests.tell("off")
+    guests.tell("fault")
     guests.wait_state("off", "ended")
     guests.wait_state("fault", "failed")
     guests.switch.cordon("vm", "delete", "off")
@@ -524,7 +544,7 @@ def test_database_goes_away(guests):
     os.kill(pid, signal.SIGKILL)
     new = wait_for(lambda: [one for one in stand_ins(guests.switch.run) if one != pid], what="the restart")
     guests.switch.up("--no-guests")
-    wait_for(lambda: guests.show("a").get("pid") == new[0], 15, "the new process in the database")
+    wait_for(lambda: guests.show("a").get("pid") == new[0], 20, "the new process in the database")
     assert guests.state("a") == "running"
 
 
@@ -578,7 +598,7 @@ def test_down_that_is_broken_off(guests):
 
 def test_second_hostd_is_refused(guests):
     result = subprocess.run([HOSTD, f"--rundir={guests.switch.run}"], env=guests.switch.environment(), capture_output=True,
-                            text=True, timeout=20, check=False)
+                            text=True, timeout=40, check=False)
     assert result.returncode != 0 and "another cordon-hostd runs" in result.stderr
 
 
@@ -663,7 +683,7 @@ def test_console_on_a_pipe(guests):
         seen += os.read(console.stdout.fileno(), 100)
     assert seen == b"welcome to a\r\nHELLO\n"
     guests.switch.cordon("vm", "stop", "a")  # Its end is the console's.
-    assert b"has ended" in console.communicate(timeout=10)[1]
+    assert b"has ended" in console.communicate(timeout=30)[1]
     message = guests.refused("console", "a")
     assert "VM a has no console now" in message
 
@@ -687,7 +707,7 @@ def test_console_on_a_terminal(guests):
     os.write(master, b"ls\x03")  # Ctrl-C is the guest's.
     read_until(b"LS\x03")
     os.write(master, b"\x1d")
-    assert console.wait(10) == 0
+    assert console.wait(30) == 0
     assert os.popen(f"stty -g < {os.ttyname(slave)}").read() == before
     os.close(master)
     os.close(slave)
@@ -727,7 +747,9 @@ def test_stranger_at_the_socket(guests):
         stranger.bind(os.path.join(directory, "control.sock"))
         stranger.listen()
         guests.create("a")
-        result = guests.switch.try_cordon("vm", "start", "a", "--timeout", "12")
+        guests.switch.cordon("vm", "start", "a", "--no-wait")
+        wait_for(lambda: "does not answer" in guests.show("a").get("error", ""), 40, "the sentence")
+        result = guests.switch.try_cordon("vm", "start", "a", "--timeout", "1")
         assert result.returncode == 7 and "does not answer" in result.stderr
         assert guests.state("b") == "running"
     os.unlink(os.path.join(directory, "control.sock"))
