@@ -51,7 +51,7 @@ def vmm(new_vmm):
 def enter(vmm):
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.connect(vmm.path("control"))
-    connection.settimeout(10)
+    connection.settimeout(30)
     return connection
 
 
@@ -131,8 +131,8 @@ def test_a_paused_guest_stands_still(vmm):
 
 def test_a_guest_may_wait_before_its_first_instruction(new_vmm):
     vmm = new_vmm(ready=False, options=["--paused"])
-    wait_for(lambda: is_reachable(vmm), 5, "the control socket")
-    wait_for(lambda: vmm.ask("status")["state"] == "paused", 5, "it waits")
+    wait_for(lambda: is_reachable(vmm), 20, "the control socket")
+    wait_for(lambda: vmm.ask("status")["state"] == "paused", 20, "it waits")
     holds_for(lambda: vmm.text() == "", 0.3, "the guest has not begun")
     assert vmm.ask("resume")["ok"]
     vmm.wait_text("ready\n")
@@ -205,7 +205,7 @@ def test_who_does_not_read_stops_neither_the_guest_nor_others(new_vmm, tmp_path)
     """The guest does nothing but write to its serial port."""
     vmm = new_vmm(ready=False, kernel=kernel(tmp_path / "kernel", bytes.fromhex("66baf803" "b078" "ee" "ebfd")),
                   options=["--serial", "none"])
-    wait_for(lambda: is_reachable(vmm), 5, "the control socket")
+    wait_for(lambda: is_reachable(vmm), 20, "the control socket")
     deaf = enter(vmm)
     deaf.sendall(b'{"command":"console"}\n')
     wait_for(lambda: vmm.ask("metrics")["terminals"][0]["output_bytes"] > 600_000, 60, "the guest goes on writing")
@@ -223,7 +223,8 @@ def test_output_is_kept_for_who_comes_late_and_bytes_stay_as_they_are(vmm):
 
 
 def start_on_terminal(tmp_path):
-    """A shell that runs cordon-vmm on a terminal of its own: both ends of that, the shell, and the guest."""
+    """A shell that runs cordon-vmm on a terminal of its own: both ends of that, the shell, the guest, the terminal's
+    settings before, and a pipe whose end is the shell's."""
     ours, theirs = pty.openpty()
     vmm = Vmm(tmp_path, "g1")
     words = [word for word in vmm.words() if word not in ("--serial", vmm.path("serial"))]
@@ -232,9 +233,13 @@ def start_on_terminal(tmp_path):
         os.setsid()
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
-    shell = subprocess.Popen(["sh", "-c", '"$@"; status=$?; sleep 1; exit $status', "sh", *words], stdin=theirs,
-                             stdout=theirs, stderr=subprocess.PIPE, preexec_fn=lead)
-    return ours, theirs, shell, vmm
+    before = modes(theirs)
+    # The shell stays, and with it the terminal, until it is told to end.
+    end, told = os.pipe()
+    shell = subprocess.Popen(["sh", "-c", f'"$@"; status=$?; read word </dev/fd/{end}; exit $status', "sh", *words], stdin=theirs,
+                             stdout=theirs, stderr=subprocess.PIPE, preexec_fn=lead, pass_fds=[end])
+    os.close(end)
+    return ours, theirs, shell, vmm, before, told
 
 
 def modes(terminal):
@@ -246,14 +251,13 @@ def see(terminal, text):
     """Waits for this on a terminal."""
     received = b""
     while text not in received:
-        assert select.select([terminal], [], [], 10)[0], received
+        assert select.select([terminal], [], [], 30)[0], received
         received += os.read(terminal, 4096)
 
 
 @pytest.mark.parametrize("end", ["escape", "kill"])
 def test_a_terminal_is_the_guests_and_is_given_back(tmp_path, end):
-    ours, theirs, shell, vmm = start_on_terminal(tmp_path)
-    before = modes(theirs)
+    ours, theirs, shell, vmm, before, told = start_on_terminal(tmp_path)
     try:
         see(ours, b"ready")
         assert modes(theirs) != before
@@ -265,13 +269,17 @@ def test_a_terminal_is_the_guests_and_is_given_back(tmp_path, end):
             os.write(ours, b"\x1d")
         else:
             os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: modes(theirs) == before, 5, "the terminal is as it was")
-        assert shell.wait(timeout=10) == (13 if end == "escape" else 128 + signal.SIGKILL)
+        wait_for(lambda: modes(theirs) == before, 10, "the terminal is as it was")
+        os.close(told)
+        told = None
+        assert shell.wait(timeout=30) == (13 if end == "escape" else 128 + signal.SIGKILL)
         assert (b"Ctrl-]" in shell.stderr.read()) == (end == "escape")
     finally:
         shell.kill()
         shell.wait()
         shell.stderr.close()
+        if told is not None:
+            os.close(told)
         os.close(ours)
         os.close(theirs)
 
@@ -283,7 +291,7 @@ def test_input_from_a_file_is_typed(tmp_path):
     typed.write_bytes(bytes(range(1, 46)) * 200 + b".")
     words = [VMM, "--kernel", kernel(tmp_path / "kernel", echo + POWER_OFF), "--memory", "16", "--pages", "small"]
     with open(typed, "rb") as file:
-        result = subprocess.run(words, stdin=file, capture_output=True, timeout=30, check=False)
+        result = subprocess.run(words, stdin=file, capture_output=True, timeout=60, check=False)
     assert result.returncode == 0, result.stderr
     assert result.stdout == typed.read_bytes()
 
@@ -350,9 +358,9 @@ def test_the_broker_outlives_a_killed_process_by_a_moment(new_vmm, tmp_path):
     assert os.path.exists(vmm.path("control")) and os.path.exists(f"{tmp_path}/net")
     vmm.process.send_signal(signal.SIGKILL)
     vmm.process.wait()
-    wait_for(lambda: not os.path.exists(vmm.path("control")) and not os.path.exists(f"{tmp_path}/net"), 5,
+    wait_for(lambda: not os.path.exists(vmm.path("control")) and not os.path.exists(f"{tmp_path}/net"), 20,
              "the sockets are gone")
-    wait_for(lambda: not os.path.exists(f"/proc/{broker}"), 5, "and the broker")
+    wait_for(lambda: not os.path.exists(f"/proc/{broker}"), 20, "and the broker")
 
 
 def test_a_guest_goes_on_without_its_broker(vmm):
@@ -366,7 +374,7 @@ def test_another_user_may_be_named(new_vmm):
     vmm = new_vmm(options=["--user", "12345"])
     assert fields(vmm.process.pid)["Uid"].split() == ["12345"] * 4
     result = subprocess.run([VMM, "--kernel", vmm.kernel, "--user", "no-such-user", "--serial", "none"],
-                            capture_output=True, text=True, timeout=20, check=False)
+                            capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 1 and "no user 'no-such-user'" in result.stderr
 
 
@@ -374,11 +382,11 @@ def test_what_a_host_forbids_is_told_and_not_done_without(tmp_path):
     """As root in a container: no CAP_SYS_ADMIN."""
     vmm = Vmm(tmp_path, "g1", command_line="-- off")
     words = ["setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-all", *vmm.words()]
-    result = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False)
+    result = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 1
     assert "cannot be left: Operation not permitted" in result.stderr and "--no-sandbox" in result.stderr
     assert not os.path.exists(vmm.path("control"))
-    result = subprocess.run([*words, "--no-sandbox"], capture_output=True, text=True, timeout=20, check=False)
+    result = subprocess.run([*words, "--no-sandbox"], capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 0, result.stderr
 
 
@@ -386,7 +394,7 @@ def test_two_at_one_socket_are_refused(new_vmm, tmp_path):
     first = new_vmm()
     other = Vmm(tmp_path, "g2")
     words = [first.path("control") if word == other.path("control") else word for word in other.words()]
-    result = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False)
+    result = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 1 and "another process listens at" in result.stderr
     assert first.ask("status")["ok"]
 
