@@ -217,7 +217,7 @@ class Stage:
             now = self.switch.drops()
             return [name for name in now if now[name] != before[name]]
 
-        return wait_for(known, 5, "the frame or its drop", interval=0)
+        return wait_for(known, 10, "the frame or its drop", interval=0)
 
     def state(self):
         """Of the live connection that is allowed, or None."""

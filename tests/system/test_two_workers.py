@@ -192,7 +192,7 @@ def churn(switch, turn):
 def test_two_workers_agree_while_everything_changes(site):
     switch, a, b = site
     assert pollers(switch, "left") != pollers(switch, "right"), "two workers see the two directions"
-    assert len(pollers(switch, "a")) == 2
+    wait_for(lambda: len(pollers(switch, "a")) == 2, 20, "both workers at the guest's queues")
     talk = Talk(a, b)
     talk.start()
     try:
@@ -209,6 +209,6 @@ def test_two_workers_agree_while_everything_changes(site):
     assert talk.opened > 0
     for name in ("left", "right", "outside"):
         switch.cordon("port", "del", name)
-    assert wait_for(lambda: a.ping(b.ipv4, wait=0.5), 10, "a ping when all is quiet again")
+    assert wait_for(lambda: a.ping(b.ipv4, wait=0.5), 30, "a ping when all is quiet again")
     switch.wait_log(kind="end", source_port="left", seconds=20)
     assert switch.down().returncode == 0

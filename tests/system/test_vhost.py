@@ -65,7 +65,7 @@ def site(shared):
 
 
 def talk(one, other, version=4):
-    wait_for(lambda: one.ping(other.address(version), wait=0.5) == 1, 10, f"a ping from {one.name} to {other.name}")
+    wait_for(lambda: one.ping(other.address(version), wait=0.5) == 1, 30, f"a ping from {one.name} to {other.name}")
 
 
 def send_in_fragments(site, one, other):
@@ -73,7 +73,7 @@ def send_in_fragments(site, one, other):
     talk(one, other, 6)
     with UdpServer(other, 5353):
         for size in (2000, 20000, 60000):
-            assert one.can_ask(other.ipv6, 5353, 3, payload=os.urandom(size)), size
+            assert one.can_ask(other.ipv6, 5353, payload=os.urandom(size)), size
     assert one.ping(other.ipv6, 3, size=30000) == 3
     assert site.switch.status()["frames"]["held"] == 0
 
@@ -138,13 +138,13 @@ def test_spoofing_guest_is_stopped(site):
     before = site.switch.drops()["spoofed-address"]
     site.g1.packets.send(Ether(src=site.g1.mac, dst=site.web.mac) / IP(src=site.g2.ipv4, dst=site.web.ipv4)
                          / UDP(sport=1, dport=2) / b"lie")
-    wait_for(lambda: site.switch.drops()["spoofed-address"] == before + 1, 5, "the drop")
+    wait_for(lambda: site.switch.drops()["spoofed-address"] == before + 1, 10, "the drop")
 
 
 def test_killed_guest_comes_back(site):
     talk(site.g1, site.web)
     site.g2.kill()
-    wait_for(lambda: site.switch.port("g2")["link"] != "up", 10, "the link seen down")
+    wait_for(lambda: site.switch.port("g2")["link"] != "up", 20, "the link seen down")
     assert site.g1.ping(site.web.ipv4, 3) == 3, "the others go on"
     site.g2.start()
     site.g2.wait_ready()
@@ -244,11 +244,11 @@ class FakeGuest:
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(path)
         self.listener.listen(8)
-        self.listener.settimeout(10)
+        self.listener.settimeout(30)
 
     def accept(self):
         connection, _ = self.listener.accept()
-        connection.settimeout(1)
+        connection.settimeout(30)
         return connection
 
     def close(self):
@@ -380,7 +380,7 @@ def test_garbled_ring_hurts_nobody_else(site, table):
             ring.write(number, 0, table)
             ring.write(number, 0x4000, AVAILABLE)
         ring.start()
-        wait_for(lambda: site.switch.port("ring")["link"] == "up", 5, "live rings")
+        wait_for(lambda: site.switch.port("ring")["link"] == "up", 20, "live rings")
         for _ in range(5):
             ring.kick()
             time.sleep(0.02)
@@ -408,15 +408,17 @@ def test_guest_that_stops_reading_its_ring_stops_only_itself(site):
                              address="10.0.0.99", tag="zone=all", no_wait=True)
         ring = RingGuest(fake.accept())
         ring.start()
-        wait_for(lambda: site.switch.port("full")["link"] == "up", 5, "live rings")
+        wait_for(lambda: site.switch.port("full")["link"] == "up", 20, "live rings")
         from scapy.layers.inet import IP, UDP
         from scapy.layers.l2 import Ether
 
         before = site.switch.drops()["output-full"]
         frame = bytes(Ether(src=site.web.mac, dst="02:00:00:00:00:63") / IP(src=site.web.ipv4, dst="10.0.0.99")
                       / UDP(sport=1, dport=2) / b"unread")
-        site.web.packets.send(*[frame] * 500)
-        wait_for(lambda: site.switch.drops()["output-full"] == before + 500, 5, "the drops")
+        # No more at once than the queue of the kernel's port takes while the switch stands still.
+        for sent in range(50, 501, 50):
+            site.web.packets.send(*[frame] * 50)
+            wait_for(lambda n=sent: site.switch.drops()["output-full"] >= before + n, 10, "the drops")
         assert site.g1.ping(site.web.ipv4, 3) == 3
     finally:
         site.switch.cordon("port", "del", "full")

@@ -87,6 +87,8 @@ def test_unicast_to_a_mac_of_another_vlan_does_not_cross(site):
 def test_trunk_carries_its_vlans_tagged(site):
     """The router speaks with tags, in its two VLANs as one who is at home in both, and in no third."""
     router = site.switch.uplink("router", 5, network=None, net=1, port_options={"vlan_mode": "trunk", "trunks": "10,20"})
+    # Its own stack would say something without a tag now and then, which is in no VLAN.
+    router.run("sysctl", "-q", "-w", "net.ipv6.conf.eth0.disable_ipv6=1")
     for vlan, host, address in ((10, site.red1, "10.0.1.5"), (20, site.blue1, "10.0.2.5")):
         run("ip", "-netns", host.namespace, "neighbour", "replace", address, "lladdr", router.mac, "dev", "eth0")
         router.packets.drain()
@@ -103,7 +105,7 @@ def test_trunk_carries_its_vlans_tagged(site):
         assert not other.packets.receive(lambda f: b"wrong tag" in bytes(f), 0.2)
     before = site.switch.drops()["vlan-not-allowed"]
     router.packets.send(frame(router, BROADCAST, vlan=30), frame(router, BROADCAST, vlan=4000))
-    wait_for(lambda: site.switch.drops()["vlan-not-allowed"] == before + 2, 5, "the drops")
+    wait_for(lambda: site.switch.drops()["vlan-not-allowed"] == before + 2, 10, "the drops")
     site.switch.cordon("port", "del", "router")
 
 
@@ -133,7 +135,7 @@ def test_unknown_destination_floods_and_a_learned_one_does_not(site):
     assert not site.red2.packets.receive(wanted, 0.2), "not to a vNIC whose MACs are known"
     site.left.packets.send(Ether(src=stranger, dst=site.red1.mac) / IP(src="10.0.1.200", dst=site.red1.ipv4)
                            / UDP(sport=9, dport=9) / b"here")
-    wait_for(lambda: macs(site, mac=stranger, port="left"), 5, "the MAC learned")
+    wait_for(lambda: macs(site, mac=stranger, port="left"), 10, "the MAC learned")
     site.right.packets.drain()
     site.red1.packets.send(probe)
     assert site.left.packets.receive(wanted)
@@ -148,11 +150,11 @@ def test_mac_that_moves_takes_its_traffic_along(site):
     for turn in range(3):
         for new, old in ((site.left, site.right), (site.right, site.left)):
             new.packets.send(hello)
-            wait_for(lambda: macs(site, mac=roamer, port=new.name), 5, f"the move to {new.name}")
+            wait_for(lambda: macs(site, mac=roamer, port=new.name), 10, f"the move to {new.name}")
             new.packets.drain()
             old.packets.drain()
             site.red1.packets.send(there, there)
-            assert len(new.packets.receive(wanted, 2, count=2)) == 2, f"turn {turn}: found at {new.name}"
+            assert len(new.packets.receive(wanted, count=2)) == 2, f"turn {turn}: found at {new.name}"
             assert not old.packets.receive(wanted, 0.1)
 
 
@@ -162,7 +164,7 @@ def test_same_mac_in_two_vlans_is_two_hosts(site):
     left20 = next(host for host in site.switch.hosts if host.name == "left20")
     left20.packets.send(Ether(src=twin, dst=BROADCAST) / ARP(op=1, hwsrc=twin, psrc="10.0.2.99", pdst="10.0.2.98"))
     site.right.packets.send(Ether(src=twin, dst=BROADCAST) / ARP(op=1, hwsrc=twin, psrc="10.0.1.99", pdst="10.0.1.98"))
-    wait_for(lambda: {(row["vlan"], row["port"]) for row in macs(site, mac=twin)} == {(20, "left20"), (10, "right")}, 5,
+    wait_for(lambda: {(row["vlan"], row["port"]) for row in macs(site, mac=twin)} == {(20, "left20"), (10, "right")}, 10,
              "both")
     site.switch.cordon("port", "del", "left20")
 
@@ -172,50 +174,49 @@ def test_configured_macs_are_listed_as_such(site):
 
 
 def test_mac_limit_refuses_further_macs_by_name(site):
-    site.switch.cordon("port", "set", "right", "--mac-limit", "5")
+    site.switch.set_port("right", "--mac-limit", "5")
     before = site.switch.drops()["mac-limit"]
     known = len([row for row in macs(site, port="right") if not row.get("static")])
     for i in range(20):
         mac = f"02:00:00:00:aa:{i:02x}"
         site.right.packets.send(Ether(src=mac, dst=site.red1.mac) / IP(src=f"10.0.1.{210 + i}", dst=site.red1.ipv4)
                                 / UDP(sport=9, dport=9) / b"x")
-    wait_for(lambda: site.switch.drops()["mac-limit"] >= before + 20 - max(0, 5 - known), 5, "the refusals")
+    wait_for(lambda: site.switch.drops()["mac-limit"] >= before + 20 - max(0, 5 - known), 10, "the refusals")
     assert len([row for row in macs(site, port="right") if not row.get("static")]) <= max(5, known)
     assert site.left.ping(site.red1.ipv4) == 1, "other ports learn as before"
-    site.switch.cordon("port", "set", "right", "--mac-limit", "0")
+    site.switch.set_port("right", "--mac-limit", "0")
 
 
 def test_storm_limit_bounds_broadcasts_and_not_unicasts(site):
     limit = 200
-    site.switch.cordon("port", "set", "left", "--storm-limit", limit)
-    time.sleep(0.1)
+    site.switch.set_port("left", "--storm-limit", limit)
     before = site.switch.drops()["storm"]
     site.red2.packets.drain()
     storm = Ether(src=site.left.mac, dst=BROADCAST) / ARP(op=1, hwsrc=site.left.mac, psrc=site.left.ipv4, pdst="10.0.1.66")
     start = time.monotonic()
     sent = 4000
     site.left.packets.send(*[bytes(storm)] * sent)
-    wait_for(lambda: site.switch.drops()["storm"] > before, 5, "a drop")
+    wait_for(lambda: site.switch.drops()["storm"] > before, 10, "a drop")
     site.switch.wait_quiet()
     took = time.monotonic() - start
     passed = len(site.red2.packets.receive(lambda f: ARP in f and f[ARP].pdst == "10.0.1.66", 1.0, count=sent))
     # A bucket of one second's worth, and what flows in until all are switched.
     assert passed <= limit * (took + 1), f"{passed} passed in {took:.2f} s"
     assert passed >= limit / 2
-    site.switch.cordon("port", "set", "left", "--storm-limit", "0")
-    assert wait_for(lambda: site.left.ping(site.red1.ipv4, wait=0.5) == 1, 5, "a ping after the storm")
+    site.switch.set_port("left", "--storm-limit", "0")
+    assert wait_for(lambda: site.left.ping(site.red1.ipv4, wait=0.5) == 1, 20, "a ping after the storm")
 
 
 def test_rate_limit_bounds_what_a_guest_sends(site):
     """1 Mbit/s, offered several times that: the share that arrives is a small part, and drops say why."""
-    site.switch.cordon("port", "set", "red1", "--ingress-kbps", "1000")
+    site.switch.set_port("red1", "--ingress-kbps", "1000")
     before = site.switch.drops()["rate-limit"]
     site.red2.packets.drain()
     big = bytes(frame(site.red1, site.red2.mac, payload=b"r" * 1000))
     for _ in range(20):
         site.red1.packets.send(*[big] * 100)
-    wait_for(lambda: site.switch.drops()["rate-limit"] > before, 5, "a drop")
+    wait_for(lambda: site.switch.drops()["rate-limit"] > before, 10, "a drop")
     passed = len(site.red2.packets.receive(lambda f: b"rrrr" in bytes(f), 1.0, count=2000))
     assert 0 < passed < 1500
-    site.switch.cordon("port", "set", "red1", "--ingress-kbps", "0")
-    assert wait_for(lambda: site.red1.ping(site.red2.ipv4, wait=0.5) == 1, 5, "a ping without the limit")
+    site.switch.set_port("red1", "--ingress-kbps", "0")
+    assert wait_for(lambda: site.red1.ping(site.red2.ipv4, wait=0.5) == 1, 20, "a ping without the limit")

@@ -61,14 +61,14 @@ class Host:
     def show(self, name):
         return self.switch.json("vm", "show", name)
 
-    def wait_state(self, name, state, seconds=15):
+    def wait_state(self, name, state, seconds=30):
         wait_for(lambda: self.show(name)["state"] == state, seconds, f"VM {name} {state}")
         return self.show(name)
 
     def console(self, name):
         return Console(self.switch, name)
 
-    def said(self, name, text, seconds=10):
+    def said(self, name, text, seconds=30):
         """Waits until the guest has written this, now or before."""
         with self.console(name) as console:
             return console.read_until(text, seconds)
@@ -88,7 +88,7 @@ class Console:
         self.process.kill()
         self.process.communicate()
 
-    def read_until(self, text, seconds=10, line=False):
+    def read_until(self, text, seconds=30, line=False):
         """Waits for the text; with `line`, until its line has ended as well."""
         def found():
             try:
@@ -104,7 +104,7 @@ class Console:
             raise AssertionError(f"{error}\n{self.text}") from error
         return self.text
 
-    def command(self, line, answer, seconds=10):
+    def command(self, line, answer, seconds=30):
         """Types a command; returns what came since."""
         self.read_until("ready")
         self.text = self.text[self.text.rfind("ready"):]
@@ -152,7 +152,7 @@ def test_guest_life(host):
     first = host.show("a")["pid"]
     with host.console("a") as console:
         console.command("reset", "reset")
-    vm = wait_for(lambda: (vm := host.show("a"))["restarts"] == 1 and vm["state"] == "running" and vm, 15, "the restart")
+    vm = wait_for(lambda: (vm := host.show("a"))["restarts"] == 1 and vm["state"] == "running" and vm, 30, "the restart")
     assert vm["pid"] != first and vm["last_outcome"] == "reset"
     with host.console("a") as console:
         console.command("die triple", "dies")
@@ -168,7 +168,7 @@ def test_guest_life(host):
 def test_triple_fault_in_a_loop(host):
     host.create("a", 1, "web", "--restart", "always", "--option", "restart-limit=2", command="die triple")
     host.switch.cordon("vm", "start", "a", "--no-wait")
-    vm = host.wait_state("a", "failed", 30)
+    vm = host.wait_state("a", "failed", 60)
     assert vm["restarts"] == 2 and "triple fault" in vm["error"] and "3 times in a row" in vm["error"]
     assert not os.path.exists(f"/proc/{vm.get('pid', 0)}/exe")
 
@@ -188,7 +188,7 @@ def test_daemons_come_and_go(host):
     for name in ("web1", "db1"):
         host.switch.wait_port(name + ".0")
     with host.console("web1") as console:
-        console.command("ping 10.0.0.2 2", "> ping 10.0.0.2: 2 of 2 answered", 15)
+        console.command("ping 10.0.0.2 2", "> ping 10.0.0.2: 2 of 2 answered")
     assert all(host.show(name)["restarts"] == 0 for name in ("web1", "db1"))
 
 
@@ -220,7 +220,7 @@ def test_disk_by_a_storage_daemon(host, tmp_path, kind):
     # One that ends is started again.
     os.kill(pid, 9)
     new = wait_for(lambda: os.path.exists(pid_file) and int(open(pid_file, encoding="ascii").read() or 0) not in (0, pid)
-                   and int(open(pid_file, encoding="ascii").read()), 10, "the next daemon")
+                   and int(open(pid_file, encoding="ascii").read()), 20, "the next daemon")
     # The next cordon-hostd takes it over, too.
     host.switch.kill("cordon-hostd")
     host.switch.up()
@@ -251,7 +251,7 @@ def test_storage_daemons_end_with_their_guest(host, tmp_path):
     for _ in range(3):
         switch.cordon("vm", "start", "a")
         switch.cordon("vm", "stop", "a", "--force")
-    wait_for(lambda: not children_of(switch.pid("cordon-hostd")), 5, "the end of all children")
+    wait_for(lambda: not children_of(switch.pid("cordon-hostd")), 20, "the end of all children")
     # The daemon is left alone: cordon-hostd and the VMM are killed at once.
     switch.cordon("vm", "start", "a")
     old, vmm = daemon(), host.show("a")["pid"]
@@ -259,7 +259,7 @@ def test_storage_daemons_end_with_their_guest(host, tmp_path):
     os.kill(vmm, 9)
     switch.up()
     host.wait_state("a", "failed")
-    wait_for(lambda: not process_is_alive(old), 5, "the end of the daemon that was left")
+    wait_for(lambda: not process_is_alive(old), 20, "the end of the daemon that was left")
     switch.cordon("vm", "start", "a")
     # The same, and the VM is deleted meanwhile.
     old, vmm = daemon(), host.show("a")["pid"]
@@ -267,8 +267,8 @@ def test_storage_daemons_end_with_their_guest(host, tmp_path):
     os.kill(vmm, 9)
     switch.cordon("vm", "delete", "a", "--force")
     switch.up()
-    wait_for(lambda: not process_is_alive(old), 5, "the end of the deleted VM's daemon")
-    wait_for(lambda: not os.path.exists(f"{switch.run}/vm/a"), 5, "the end of its directory")
+    wait_for(lambda: not process_is_alive(old), 20, "the end of the deleted VM's daemon")
+    wait_for(lambda: not os.path.exists(f"{switch.run}/vm/a"), 20, "the end of its directory")
 
 
 @pytest.mark.skipif(QEMU_IMG is None, reason="qemu-img (package qemu-utils) is missing")

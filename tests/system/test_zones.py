@@ -106,7 +106,7 @@ def test_pair_without_a_rule_is_denied(site, version):
         site.web.connect(site.db.address(version), 80, 0.5)
     assert not site.web.can_ask(site.db.address(version), 53, 0.3)
     assert site.web.ping(site.db.address(version), 1, wait=0.3) == 0
-    assert site.switch.drops()["policy"] >= before + 3
+    wait_for(lambda: site.switch.drops()["policy"] >= before + 3, 10, "three drops")
 
 
 def test_replies_pass_but_the_other_direction_does_not_open(site, version):
@@ -124,17 +124,17 @@ def test_denied_attempt_does_not_stand_in_the_way_of_the_allowed_direction(site,
     web, app = site.web, site.app
     with web.socket(family, socket.SOCK_DGRAM) as client:
         client.bind(("", 6000 + version))
-        client.settimeout(1)
+        client.settimeout(10)
         with app.socket(family, socket.SOCK_DGRAM) as intruder:
             intruder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             intruder.bind((app.address(version), 54))
             before = site.switch.drops()["policy"]
             intruder.sendto(b"not allowed", (web.address(version), 6000 + version))
-            wait_for(lambda: site.switch.drops()["policy"] > before, 5, "the denial")
+            wait_for(lambda: site.switch.drops()["policy"] > before, 10, "the denial")
             # The same ports, the other way round: an allowed service.
             client.connect((app.address(version), 54))
             client.send(b"allowed")
-            intruder.settimeout(1)
+            intruder.settimeout(10)
             assert intruder.recv(100) == b"allowed"
             intruder.sendto(b"the reply", (web.address(version), 6000 + version))
             assert client.recv(100) == b"the reply"
@@ -143,25 +143,22 @@ def test_denied_attempt_does_not_stand_in_the_way_of_the_allowed_direction(site,
 def test_reject_answers_tcp_with_a_reset(site, version):
     before = site.switch.drops()["rejected"]
     with pytest.raises(ConnectionRefusedError):
-        site.app.connect(site.db.address(version), 5432, 3)
-    assert site.switch.drops()["rejected"] > before
+        site.app.connect(site.db.address(version), 5432)
+    wait_for(lambda: site.switch.drops()["rejected"] > before, 10, "the drop")
     assert site.app.can_connect(site.db.address(version), 3306), "the rule beside it still allows"
 
 
 def test_reject_answers_udp_with_an_icmp_error(site, version):
     import socket
-    import time
 
     family = socket.AF_INET6 if version == 6 else socket.AF_INET
     with site.app.socket(family, socket.SOCK_DGRAM) as client:
         client.connect((site.db.address(version), 5432))
-        client.settimeout(3)
-        start = time.monotonic()
+        client.settimeout(10)
         with pytest.raises(OSError) as error:
             client.send(b"ping")
             client.recv(100)
         assert not isinstance(error.value, TimeoutError), "an ICMP error ends the wait"
-        assert time.monotonic() - start < 2
 
 
 def test_quarantine_lets_nothing_pass(site, version):
@@ -173,7 +170,7 @@ def test_quarantine_lets_nothing_pass(site, version):
     site.web.knows(site.stray)
     assert not site.stray.can_connect(site.web.address(version), 80, 0.3)
     assert not site.web.can_connect(site.stray.address(version), 80, 0.3)
-    assert site.switch.drops()["quarantine"] >= before + 2
+    wait_for(lambda: site.switch.drops()["quarantine"] >= before + 2, 10, "two drops")
 
 
 def test_intra_deny_separates_members_of_one_zone(site, version):
@@ -204,7 +201,7 @@ def test_connection_names_its_rule(site, version):
     try:
         rows = wait_for(lambda: site.switch.connections(source=site.web.address(version), destination_port=80,
                                                         destination=site.app.address(version), state="ESTABLISHED"),
-                        5, "the connection in the list")
+                        10, "the connection in the list")
         assert rows[0]["rule"] == "web-to-app"
         assert rows[0]["policy"] == "shop"
         assert (rows[0]["source_zone"], rows[0]["destination_zone"]) == ("web", "app")
@@ -218,7 +215,7 @@ def test_flushed_connections_are_judged_anew(site, version):
     try:
         assert site.switch.json("conn", "flush", "--port", "web")["flushed"] >= 1
         wait_for(lambda: not site.switch.connections(source=site.web.address(version), destination_port=80,
-                                                     state="ESTABLISHED"), 5, "the end of the flushed connection")
+                                                     state="ESTABLISHED"), 10, "the end of the flushed connection")
         assert site.web.can_connect(site.app.address(version), 80), "a new one opens"
     finally:
         connection.close()
