@@ -113,7 +113,7 @@ class Site:
     def send(self, name, frame):
         self.hosts[name].packets.send(frame)
 
-    def reaches(self, name, frame, seconds=2.0):
+    def reaches(self, name, frame, seconds=10.0):
         raw = bytes(frame)
         return bool(self.hosts[name].packets.receive(lambda f: bytes(f)[:len(raw)] == raw, seconds))
 
@@ -138,6 +138,16 @@ class Site:
         self.switch.policy(document)
         wait_for(lambda: self.observe()["connections"] == (time.sleep(1.5), self.observe())[1]["connections"], 20,
                  "connections that the sweep leaves alone")
+
+    def wait_silent(self):
+        """Waits until the hosts' kernels have nothing more to say: what floods is refused by the port that is down, and
+        would be counted beside what a test has sent.  They report their multicast groups twice, a second apart at most."""
+        def is_silent():
+            before = self.switch.status()["frames"]["received"]
+            time.sleep(2.5)
+            return self.switch.status()["frames"]["received"] == before
+
+        wait_for(is_silent, 60, "silence", interval=0)
 
     # --- What is known -----------------------------------------------------------------------------------------
 
@@ -192,6 +202,7 @@ def site(shared):
     # Its end in the namespace is down, so the one at the switch has no carrier.
     run("ip", "-netns", one.hosts["off"].namespace, "link", "set", "eth0", "down")
     shared.wait_port("off", "down")
+    one.wait_silent()
     one.drain()
     return one
 
@@ -483,7 +494,7 @@ def check_fate(site, one, before):
     for name in one.outputs:
         assert site.reaches(name, one.frame), f"{name} did not get it"
     if one.reason:
-        wait_for(lambda: site.switch.drops()[one.reason] > before[one.reason], 5, f"a drop for {one.reason}")
+        wait_for(lambda: site.switch.drops()[one.reason] > before[one.reason], 10, f"a drop for {one.reason}")
     after = site.switch.drops()
     assert {name: after[name] - before[name] for name in after if after[name] != before[name]} == (
         {reason: 1 for reason in (one.reason, one.also) if reason})
@@ -497,7 +508,7 @@ def identity_holds(site):
         frames = site.switch.status()["frames"]
         return frames["received"] + frames["copied"] + frames["answered"] + frames["cut"] == \
             frames["sent"] + frames["dropped"] + frames["held"]
-    wait_for(is_so, 5, "received + copied + answered + cut = sent + dropped + held")
+    wait_for(is_so, 10, "received + copied + answered + cut = sent + dropped + held")
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -551,7 +562,7 @@ def test_fragments_wait(site, version):
     for part in parts:
         site.send("web", part)
     raw = {bytes(part) for part in parts}
-    assert len(site.hosts["db"].packets.receive(lambda f: bytes(f) in raw, 2, count=3)) == 3
+    assert len(site.hosts["db"].packets.receive(lambda f: bytes(f) in raw, count=3)) == 3
 
 
 def test_fragments_of_a_denied_datagram(site, version):
@@ -561,7 +572,7 @@ def test_fragments_of_a_denied_datagram(site, version):
     before = site.switch.drops()["policy"]
     for part in parts:
         site.send("web", part)
-    wait_for(lambda: site.switch.drops()["policy"] == before + 3, 5, "three drops")
+    wait_for(lambda: site.switch.drops()["policy"] == before + 3, 10, "three drops")
 
 
 def test_fragments_that_are_sent_in_a_ports_name(site, version):
@@ -632,7 +643,7 @@ def test_sending_makes_a_real_connection(site, version):
     with TcpServer(db, 5432):
         # The answer must find a port that is listened at, or web's own kernel would reset the connection at once.
         story = site.switch.json("trace", "web", "--to", db.address(version), "--tcp", 5432, "--source-port", sport,
-                                 "--send", "--wait", 3)
+                                 "--send", "--wait", 20)
     sent = story["sent"]
     assert story["result"] == sent["result"] == "forwarded" and sent["as_foretold"]
     assert sent["outputs"] == [{"port": "db", "frames": 1}]
@@ -641,6 +652,7 @@ def test_sending_makes_a_real_connection(site, version):
     assert rows and rows[0]["source_port"] == sport and rows[0]["source"] == web.address(version)
     site.switch.wait_log(kind="start", source_transport_port=sport)
     assert "in the name of port web, as uid 0" in site.switch.log_file()
+    site.wait_silent()  # The two have asked for each other's MACs.
 
 
 def test_completion_knows_addresses(site):
@@ -659,7 +671,7 @@ def test_any_worker_sends(new_switch):
     for host in hosts:
         other = hosts[0] if host is not hosts[0] else hosts[1]
         before = [worker["packets"] for worker in switch.json("worker", "list")]
-        sent = switch.json("trace", host.name, "--to", other.ipv4, "--send")["sent"]
+        sent = switch.json("trace", host.name, "--to", other.ipv4, "--send", "--wait", 20)["sent"]
         assert sent["as_foretold"] and sent["answer"]["came"], sent
         after = [worker["packets"] for worker in switch.json("worker", "list")]
         index = next(i for i, ports in enumerate(polled) if host.name in ports)

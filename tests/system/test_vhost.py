@@ -84,7 +84,7 @@ def test_frames_that_are_sent_in_a_guests_name(site, version):
     with TcpServer(site.web, 80):
         for target in (site.g2, site.web):
             for _ in range(20):
-                sent = site.switch.json("trace", "g1", "--to", target.address(version), "--send")["sent"]
+                sent = site.switch.json("trace", "g1", "--to", target.address(version), "--send", "--wait", 20)["sent"]
                 assert sent["as_foretold"] and sent["answer"]["came"], sent
                 assert site.g1.ping(target.address(version)) == 1
     assert site.switch.port("g1")["link"] == "up"
