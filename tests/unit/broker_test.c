@@ -284,7 +284,7 @@ static void test_removes_what_a_killed_process_made(void **state)
 	assert_true(is_there(fixture->paths[2]));
 	kill(child, SIGKILL);
 	waitpid(child, NULL, 0);
-	for (int i = 0; i < 500 && is_there(fixture->paths[2]); i++)
+	for (int i = 0; i < 2000 && is_there(fixture->paths[2]); i++)
 		nanosleep(&moment, NULL);
 	assert_false(is_there(fixture->paths[2]));
 	close(told[0]);

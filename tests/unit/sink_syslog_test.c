@@ -49,7 +49,7 @@ static size_t receive_datagram(int fd)
 	struct pollfd one = {.fd = fd, .events = POLLIN};
 	ssize_t length;
 
-	assert_int_equal(poll(&one, 1, 2000), 1);
+	assert_int_equal(poll(&one, 1, 20000), 1);
 	length = recv(fd, message, sizeof(message), 0);
 	assert_true(length > 0);
 	syslog_read(message, (size_t)length, &read_back);
@@ -204,7 +204,7 @@ static void prepare_tcp(struct fixture_sink *sink, const char *endpoint)
 	const char *options[] = {"server", endpoint, "transport", "tcp", NULL};
 
 	prepare_sink(sink, &sink_syslog, options);
-	sink->place.time_limit_ms = 1000;
+	sink->place.time_limit_ms = 20000;
 }
 
 static void test_tcp_counts_octets(void **state)
@@ -317,8 +317,8 @@ static void test_tcp_server_never_reads(void **state)
 	server->never_reads = true;
 	start_server(server);
 	prepare_tcp(&sink, server->endpoint);
-	sink.place.time_limit_ms = 200;
 	open_sink(&sink);
+	sink.place.time_limit_ms = 200;
 	for (uint64_t i = 1; error == 0 && i < 1000000; i++) {
 		struct log_record record = numbered(i);
 

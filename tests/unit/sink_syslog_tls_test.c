@@ -64,7 +64,7 @@ static void prepare_tls(
 		n += 2;
 	}
 	prepare_sink(sink, &sink_syslog, options);
-	sink->place.time_limit_ms = 2000;
+	sink->place.time_limit_ms = 20000;
 }
 
 #define MORE(...) ((const char *[]){__VA_ARGS__, NULL})
@@ -385,8 +385,8 @@ static void test_server_stops_reading(void **state)
 	server->shakes_hands_only = true;
 	start_server(server);
 	prepare_tls(&sink, server, TRUSTING);
-	sink.place.time_limit_ms = 200;
 	open_sink(&sink);
+	sink.place.time_limit_ms = 200;
 	for (uint64_t i = 1; error == 0 && i < 1000000; i++) {
 		struct log_record record = numbered(i);
 

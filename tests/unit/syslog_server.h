@@ -155,10 +155,10 @@ static void server_talk(struct syslog_server *server, int fd)
 		else
 			go_on = server_receive(server, fd, tls);
 	}
-	server->closes = false;
 	SSL_free(tls);
 	ERR_clear_error();
 	close(fd);
+	server->closes = false; /* Now that it is closed. */
 }
 
 static void *server_main(void *server_)

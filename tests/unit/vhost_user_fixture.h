@@ -20,7 +20,7 @@
 #include "hv/vhost_user.h"
 #include "hv/vhost_user_private.h"
 
-enum { RINGS = 4, SIZE = 64, MEMORY = 4 << 20, SILENT_MS = 250, WAIT_MS = 10000 };
+enum { RINGS = 4, SIZE = 64, MEMORY = 4 << 20, SILENT_MS = 1000, WAIT_MS = 20000 };
 
 #define BIT(number) (UINT64_C(1) << (number))
 #define FEATURES    (BIT(VIRTIO_F_VERSION_1) | BIT(3) | BIT(29) | VHOST_USER_F_PROTOCOL_FEATURES)

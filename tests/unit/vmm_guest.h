@@ -57,6 +57,9 @@ static inline struct kvm_segment guest_segment(uint16_t selector, uint8_t type)
 		.g = 1};
 }
 
+/* How long anything may take, on a machine that does other things as well. */
+enum { PATIENCE_MS = 20000 };
+
 static inline uint64_t now_ms(void)
 {
 	struct timespec time;
@@ -162,7 +165,7 @@ static inline volatile uint32_t *guest_word(struct guest *guest, uint64_t addres
 /* Waits until the guest has written `value` there: false after five seconds. */
 static inline bool guest_wait_for(struct guest *guest, uint64_t address, uint32_t value)
 {
-	uint64_t until = now_ms() + 5000;
+	uint64_t until = now_ms() + PATIENCE_MS;
 
 	while (*guest_word(guest, address) != value) {
 		if (now_ms() > until)
