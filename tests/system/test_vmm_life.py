@@ -163,12 +163,16 @@ def test_guests_flood_each_other(site):
     talks(site, g2)
     answer = site.g1.command(f"flood {g2.ipv4} 100000 64 64", 300)
     assert answer.startswith("flood: sent 100000 in "), answer
-    # A window that a busy machine did not let anybody answer in time is given up, and may be one too many then.
+    # A window that a busy machine did not let anybody answer in time is given up, and may be one too many then; so may
+    # be the last two, for whose answers nothing waits.
     windows_lost = int(answer.split()[-2])
-    assert 100000 - 64 * windows_lost <= g2.stats()["discarded"] <= 100000, answer
+    least = 100000 - (64 * (windows_lost + 2) if windows_lost else 0)
+    wait_for(lambda: g2.stats()["discarded"] >= least, 20, f"what was sent (at least {least}): {answer}")
+    arrived = g2.stats()["discarded"]
+    assert arrived <= 100000, answer
     answer = site.g1.command(f"flood {g2.ipv4} 200000 64", 300)
     assert answer.startswith("flood: sent 200"), answer
-    assert g2.stats()["discarded"] > 100000, answer
+    wait_for(lambda: g2.stats()["discarded"] > arrived, 20, f"some of what was sent: {answer}")
     talks(site)
     talks(site, g2)
 
