@@ -354,7 +354,7 @@ def test_balloon_refusals(guests):
     assert "there is no VM 'nobody'" in guests.refused("balloon", "nobody", "1M")
     # More than it was started with, as its memory was changed meanwhile.
     switch.cordon("vm", "set", "big", "--memory", "128M")
-    assert "its VMM refuses: this guest cannot" in guests.refused("balloon", "big", "100M", "--timeout", "3")
+    assert "its VMM refuses: this guest cannot" in guests.refused("balloon", "big", "100M", "--timeout", "8")
     assert "refuses" in guests.show("big")["error"] and "VM big is running: it is to give 100" in switch.try_cordon("status").stdout
     assert "must keep" in guests.refused("set", "big", "--memory", "64M")
     switch.cordon("vm", "balloon", "big", "32M")
@@ -362,7 +362,7 @@ def test_balloon_refusals(guests):
     guests.create("none", "--start", "--option", "balloon=off")
     assert "to have no balloon" in guests.refused("balloon", "none", "8M")
     switch.cordon("vm", "set", "none", "--option", "balloon=on")
-    assert "was started without a balloon" in guests.refused("balloon", "none", "8M", "--timeout", "2")
+    assert "was started without a balloon" in guests.refused("balloon", "none", "8M", "--timeout", "8")
     assert "to have no balloon" in guests.refused("set", "none", "--option", "balloon=off")
     guests.create("idle", "--start", behave="no-driver")
     assert "has no driver for the balloon" in guests.refused("balloon", "idle", "8M")
@@ -416,7 +416,7 @@ def test_statistics_in_one_transaction(guests):
     for i in range(4):
         switch.cordon("vm", "start", f"g{i}")
         time.sleep(0.3)  # Not all at once.
-    wait_for(lambda: all(vm["statistics"].get("vcpu0.exits.io") == 5 for vm in switch.json("vm", "list")), 15, "statistics")
+    wait_for(lambda: all(vm["statistics"].get("vcpu0.exits.io") == 5 for vm in switch.json("vm", "list")), 30, "statistics")
     watch = Watch(switch, ["statistics"])
     rows = [len(update) for update in watch.look(11)]
     if switch.status()["hostd"]["control_groups"] != "none":
@@ -424,7 +424,7 @@ def test_statistics_in_one_transaction(guests):
     # Without control groups only the stand-ins count, who always say the same.
     guests.kill_hostd()
     guests.start_hostd(before="umount -R /sys/fs/cgroup || true")
-    wait_for(lambda: all("pid" in vm and "cpu_ms" not in vm["statistics"] for vm in switch.json("vm", "list")), 15, "the take-over")
+    wait_for(lambda: all("pid" in vm and "cpu_ms" not in vm["statistics"] for vm in switch.json("vm", "list")), 30, "the take-over")
     watch.look(1)  # What came until now.
     watch.updates.clear()
     assert watch.look(7) == []
@@ -577,7 +577,7 @@ def test_down_that_is_broken_off(guests):
     holds_for(lambda: guests.state("good") == "stopped", 1, "being stopped")
     down.kill()
     down.wait()
-    assert guests.wait_state("good", "running", 20).get("error") is None
+    assert guests.wait_state("good", "running", 30).get("error") is None
     assert guests.wait_state("stubborn", "running")["restarts"] == 0 and guests.state("off") == "stopped"
     # It is asked once more the next time, with all its time.
     result = switch.try_cordon("down", "--guests-only", "--timeout", "2")
