@@ -178,6 +178,25 @@ static const struct cpu_feature features[] = {
 	{"xgetbv1", 0xd, 1, EAX, 2},
 	{"xsaves", 0xd, 1, EAX, 3},
 	{"xfd", 0xd, 1, EAX, 4},
+	/* What KVM does for guests that know it (Linux: KVM_FEATURE_...). */
+	{"kvm_clocksource", 0x40000001, 0, EAX, 0},
+	{"kvm_nop_io_delay", 0x40000001, 0, EAX, 1},
+	{"kvm_mmu_op", 0x40000001, 0, EAX, 2},
+	{"kvm_clocksource2", 0x40000001, 0, EAX, 3},
+	{"kvm_async_pf", 0x40000001, 0, EAX, 4},
+	{"kvm_steal_time", 0x40000001, 0, EAX, 5},
+	{"kvm_pv_eoi", 0x40000001, 0, EAX, 6},
+	{"kvm_pv_unhalt", 0x40000001, 0, EAX, 7},
+	{"kvm_pv_tlb_flush", 0x40000001, 0, EAX, 9},
+	{"kvm_async_pf_vmexit", 0x40000001, 0, EAX, 10},
+	{"kvm_pv_send_ipi", 0x40000001, 0, EAX, 11},
+	{"kvm_poll_control", 0x40000001, 0, EAX, 12},
+	{"kvm_pv_sched_yield", 0x40000001, 0, EAX, 13},
+	{"kvm_async_pf_int", 0x40000001, 0, EAX, 14},
+	{"kvm_msi_ext_dest_id", 0x40000001, 0, EAX, 15},
+	{"kvm_hc_map_gpa_range", 0x40000001, 0, EAX, 16},
+	{"kvm_migration_control", 0x40000001, 0, EAX, 17},
+	{"kvm_clocksource_stable", 0x40000001, 0, EAX, 24},
 	{"syscall", 0x80000001, 0, EDX, 11},
 	{"mp", 0x80000001, 0, EDX, 19},
 	{"nx", 0x80000001, 0, EDX, 20},
@@ -312,7 +331,7 @@ static int refuse(const char *name, size_t bytes, struct hv_error *error)
 	write_near(name, bytes, near_it, sizeof(near_it));
 	return hv_fail(error, EINVAL,
 		"--cpu-mask: '%.*s' is no feature of a processor by Linux's names (those of "
-		"/proc/cpuinfo)%s",
+		"/proc/cpuinfo, and kvm_... for what KVM adds)%s",
 		(int)(bytes > NAME_MAX_BYTES ? NAME_MAX_BYTES : bytes), name, near_it);
 }
 

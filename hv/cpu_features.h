@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Features of processors by the names that Linux has for them in /proc/cpuinfo.
+ * Features of processors by the names that Linux has for them in /proc/cpuinfo; and what KVM adds
+ * to a processor, by the names of <asm/kvm_para.h>: KVM_FEATURE_PV_SEND_IPI is kvm_pv_send_ipi.
  */
 #ifndef HV_CPU_FEATURES_H
 #define HV_CPU_FEATURES_H

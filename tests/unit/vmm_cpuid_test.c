@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include <asm/kvm_para.h>
 #include <cmocka.h>
 
 #include "hv/cpu_features.h"
@@ -56,6 +57,7 @@ static void host(struct cpuid *cpuid, const char *vendor)
 	put(cpuid, (struct kvm_cpuid_entry2){
 			   .function = 0xd, .flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX, .eax = 0xe7});
 	put(cpuid, (struct kvm_cpuid_entry2){.function = 0x40000000, .eax = 0x40000001});
+	put(cpuid, (struct kvm_cpuid_entry2){.function = 0x40000001, .eax = ~0U, .edx = ~0U});
 	put(cpuid, (struct kvm_cpuid_entry2){.function = 0x80000001, .ecx = ~0U, .edx = ~0U});
 	put(cpuid, (struct kvm_cpuid_entry2){.function = 0x80000008, .eax = 0x302e, .ecx = 0x701f});
 	put(cpuid, (struct kvm_cpuid_entry2){.function = 0x8000001e, .eax = 17, .ebx = 0x108});
@@ -201,6 +203,24 @@ static void test_features_are_hidden_by_name(void **state)
 	assert_int_equal(cpu_features_mask(&cpuid, "", &error), 0);
 }
 
+/* A KVM without hardware virtualisation names hypercalls and has none. */
+static void test_what_kvm_adds_is_hidden_by_name(void **state)
+{
+	struct hv_error error = {""};
+	struct cpuid cpuid;
+	(void)state;
+
+	host(&cpuid, "GenuineIntel");
+	assert_int_equal(
+		cpu_features_mask(&cpuid, "kvm_pv_send_ipi,kvm_clocksource_stable", &error), 0);
+	assert_int_equal(at(&cpuid, 0x40000001, 0)->eax,
+		~(BIT(KVM_FEATURE_PV_SEND_IPI) | BIT(KVM_FEATURE_CLOCKSOURCE_STABLE_BIT)));
+	assert_int_equal(at(&cpuid, 0x40000001, 0)->edx, ~0U);
+	assert_int_equal(at(&cpuid, 0x40000000, 0)->eax, 0x40000001);
+	assert_int_equal(cpu_features_mask(&cpuid, "pv_send_ipi", &error), -EINVAL);
+	assert_non_null(strstr(error.text, "kvm_pv_send_ipi"));
+}
+
 static void test_unknown_name_hides_nothing(void **state)
 {
 	struct hv_error error = {""};
@@ -224,6 +244,7 @@ int main(void)
 		cmocka_unit_test(test_frequency_is_told_to_intels_guests_only),
 		cmocka_unit_test(test_full_list_stays_within_its_room),
 		cmocka_unit_test(test_features_are_hidden_by_name),
+		cmocka_unit_test(test_what_kvm_adds_is_hidden_by_name),
 		cmocka_unit_test(test_unknown_name_hides_nothing),
 	};
 
