@@ -19,10 +19,26 @@ from cordon import BUILD, wait_for
 
 VMM = os.path.join(BUILD, "cordon-vmm")
 MEMORY_MIB = 128
+IN_INIT = "Run /init as init process"
 # A kernel that is emulated takes some 15 s to its /init on a machine that has nothing else to do.
 BOOT_SECONDS = 240
-# Without hardware virtualisation a kernel sees what the host's processor has, but its KVM runs none of this for it.
-NOT_EMULATED = "smap,smep,xsave,rdpid,fsgsbase,popcnt,clwb,rdtscp,invpcid,cx16,bmi1,bmi2"
+# Emulated, a packet takes the kernel milliseconds, and large ones tenths of a second.
+PING_SECONDS = 10
+# Without hardware virtualisation a kernel sees what the host's processor has, but its KVM runs none of this for it; and
+# the last two it runs byte by byte.
+NOT_EMULATED = "smap,smep,xsave,rdpid,fsgsbase,popcnt,clwb,rdtscp,invpcid,cx16,bmi1,bmi2,erms,fsrm"
+# What such a KVM names as well: hypercalls, which never come back.
+NO_HYPERCALLS = "kvm_pv_send_ipi,kvm_pv_sched_yield,kvm_pv_unhalt"
+
+
+def answers(host, address, count=1, size=56, seconds=PING_SECONDS):
+    """True if as many answers come in time.  (With -W, ping would wait for late ones no longer than for early ones.)"""
+    words = ["ping", "-n", "-q", "-c", count, "-i", "0.1", "-w", seconds, "-s", size, address]
+    return host.run(*words, check=False).returncode == 0
+
+
+def wait_answer(host, address, seconds=30):
+    wait_for(lambda: answers(host, address, seconds=1), seconds, f"an answer of {address} to {host.name}")
 
 
 def has_hardware_virtualisation():
@@ -32,10 +48,12 @@ def has_hardware_virtualisation():
 
 
 class KernelGuest:
-    """A machine as a Host is, numbered the same way."""
+    """A machine as a Host is, numbered the same way.  Its network card has a pair of rings for each processor."""
 
-    def __init__(self, switch, name, number, kernel, initrd, options=()):
+    def __init__(self, switch, name, number, kernel, initrd, options=(), vcpus=1, memory_mib=MEMORY_MIB):
         self.name = name
+        self.vcpus, self.memory_mib = vcpus, memory_mib
+        self.boot_seconds = BOOT_SECONDS + memory_mib // 8  # Each MiB is 256 pages to be told of.
         self.mac = f"02:00:00:00:00:{number:02x}"
         self.ipv4 = f"10.0.0.{number}"
         self.ipv6 = f"fd00::ff:fe00:{number:x}"  # From its MAC (RFC 4291, 2.5.1), with a router's prefix.
@@ -53,16 +71,22 @@ class KernelGuest:
 
     # --- Life --------------------------------------------------------------------------------------------------
 
-    def start(self, ip):
+    def start(self, ip=None):
         """ip: what the kernel's parameter ip= says; "dhcp", or None for its own fixed address."""
         ip = ip or f"{self.ipv4}::{self.ipv4}:255.255.255.0:{self.name}:eth0:off"
-        words = f"console=ttyS0 panic=-1 ip={ip}"
+        words, options = f"console=ttyS0 earlyprintk=ttyS0 panic=-1 ip={ip}", list(self._options)
         if not has_hardware_virtualisation():
-            words += f" clearcpuid={NOT_EMULATED}"
-        command = [VMM, "--name", self.name, "--memory", str(MEMORY_MIB), "--kernel", self._kernel,
-                   "--initrd", self._initrd, "--command-line", words,
-                   "--net", f"socket={self.socket_path},mac={self.mac}", "--serial", self._console_path,
-                   "--control", self._control_path, "--outcome", self._outcome_path, *self._options]
+            # Virtio's devices reach all memory: no 64 MiB for others that do not, which would have to be cleared.
+            words += f" clearcpuid={NOT_EMULATED} swiotlb=noforce"
+            if self.vcpus > 1:
+                # Ticks ask for the time again and again: KVM's clock takes more instructions than the TSC.
+                words += " no-kvmclock"
+            options += ["--cpu-mask", NO_HYPERCALLS]
+        command = [VMM, "--name", self.name, "--vcpus", str(self.vcpus), "--memory", str(self.memory_mib),
+                   "--kernel", self._kernel, "--initrd", self._initrd, "--command-line", words,
+                   "--net", f"socket={self.socket_path},mac={self.mac},queues={self.vcpus}",
+                   "--serial", self._console_path, "--control", self._control_path, "--outcome", self._outcome_path,
+                   *options]
         self._started_at = time.monotonic()
         with open(self._log_path, "wb") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -86,13 +110,13 @@ class KernelGuest:
         except FileNotFoundError:
             return ""
 
-    def wait_console(self, text, seconds=BOOT_SECONDS):
+    def wait_console(self, text):
         """Until the kernel says this."""
-        limit = time.monotonic() + seconds
+        limit = time.monotonic() + self.boot_seconds
         while text not in self.console():
             self._is_alive()
             if time.monotonic() > limit:
-                raise AssertionError(f"{self.name} did not say {text!r} within {seconds} s: {self._text()}")
+                raise AssertionError(f"{self.name} did not say {text!r} within {self.boot_seconds} s: {self._text()}")
             time.sleep(0.1)
         self.seconds_to[text] = time.monotonic() - self._started_at
 

@@ -20,7 +20,7 @@ import pytest
 
 from cordon import holds_for, wait_for
 from dhcp import LEASE_SECONDS, DhcpServer
-from kernel_guest import KernelGuest
+from kernel_guest import IN_INIT, PING_SECONDS, KernelGuest, answers, wait_answer
 from linux_guest import plug
 
 POLICY = """\
@@ -36,10 +36,6 @@ policies:
       - {id: no-strangers, from: strangers, to: guests, action: deny, log: all}
 baseline: {between_zones: deny, within_zone: allow, log: denied}
 """
-
-IN_INIT = "Run /init as init process"
-# Emulated, a packet takes the kernel milliseconds, and large ones tenths of a second.
-PING_SECONDS = 10
 
 pytestmark = pytest.mark.skipif(not os.path.exists("/dev/kvm"), reason="there is no /dev/kvm here")
 
@@ -73,16 +69,6 @@ def site(shared, small_kernel, spinning_init):
     shared.add_network()
     shared.policy(POLICY)
     return Site(shared, small_kernel, spinning_init)
-
-
-def answers(host, address, count=1, size=56, seconds=PING_SECONDS):
-    """True if as many answers come in time.  (With -W, ping would wait for late ones no longer than for early ones.)"""
-    words = ["ping", "-n", "-q", "-c", count, "-i", "0.1", "-w", seconds, "-s", size, address]
-    return host.run(*words, check=False).returncode == 0
-
-
-def wait_answer(host, address, seconds=30):
-    wait_for(lambda: answers(host, address, seconds=1), seconds, f"an answer of {address} to {host.name}")
 
 
 def router(site, tmp_path):
