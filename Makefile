@@ -128,8 +128,11 @@ HOSTD := $(addprefix hv/hostd/,$(addsuffix .c, \
 	options replica ports wish decide guest balloon statistics vmm control_client storage image text_file detached cgroup counts answers))
 HOSTD_MAIN := hv/hostd/main.c
 
-UNLISTED := $(filter-out $(ZONES) $(LOG) $(SINKS) $(DATAPATH) $(DATAPATH_MAIN) $(MODEL) $(CLI) $(CLI_MAIN) $(HOSTD) $(HOSTD_MAIN) $(VMM) $(VMM_MAIN), \
-	$(wildcard zones/*.c log/*.c sinks/*.c datapath/*.c controller/*.c cli/*.c hv/*.c hv/hostd/*.c))
+# What both daemons do with their run directory: no Open vSwitch, no DPDK.
+DAEMON := daemon/stale_sockets.c
+
+UNLISTED := $(filter-out $(DAEMON) $(ZONES) $(LOG) $(SINKS) $(DATAPATH) $(DATAPATH_MAIN) $(MODEL) $(CLI) $(CLI_MAIN) $(HOSTD) $(HOSTD_MAIN) $(VMM) $(VMM_MAIN), \
+	$(wildcard daemon/*.c zones/*.c log/*.c sinks/*.c datapath/*.c controller/*.c cli/*.c hv/*.c hv/hostd/*.c))
 ifneq ($(UNLISTED),)
 $(warning in no list of the Makefile, and so in no program: $(UNLISTED))
 endif
@@ -143,6 +146,7 @@ UNIT_MODEL := $(shell grep -lE '"(controller/model|cordon-idl|openvswitch|tests/
 UNIT_SINKS := $(shell grep -lE '"sinks/' $(UNIT) /dev/null)
 UNIT_CLI := $(shell grep -lE '"cli/' $(UNIT) /dev/null)
 UNIT_HOSTD := $(shell grep -lE '"hv/hostd/' $(UNIT) /dev/null)
+UNIT_DAEMON := $(shell grep -lE '"daemon/' $(UNIT) /dev/null)
 UNIT_VMM := $(filter-out $(UNIT_HOSTD),$(shell grep -lE '"hv/' $(UNIT) /dev/null))
 
 FUZZ := $(sort $(wildcard tests/fuzz/*_fuzz.c))
@@ -223,7 +227,7 @@ $(OUT)/libhostd.a: $(call objects,$(HOSTD)) $(IDL_OBJECT)
 $(OUT)/lib%.a:
 	$(call say,AR,$@) rm -f $@ && $(AR) rcs $@ $^
 
-$(OUT)/cordon-switchd: $(call objects,$(DATAPATH_MAIN) $(THREAD_SANITIZED)) $(OUT)/libdatapath.a $(OUT)/libcore.a \
+$(OUT)/cordon-switchd: $(call objects,$(DATAPATH_MAIN) $(DAEMON) $(THREAD_SANITIZED)) $(OUT)/libdatapath.a $(OUT)/libcore.a \
 		$(OUT)/libmodel.a $(OUT)/libsinks.a $(OUT)/liblog.a $(OUT)/libzones.a
 	$(call say,LD,$@) $(LINK) $^ $(OVS_LIBS) $(DPDK_LIBS) $(SINKS_LIBS) $(CORE_LIBS) $(ZONES_LIBS) -lm -lpthread $(LINKED)
 
@@ -234,7 +238,7 @@ $(OUT)/cordon: $(call objects,$(CLI_MAIN)) $(OUT)/libcli.a $(OUT)/libmodel.a $(O
 $(OUT)/cordon-vmm: $(call objects,$(VMM_MAIN)) $(OUT)/libvmm.a
 	$(call say,LD,$@) $(LINK) $^ $(VMM_LIBS) -lpthread $(LINKED)
 
-$(OUT)/cordon-hostd: $(call objects,$(HOSTD_MAIN)) $(OUT)/libhostd.a
+$(OUT)/cordon-hostd: $(call objects,$(HOSTD_MAIN) $(DAEMON)) $(OUT)/libhostd.a
 	$(call say,LD,$@) $(LINK) $^ $(OVS_LIBS) -lm -lpthread $(LINKED)
 
 $(SCHEMA): controller/cordon.ovsschema
@@ -325,6 +329,7 @@ $(OUT)/tests/%_test: $(OUT)/obj/tests/unit/%_test.o
 # The order matters to the linker: who calls comes before who is called.
 $(call unit_programs,tests/unit/generator_test.c): \
 	$(call objects,$(addprefix tests/bench/generator/,frame.c histogram.c ring.c))
+$(call unit_programs,$(UNIT_DAEMON)): $(call objects,$(DAEMON))
 $(call unit_programs,$(UNIT_CLI)): $(OUT)/libcli.a
 $(call unit_programs,$(UNIT_DPDK)): $(OUT)/libdatapath.a
 $(call unit_programs,$(UNIT_CLI) $(UNIT_MODEL) $(UNIT_DPDK)): $(OUT)/libmodel.a
@@ -446,7 +451,7 @@ soak: all $(OUT)/soak/stations ## Churn a switch for MINUTES=10 under traffic, a
 
 # --- Style -------------------------------------------------------------------------------------------------------
 
-C_FILES = $(shell find zones log sinks ebpf datapath hv controller cli tests -name '*.[ch]' 2>/dev/null)
+C_FILES = $(shell find daemon zones log sinks ebpf datapath hv controller cli tests -name '*.[ch]' 2>/dev/null)
 SHELL_FILES = $(shell grep -lE '^#!.*(/| )(sh|bash)$$' -r scripts tests .ci packaging --exclude-dir=corpus --exclude='*.py' 2>/dev/null)
 
 lint: ## Install the checkers that are missing, and check style, folder dependencies and common mistakes

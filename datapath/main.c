@@ -35,6 +35,7 @@
 
 #include "command-line.h"
 #include "daemon.h"
+#include "daemon/stale_sockets.h"
 #include "datapath/buffers.h"
 #include "datapath/capture.h"
 #include "datapath/control.h"
@@ -411,6 +412,7 @@ int main(int argc, char *argv[])
 	options_parse(argc, argv, &options);
 	setenv("OVS_RUNDIR", options.run_directory, 1);
 	lock_run_directory(options.run_directory);
+	stale_sockets_remove(options.run_directory, program_name);
 	fatal_ignore_sigpipe();
 	int signals = take_signals();
 	prctl(PR_SET_TIMERSLACK, 1000UL); /* Threads inherit it: a worker's naps are short. */

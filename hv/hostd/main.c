@@ -21,6 +21,7 @@
 
 #include "command-line.h"
 #include "daemon.h"
+#include "daemon/stale_sockets.h"
 #include "fatal-signal.h"
 #include "openvswitch/poll-loop.h"
 #include "openvswitch/vlog.h"
@@ -154,6 +155,7 @@ int main(int argc, char *argv[])
 	hostd_options_parse(argc, argv, &options);
 	setenv("OVS_RUNDIR", options.run_directory, 1);
 	lock_run_directory(options.run_directory);
+	stale_sockets_remove(options.run_directory, program_name);
 	fatal_ignore_sigpipe();
 	signals = take_signals();
 	set_pidfile(NULL);
