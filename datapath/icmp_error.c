@@ -15,6 +15,34 @@ struct search {
 	uint32_t flow;
 };
 
+/* True if the connection was found allowed under the policy in force: a flow is given the epoch
+ * behind the verdict, so whoever reads the epoch first reads no verdict that is older. */
+static bool is_judged(const struct miss *miss, uint32_t flow)
+{
+	const struct packet_context *context = miss->context;
+	struct conn_table *table = context->worker->sw->connections;
+
+	for (unsigned int i = 0; i < 2; i++)
+		if (atomic_load_explicit(&conn_flow(table, flow ^ i)->policy_epoch,
+			    memory_order_acquire) == context->revisions->policy)
+			return true;
+	return false;
+}
+
+/* What the policy in force says of the connection, which has had no packet under it yet.  The error
+ * goes to where the quoted packet came from, and comes from where that one went. */
+static bool is_allowed_now(const struct search *search)
+{
+	const struct port *in = search->miss->context->in;
+	bool quotes_answer = search->flow & 1;
+	struct verdict verdict;
+
+	related_decide(search->miss->endpoints, quotes_answer ? in : search->out,
+		quotes_answer ? search->out : in, search->miss->context->worker->sw->connections,
+		search->flow / 2, &verdict);
+	return verdict.action == ZONE_ALLOW;
+}
+
 static bool find_connection(struct conn_key *key, struct icmp_subject *subject, void *search_)
 {
 	struct search *search = search_;
@@ -28,10 +56,13 @@ static bool find_connection(struct conn_key *key, struct icmp_subject *subject, 
 	if (search->flow == CONN_FLOW_NONE)
 		return false;
 	const struct conn *conn = conn_of_flow(table, search->flow);
+	bool judged = is_judged(search->miss, search->flow);
 	if (atomic_load(&conn->verdict) != CONN_ALLOWED)
 		return false;
 	uint16_t left_by = miss_far_port(table, search->flow);
 	if (left_by != 0 && !miss_same_side(sw, left_by, context->in))
+		return false;
+	if (!judged && !is_allowed_now(search))
 		return false;
 	if (atomic_load(&conn->flags) & CONN_TCP) {
 		subject->sender = &conn->dir[search->flow & 1].tcp;

@@ -383,18 +383,19 @@ void miss_decide_again(const struct miss *miss, uint32_t flow, struct verdict *v
 	struct packet_context *context = miss->context;
 	struct cordon_switch *sw = context->worker->sw;
 	const struct conn *conn = conn_of_flow(sw->connections, flow);
-	const struct conn_key *key = &conn_flow(sw->connections, flow & ~1u)->key;
 	const struct port *out = switch_port(sw, miss->forwarding.outputs[0]);
 	struct expectation control;
 
-	if (!(flow & 1))
-		miss_decide_outputs(miss, verdict);
-	else if (out != NULL)
-		verdict_decide(miss->endpoints, out, context->in, key, conn->icmp_type,
-			conn->icmp_code, verdict);
+	if (flow & 1) {
+		if (out != NULL)
+			related_decide(miss->endpoints, out, context->in, sw->connections, flow / 2,
+				verdict);
+		return;
+	}
+	miss_decide_outputs(miss, verdict);
 	if (verdict->action != ZONE_ALLOW && out != NULL && related_of(conn, &control))
-		related_allows(miss->endpoints, flow & 1 ? out : context->in,
-			flow & 1 ? context->in : out, key, &control, verdict);
+		related_allows(miss->endpoints, context->in, out,
+			&conn_flow(sw->connections, flow)->key, &control, verdict);
 }
 
 static void count_packet(const struct miss *miss, uint32_t flow)

@@ -151,9 +151,10 @@ void miss_cache_program(const struct miss *miss, uint32_t flow, const struct pro
 /* --- icmp_error.c --------------------------------------------------------------------------- */
 
 /* An error passes if it quotes a packet that its receiver sent in a live, allowed connection, in
- * its window (icmp_quote.h), and comes by the port by which that packet left.  DROP_NONE, or why
- * not; with *flow set to that of the packet which is quoted, or to CONN_FLOW_NONE.  Changes
- * nothing. */
+ * its window (icmp_quote.h), and comes by the port by which that packet left.  A connection that
+ * has had no packet under the policy in force is judged by it, as its next packet will be, which
+ * then ends it: nothing is written for an error.  DROP_NONE, or why not; with *flow set to that of
+ * the packet which is quoted, or to CONN_FLOW_NONE.  Changes nothing. */
 enum drop_reason icmp_error_judge(const struct miss *miss, uint32_t *flow);
 
 /* Sends the error on, or drops it.  Consumes the frame. */

@@ -70,6 +70,20 @@ bool related_allows(const struct endpoint_map *endpoints, const struct port *ini
 	return true;
 }
 
+void related_decide(const struct endpoint_map *endpoints, const struct port *initiator,
+	const struct port *responder, struct conn_table *table, uint32_t number,
+	struct verdict *verdict)
+{
+	const struct conn *conn = conn_of_flow(table, 2 * number);
+	const struct conn_key *key = &conn_flow(table, 2 * number)->key;
+	struct expectation control;
+
+	verdict_decide(endpoints, initiator, responder, key, atomic_load(&conn->icmp_type),
+		atomic_load(&conn->icmp_code), verdict);
+	if (verdict->action != ZONE_ALLOW && related_of(conn, &control))
+		related_allows(endpoints, initiator, responder, key, &control, verdict);
+}
+
 bool related_is_announced(const struct miss *miss, struct verdict *verdict)
 {
 	const struct packet_context *context = miss->context;

@@ -150,7 +150,6 @@ static bool is_denied_now(
 {
 	const struct event_source from = sweep_events(sweep);
 	struct verdict verdict = {.action = ZONE_DENY};
-	struct expectation control;
 	const struct port *in = switch_port(sweep->sw, flow->key.in_port);
 	const struct port *out = switch_port(sweep->sw, atomic_load(&conn->out_port));
 
@@ -159,9 +158,7 @@ static bool is_denied_now(
 	/* Read after the ports: never older than they are. */
 	const struct endpoint_map *endpoints =
 		atomic_load_explicit(&sweep->sw->endpoints, memory_order_acquire);
-	verdict_decide(endpoints, in, out, &flow->key, conn->icmp_type, conn->icmp_code, &verdict);
-	if (verdict.action != ZONE_ALLOW && related_of(conn, &control))
-		related_allows(endpoints, in, out, &flow->key, &control, &verdict);
+	related_decide(endpoints, in, out, sweep->sw->connections, number, &verdict);
 	if (connection_set_verdict(sweep->sw, number, &verdict, sweep_time(sweep)) &&
 		verdict.action == ZONE_ALLOW)
 		simulation_note(sweep->sw, endpoints, &from, number);

@@ -631,6 +631,12 @@ bool related_allows(const struct endpoint_map *endpoints, const struct port *ini
 	const struct port *responder, const struct conn_key *key, const struct expectation *control,
 	struct verdict *verdict);
 
+/* The policy's word on a connection that exists, announced or not: on the question of its first
+ * packet, which went from `initiator` to `responder`.  Under RCU; any thread. */
+void related_decide(const struct endpoint_map *endpoints, const struct port *initiator,
+	const struct port *responder, struct conn_table *table, uint32_t number,
+	struct verdict *verdict);
+
 /* --- hits.c: rule hits of packets without a connection -------------------------------------- */
 
 /* A denied packet, unless a connection that stands for the denial counts it. */

@@ -297,8 +297,8 @@ static void judge_icmp_error(struct trace *trace)
 					   "receiver's");
 		else
 			trace_detail(step,
-				"it quotes connection %u, which is denied, or whose "
-				"packets left by another port than this one",
+				"it quotes connection %u, which the policy in force denies, or "
+				"whose packets left by another port than this one",
 				flow / 2);
 		return;
 	}

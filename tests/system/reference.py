@@ -250,6 +250,8 @@ class Reference:
             known = self.connections.get(names)
             if known is None:
                 continue
+            if not self.allows(names):
+                return False
             if known is True:
                 return True
             mine = known.sides[sender]

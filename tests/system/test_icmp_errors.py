@@ -179,6 +179,41 @@ def test_about_what_was_denied(site):
     assert not site.passes("server", "client", site.error(datagram, "server", site.server))
 
 
+@pytest.fixture
+def restored(switch):
+    yield
+    switch.policy(POLICY)
+
+
+def test_about_what_a_new_policy_denies(site, restored):
+    """The connection's next packet, or the sweep, will end it; an error does not come before them.  Several times, for
+    the sweep is quick."""
+    denying = POLICY.replace("service: [tcp, udp]", "service: tcp/1").replace("within_zone: allow", "within_zone: deny")
+    for turn in range(4):
+        site.switch.policy(POLICY + f"# turn {turn}\n")
+        quoted = []
+        for target, address, source in (("outside", site.far, None), ("server", site.server, site.server)):
+            site.port = next(PORTS)
+            site.open(target, address)
+            quoted.append((site.segment(address, 2001), target, source))
+        for each in quoted:
+            assert site.passes(each[1], "client", site.error(*each)), "before"
+        site.switch.policy(denying + f"# turn {turn}\n")
+        for each in quoted:
+            assert not site.passes(each[1], "client", site.error(*each)), f"after, in turn {turn}, about {each[1]}"
+
+
+def test_about_what_a_new_policy_still_allows(site, restored):
+    """And so to who was asked, about his answers."""
+    site.open("server", site.server)
+    answer = site.ip(src=site.server, dst=site.client) / TCP(sport=80, dport=site.port, flags="A", seq=5001, ack=2001)
+    back = site.frame("client", "server", site.client, site.server)
+    back /= (ICMP(type=3, code=1) if site.version == 4 else ICMPv6DestUnreach(code=0)) / bytes(answer)[:60]
+    site.switch.policy(POLICY + "# the same again\n")
+    assert site.passes("server", "client", site.error(site.segment(site.server, 2001), "server", site.server))
+    assert site.passes("client", "server", back)
+
+
 def test_a_real_hosts_refusal_reaches_who_asked(site):
     """Nobody listens there; the host says so, and the asker's kernel tells its program."""
     client, server = site.hosts["client"], site.hosts["server"]

@@ -58,12 +58,20 @@ class Generator:
     def packet(self):
         draw = self.dice.choices((self.first, self.tcp, self.answer, self.error, self.stray), (3, 8, 2, 1, 1))[0]
         packet = draw()
-        about = packet and (packet.quoted or packet)  # Errors about what was cut pass until the sweep has seen it.
-        if packet is None or about.answers() in self.cut or about.names() in self.cut:
+        if packet is None or self.is_about_cut(packet):
             packet = self.first()
         packet.spoofed = packet.kind != "error" and self.dice.random() < 0.02
         self.sent.append(packet)
         return packet
+
+    def is_about_cut(self, packet):
+        """True if nobody can say what becomes of the packet, since it depends on whether the sweep has been there.  An
+        error about what the policy denies now passes in no case."""
+        about = packet.quoted or packet
+        cut = self.cut & {about.names(), about.answers()}
+        if packet.quoted:
+            return any(self.reference.allows(names) for names in cut)
+        return bool(cut)
 
     def first(self):
         """Of a new connection, or of one that is there."""
