@@ -143,13 +143,6 @@ int kernel_device_mark(unsigned int index)
 	return change_link(RTM_SETLINK, &header, mark);
 }
 
-int kernel_device_delete(unsigned int index)
-{
-	const struct ifinfomsg header = {.ifi_family = AF_UNSPEC, .ifi_index = (int)index};
-
-	return change_link(RTM_DELLINK, &header, NULL);
-}
-
 int kernel_device_hold_promiscuous(const struct kernel_device *device)
 {
 	const struct packet_mreq promiscuous = {

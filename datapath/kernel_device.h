@@ -32,9 +32,6 @@ int kernel_device_set_up(const struct kernel_device *device);
 /* Marks it as made by Cordon, by its alias. */
 int kernel_device_mark(unsigned int index);
 
-/* Deletes it. */
-int kernel_device_delete(unsigned int index);
-
 /* Has the device receive frames for any address, for as long as the descriptor that is returned is
  * open. */
 int kernel_device_hold_promiscuous(const struct kernel_device *device);

@@ -4,6 +4,10 @@
  * network device has the port's name and lives as long as the port.  It outlives a process that is
  * killed, with its addresses and routes, and is taken again by the next one.
  *
+ * The device may be moved into another network namespace, where a container's stack is to be on the
+ * switch.  It is out of rtnetlink's sight then, but not out of reach: its queues stay this
+ * process's.  One of their descriptors is kept to ask, and to have the device end with the port.
+ *
  * The driver reads from the tap only after the kernel has sent a signal that there is something
  * (O_ASYNC), so polling an idle port makes no system call.  Whoever starts threads must leave
  * real-time signals unblocked in at least one of them.  If more signals are due than a process may
@@ -12,11 +16,16 @@
 #include <config.h>
 
 #include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include <rte_ethdev.h>
 
@@ -28,8 +37,10 @@
 
 struct port_internal {
 	struct port_ethdev ethdev;
-	unsigned int index; /* Of the network device. */
+	int queue; /* A descriptor of the tap, which knows its device in any namespace. */
 };
+
+/* --- what is asked for ---------------------------------------------------------------------- */
 
 /* A name that the kernel takes and that does not upset the driver's arguments. */
 static bool name_is_fit(const char *name)
@@ -81,16 +92,73 @@ static int make_devargs(
 	return 0;
 }
 
+/* --- the tap's descriptor ------------------------------------------------------------------- */
+
+/* The name that the tap's device has now, wherever it is.  False if there is none any more. */
+static bool name_of_tap(int queue, char name[IFNAMSIZ])
+{
+	struct ifreq request = {0};
+
+	if (ioctl(queue, TUNGETIFF, &request) != 0)
+		return false;
+	snprintf(name, IFNAMSIZ, "%s", request.ifr_name);
+	return true;
+}
+
+static bool is_tap(int folder, const char *descriptor)
+{
+	static const char path[] = "/dev/net/tun";
+	char target[sizeof(path)];
+	ssize_t n = readlinkat(folder, descriptor, target, sizeof(target));
+
+	return n == (ssize_t)sizeof(path) - 1 && memcmp(target, path, (size_t)n) == 0;
+}
+
+/* The driver tells nobody its descriptors.  Returns a copy of one of the device's, or a negative
+ * errno. */
+static int find_queue(const char *device)
+{
+	DIR *open_files = opendir("/proc/self/fd");
+	const struct dirent *entry;
+	char name[IFNAMSIZ];
+	int queue = -ENODEV;
+
+	if (open_files == NULL)
+		return -errno;
+	while (queue < 0 && (entry = readdir(open_files)) != NULL) {
+		int descriptor = atoi(entry->d_name);
+
+		if (is_tap(dirfd(open_files), entry->d_name) && name_of_tap(descriptor, name) &&
+			strcmp(name, device) == 0)
+			queue = fcntl(descriptor, F_DUPFD_CLOEXEC, 0);
+	}
+	closedir(open_files);
+	return queue;
+}
+
+/* The device is ours, whatever else has its name in the namespace that it was moved out of. */
+static bool is_here(const char *name, struct kernel_device *device)
+{
+	return kernel_device_by_name(name, device) == 0 && device->is_marked;
+}
+
 static void internal_poll_status(struct port *port)
 {
 	const struct port_internal *internal = port->private;
 	struct kernel_device device;
-	char mac[MAC_TEXT_MAX];
+	char mac[MAC_TEXT_MAX], name[IFNAMSIZ];
 
-	if (kernel_device_by_index(internal->index, &device) != 0) {
+	if (!name_of_tap(internal->queue, name)) {
 		atomic_store(&port->link_up, false);
 		snprintf(port->status, sizeof(port->status),
 			"network device %s is gone; remove the port and add it again", port->name);
+		return;
+	}
+	if (!is_here(name, &device)) {
+		/* Whether it is up is not to be seen; where it is not, the kernel drops. */
+		atomic_store(&port->link_up, true);
+		snprintf(port->status, sizeof(port->status), "tap %s, in another network namespace",
+			name);
 		return;
 	}
 	atomic_store(&port->link_up, device.has_carrier);
@@ -98,6 +166,8 @@ static void internal_poll_status(struct port *port)
 		mac_format(device.mac, mac), device.mtu,
 		device.flags & IFF_UP ? "" : ", set down: ip link set it up");
 }
+
+/* --- opening and closing -------------------------------------------------------------------- */
 
 static int internal_open(struct port *port, char *error, size_t error_size)
 {
@@ -133,7 +203,13 @@ static int internal_open(struct port *port, char *error, size_t error_size)
 		snprintf(error, error_size, "network device %s vanished", port->name);
 		goto detach;
 	}
-	internal->index = device.index;
+	result = find_queue(port->name);
+	if (result < 0) {
+		snprintf(error, error_size, "the tap %s is not among the open files: %s",
+			port->name, strerror(-result));
+		goto detach;
+	}
+	internal->queue = result;
 	(void)kernel_device_mark(device.index);
 	port->mtu = device.mtu; /* 1500: the driver takes no other. */
 	/* What the host sends is cut and summed by its kernel before the tap sees it. */
@@ -155,7 +231,9 @@ static void internal_close(struct port *port)
 
 	port_suspend(port);
 	port_ethdev_detach(internal->ethdev.id);
-	(void)kernel_device_delete(internal->index);
+	/* With its last descriptor the device goes, in whatever namespace it is. */
+	(void)ioctl(internal->queue, TUNSETPERSIST, 0);
+	close(internal->queue);
 	free(internal);
 }
 

@@ -6,6 +6,7 @@
     --+---------+--  network lan, VLAN 10; one zone
 """
 
+import os
 import threading
 import time
 
@@ -214,6 +215,32 @@ def test_internal_port_puts_the_host_on_the_switch(new_switch, version, request)
         counted = [run("ip", "netns", "exec", a.outside, *words, check=False).stdout
                    for words in (("ip", "-statistics", "link", "show", name), ("ip", "neighbour"), ("nstat",))]
         assert result.stdout.strip() == "200000", "\n".join([result.stderr, *counted])
+
+
+def test_internal_port_in_another_namespace(site, version, request):
+    """A tap that was moved into a container's namespace: the switch cannot see it there, but reaches it still, and it
+    goes with the port."""
+    name, mac, address = unique("cdi"), "02:00:00:00:00:3c", {4: "10.0.0.60", 6: "fd00::3c"}
+    namespace = unique("cdn-")
+    # Not before the report of a failure, which is to show them.
+    request.addfinalizer(lambda: run("ip", "netns", "delete", namespace, check=False))
+    request.addfinalizer(lambda: site.switch.try_cordon("port", "del", name))
+    site.switch.add_port(name, type="internal", role="internal", network="lan", mac=mac, address="10.0.0.60,fd00::3c",
+                         tag="zone=all")
+    ip_batch([f"netns add {namespace}", f"link set {name} netns {namespace}"])
+    ip_batch([f"link set {name} address {mac}", f"link set {name} up", f"address add 10.0.0.60/24 dev {name}",
+              f"address add fd00::3c/64 dev {name} nodad"], namespace)
+    wait_for(lambda: "namespace" in site.switch.port(name)["status"], what="the switch's notice of the move")
+    assert site.switch.port(name)["link"] == "up"
+    wait_for(lambda: site.a.ping(address[version], wait=0.5) == 1, what="an answer from there")
+    # Back again, it is seen again; and from wherever it is, it goes with its port.
+    run("ip", "-netns", namespace, "link", "set", name, "netns", str(os.getpid()))
+    wait_for(lambda: "MTU" in site.switch.port(name)["status"], what="the tap back")
+    assert site.switch.port(name)["link"] == "down", "the move has set it down"
+    run("ip", "link", "set", name, "netns", namespace)
+    site.switch.cordon("port", "del", name)
+    left = run("ip", "-netns", namespace, "link", "show", name, check=False)
+    assert left.returncode != 0, left.stdout
 
 
 def test_dpdk_port_is_any_dpdk_device(site, tmp_path):
