@@ -57,7 +57,7 @@ ZONES := $(addprefix zones/,$(addsuffix .c, \
 
 # A record is made, stored, and found again.
 LOG := $(addprefix log/,$(addsuffix .c, \
-	cap record record_json batch match account sequence sink_options names row schema bucket bucket_choose bucket_file \
+	cap record record_json batch match account sequence sink_options sink_secret names row schema bucket bucket_choose bucket_file \
 	memo flow_rows segment slice slice_lump slice_pack indexer writer writer_resume store \
 	posting filter condition reader walk query sums flow_match flow_table flows timeline gaps files summary replay))
 

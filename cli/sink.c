@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "log/sink_options.h"
+#include "log/sink_secret.h"
 #include "openvswitch/dynamic-string.h"
 #include "smap.h"
 #include "util.h"
@@ -81,6 +82,27 @@ static const char *state_of(const struct json *live)
 	return cli_json_true(live, "open") ? "ok" : "opening";
 }
 
+/* As they are in the database, but for passwords: those are nobody's to read, in JSON neither. */
+static struct json *options_of(const struct cordonrec_log_sink *sink)
+{
+	const struct sink_kind *kind = sink_kind_find(sink->type);
+	struct json *options = json_object_create();
+	const struct smap_node *node;
+
+	SMAP_FOR_EACH (node, &sink->options) {
+		const struct sink_option *option = kind ? sink_option_find(kind, node->key) : NULL;
+		bool is_public = option && !option->has_secrets;
+		char *masked = is_public ? NULL : sink_secret_mask(node->value);
+
+		json_object_put_string(options, node->key,
+			is_public ? node->value
+			: masked  ? masked
+				  : SINK_SECRET_MASK);
+		free(masked);
+	}
+	return options;
+}
+
 static struct json *row_of(const struct cordonrec_log_sink *sink, const struct json *live)
 {
 	static const char *const counts[] = {
@@ -89,7 +111,7 @@ static struct json *row_of(const struct cordonrec_log_sink *sink, const struct j
 
 	json_object_put_string(row, "name", sink->name);
 	json_object_put_string(row, "type", sink->type);
-	json_object_put(row, "options", smap_to_json(&sink->options));
+	json_object_put(row, "options", options_of(sink));
 	json_object_put_string(row, "state", state_of(live));
 	for (size_t i = 0; live && i < ARRAY_SIZE(counts); i++)
 		json_object_put(

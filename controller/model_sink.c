@@ -42,6 +42,12 @@ static bool read_words(
 	for (size_t i = 0; i < change->n_words; i++) {
 		const char *word = change->words[i], *equals = strchr(word, '=');
 
+		if (strncmp(word, "postgres", 8) == 0 && strstr(word, "://")) {
+			model_fail(error, MODEL_INVALID,
+				"options are written KEY=VALUE: that of a PostgreSQL server is "
+				"connection=URI"); /* Which may have a password. */
+			return false;
+		}
 		if (!equals || equals == word) {
 			model_fail(error, MODEL_INVALID,
 				"'%s': options are written KEY=VALUE, or KEY= for the default",

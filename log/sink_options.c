@@ -84,6 +84,7 @@ static const struct sink_option postgresql_options[] = {
 	{.name = "connection",
 		.kind = SINK_OPTION_TEXT,
 		.required = true,
+		.has_secrets = true,
 		.meaning = "as libpq takes it: host=... dbname=... user=... passfile=..."},
 	{.name = "schema",
 		.kind = SINK_OPTION_NAME,

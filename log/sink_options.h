@@ -33,6 +33,7 @@ struct sink_option {
 	const char *otherwise; /* The default, as text; NULL: none. */
 	const char *only_with; /* "NAME=VALUE": it means nothing otherwise; NULL: it always does. */
 	const char *needs;     /* Another option that must be set as well; NULL: none. */
+	bool has_secrets;      /* Passwords may be in it: see sink_secret.h. */
 	const char *meaning;   /* Half a sentence for a person, with the unit. */
 };
 

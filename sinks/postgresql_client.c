@@ -11,9 +11,11 @@
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "log/sink_secret.h"
 #include "sinks/socket.h"
 
 enum {
@@ -185,17 +187,25 @@ static int look_up(struct postgresql_client *client, const PQconninfoOption *opt
 
 static int check_connection(struct postgresql_client *client, const char *conninfo)
 {
-	char *message = NULL;
-	PQconninfoOption *options = PQconninfoParse(conninfo, &message);
+	char *message = NULL, *shown = NULL;
+	PQconninfoOption *options;
 	int rc;
 
+	if (sink_secret_is_ambiguous(conninfo))
+		return postgresql_fail(client, EINVAL,
+			"the option connection is wrong: write %%40 for each @ that is part of a "
+			"name, password or parameter, %%2F for / and %%3F for ? in a password");
+	options = PQconninfoParse(conninfo, &message);
+	if (message)
+		shown = sink_secret_mask_message(conninfo, message);
 	if (options)
 		rc = look_up(client, options);
 	else
 		rc = postgresql_fail(client, EINVAL, "the option connection is wrong: %s",
-			message ? message : "there is no memory");
+			shown ? shown : "there is no memory");
 	PQconninfoFree(options);
 	PQfreemem(message);
+	free(shown);
 	return rc;
 }
 

@@ -110,6 +110,25 @@ def test_what_is_wrong_is_said(switch, server):
     assert refused.returncode != 0 and "small letters" in refused.stderr
 
 
+@pytest.mark.parametrize("connection", [
+    "host={directory} user=admin dbname=nowhere password=s3cret sslpassword='s3 cret'",
+    "host={directory} user=admin dbname=nowhere password=my s3cret",
+    "postgresql://admin:s3cret@/nowhere?host={directory}",
+    "postgresql://admin:s3cret%@/nowhere?host={directory}",
+    "postgresql://admin:my@s3cret@/nowhere?host={directory}",
+], ids=["words", "words-bad", "uri", "uri-bad", "uri-ambiguous"])
+def test_a_password_is_shown_to_nobody(switch, server, connection):
+    switch.cordon("sink", "add", "fleet", "postgresql", "connection=" + connection.format(directory=server.directory))
+    wait_state(switch, "fleet", "error")
+    for words in (("show", "fleet"), ("list",), ("show", "fleet", "--json"), ("list", "--json")):
+        shown = switch.cordon("sink", *words)
+        assert "cret" not in shown and "fleet" in shown, shown
+    assert "***" in switch.cordon("sink", "show", "fleet")
+    assert "cret" not in switch.cordon("status") + switch.cordon("status", "--json") + switch.log_file()
+    refused = switch.try_cordon("sink", "set", "fleet", connection.format(directory="/tmp"))
+    assert refused.returncode != 0 and "cret" not in refused.stderr
+
+
 def test_a_switch_that_is_killed_goes_on(switch, server):
     """Its numbers go on, and what died with it is told in the database too."""
     web, app = prepare(switch)

@@ -414,6 +414,10 @@ static void test_wrong_connections(void **state)
 	assert_open_fails("host=127.0.0.1 port=1", -ENOTCONN, "Connection refused");
 	assert_open_fails("hots=db", -EINVAL, "invalid connection option \"hots\"");
 	assert_open_fails("host='", -EINVAL, "the option connection is wrong");
+	assert_open_fails("password=my secret", -EINVAL, "missing \"=\" after \"***\"");
+	assert_open_fails("postgresql://me:50%secret@db/x", -EINVAL,
+		"invalid percent-encoded token: \"***\"");
+	assert_open_fails("postgresql://me:p@ss@db/x", -EINVAL, "write %40 for each @");
 }
 
 static void test_a_password_in_a_file(void **state)
