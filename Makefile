@@ -59,7 +59,7 @@ ZONES := $(addprefix zones/,$(addsuffix .c, \
 LOG := $(addprefix log/,$(addsuffix .c, \
 	cap record record_json batch match account sequence sink_options sink_secret names row schema bucket bucket_choose bucket_file \
 	memo flow_rows segment slice slice_lump slice_pack indexer writer writer_resume store \
-	posting filter condition reader walk query sums flow_match flow_table flows timeline gaps files summary replay))
+	posting filter condition readahead reader walk query sums flow_match flow_table flows timeline gaps files summary replay))
 
 # Sinks: where records go, each in a thread of its own.
 SINKS := $(addprefix sinks/,$(addsuffix .c, \

@@ -9,6 +9,7 @@
  */
 #include "log/condition.h"
 #include "log/filter.h"
+#include "log/readahead.h"
 #include "log/reader.h"
 
 #include <errno.h>
@@ -17,7 +18,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BATCH = 256 };
+enum {
+	BATCH = 256,
+	FEW_PIECES = 4,	     /* For which no threads are worth while. */
+	WAITED_MUCH = 8 * 8, /* Eight pages of 4 KiB; see log_readahead_waited(). */
+};
 
 struct log_reader {
 	sqlite3 *db;
@@ -449,16 +454,40 @@ static int each_of_piece(struct log_reader *reader, const struct log_piece *piec
 	return SQLITE_OK;
 }
 
+/* Starts reading ahead, if the piece that was read had to come from a disk. */
+static struct log_readahead *read_ahead(const struct log_reader *reader, size_t piece, uint64_t low,
+	uint64_t high, uint64_t waited_before)
+{
+	const struct log_readahead_plan plan = {.path = reader->path,
+		.conditions = &reader->conditions,
+		.pieces = &reader->pieces,
+		.from = piece + 1,
+		.low = low > (uint64_t)reader->first ? low : (uint64_t)reader->first,
+		.high = high < (uint64_t)reader->last ? high : (uint64_t)reader->last};
+
+	if (reader->pieces.n - piece <= FEW_PIECES ||
+		log_readahead_waited() - waited_before < WAITED_MUCH)
+		return NULL;
+	return log_readahead_start(&plan);
+}
+
 int log_reader_each(struct log_reader *reader, uint64_t low, uint64_t high,
 	bool (*each)(const struct log_row *row, void *context), void *context, bool *stopped,
 	char *error, size_t error_size)
 {
+	struct log_readahead *ahead = NULL;
 	int rc = 0;
 
-	for (size_t i = 0; i < reader->pieces.n && !rc && !*stopped; i++)
+	for (size_t i = 0; i < reader->pieces.n && !rc && !*stopped; i++) {
+		uint64_t waited = log_readahead_waited();
+
 		rc = log_reader_complain(reader,
 			each_of_piece(
 				reader, &reader->pieces.at[i], low, high, each, context, stopped),
 			error, error_size);
+		if (!ahead)
+			ahead = read_ahead(reader, i, low, high, waited);
+	}
+	log_readahead_stop(ahead);
 	return rc;
 }

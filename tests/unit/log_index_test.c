@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <sqlite3.h>
@@ -212,6 +213,21 @@ static struct total list(struct log_filter filter, size_t limit, uint64_t after)
 	return total;
 }
 
+static bool count_down(const struct log_record *record, void *context)
+{
+	(void)record;
+	return --*(uint64_t *)context != 0;
+}
+
+/* Looks at so many records and no further. */
+static void stop_after(struct log_filter filter, uint64_t n)
+{
+	char error[256] = "";
+
+	if (log_query(directory, &filter, count_down, &n, error, sizeof(error)))
+		fail_msg("log_query: %s", error);
+}
+
 static bool add_flow(const struct log_flow *flow, void *context)
 {
 	struct total *total = context;
@@ -395,6 +411,47 @@ static void test_answers_while_the_file_is_under_way(void **state)
 	ask_everything(without);
 	assert_same_answers(with, without);
 	assert_index_tells_the_truth();
+}
+
+/* Lets the kernel forget what it keeps of the files. */
+static void drop_from_page_cache(void)
+{
+	DIR *stream = opendir(directory);
+	struct dirent *entry;
+
+	assert_non_null(stream);
+	while ((entry = readdir(stream))) {
+		int file = open(path_of(entry->d_name), O_RDONLY);
+
+		if (file < 0)
+			continue;
+		fsync(file);
+		posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
+		close(file);
+	}
+	closedir(stream);
+}
+
+/* From a disk, threads read ahead of who asks: they change no answer, also not of who stops. */
+static void test_answers_from_the_disk(void **state)
+{
+	struct log_store *store = open_store(&(struct log_store_options){.bucket_seconds = 86400});
+	struct log_filter filters[N_FILTERS];
+	struct total kept, read;
+
+	(void)state;
+	write_random(store, 120000, 5);
+	log_store_close(store);
+	list_filters(filters);
+	for (size_t i = 0; i < N_FILTERS; i++) {
+		kept = list(filters[i], 0, 70000);
+		drop_from_page_cache();
+		read = list(filters[i], 0, 70000);
+		if (memcmp(&kept, &read, sizeof(kept)))
+			fail_msg("filter %zu: %" PRIu64 " and %" PRIu64, i, kept.n, read.n);
+		drop_from_page_cache();
+		stop_after(filters[i], kept.n / 2 + 1);
+	}
 }
 
 static void write_and_die(void)
@@ -663,6 +720,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_answers_as_the_records_do),
 		TEST(test_answers_while_the_file_is_under_way),
+		TEST(test_answers_from_the_disk),
 		TEST(test_goes_on_where_it_was_killed),
 		TEST(test_does_without_what_is_missing),
 		TEST(test_survives_nonsense),
