@@ -13,9 +13,9 @@
  *	           0            tcp/5000 5432 5433   tcp/6001
  *
  * A question probes one hash table and three arrays, and searches at most four sorted lists.  A
- *list that is long has a table of where in it each 256 ports of TCP and of UDP begin, so that a
- *search is over a few neighbours.  With n ranges in all there are at most 2n + 1 spans, and a table
- *is no larger than the list that has it, so memory grows as the document does.
+ * list that is long has a table of where in it each 256 ports of TCP and of UDP begin, so that a
+ * search is over a few neighbours.  With n ranges in all there are at most 2n + 1 spans, and a
+ * table is no larger than the list that has it, so memory grows as the document does.
  */
 #ifndef ZONES_RULE_INDEX_H
 #define ZONES_RULE_INDEX_H
