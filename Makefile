@@ -96,7 +96,7 @@ MODEL := $(addprefix controller/,$(addsuffix .c, \
 # A line becomes a command; the nouns; an answer becomes a table or JSON.
 CLI := $(addprefix cli/,$(addsuffix .c, \
 	parse commands help complete \
-	up down process status port port_list network zone limit policy policy_document policy_apply policy_history policy_plan policy_impact policy_diff revision endpoints vm vm_balloon vm_draft vm_yaml vm_list vm_console why why_end why_traffic why_print rule conn log log_options log_record log_flow log_answer log_denied log_talks log_matrix log_top log_new log_spoofed log_simulated log_compare log_gaps suggest suggest_observe suggest_rules suggest_print report report_sections report_matrix report_chart report_page sink mac drops worker \
+	up down process status status_guests port port_list network zone limit policy policy_document policy_apply policy_history policy_plan policy_impact policy_diff revision endpoints vm vm_balloon vm_draft vm_yaml vm_list vm_console why why_end why_traffic why_print rule conn log log_options log_record log_flow log_answer log_denied log_talks log_matrix log_top log_new log_spoofed log_simulated log_compare log_gaps suggest suggest_observe suggest_rules suggest_print report report_sections report_matrix report_chart report_page sink mac drops worker \
 	trace trace_options trace_packet trace_pcap trace_story \
 	capture capture_filter capture_file capture_print \
 	ask table csv text json))

@@ -40,6 +40,25 @@ static bool process_is(pid_t pid, const char *program)
 	       (!name[strlen(program)] || name[strlen(program)] == ' ');
 }
 
+bool cli_process_has_word(pid_t pid, const char *word)
+{
+	char path[64], words[16384];
+	bool found = false;
+	FILE *file;
+	size_t n;
+
+	snprintf(path, sizeof(path), "/proc/%ld/cmdline", (long int)pid);
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	n = fread(words, 1, sizeof(words) - 1, file);
+	words[n] = '\0';
+	fclose(file);
+	for (const char *one = words; one < words + n && !found; one += strlen(one) + 1)
+		found = !strcmp(one, word);
+	return found;
+}
+
 pid_t cli_process_find(const char *run_directory, const char *program)
 {
 	char *path = xasprintf("%s/%s.pid", run_directory, program);

@@ -19,6 +19,17 @@
  */
 pid_t cli_process_find(const char *run_directory, const char *program);
 
+/* True if a word of the process's command line is this one. */
+bool cli_process_has_word(pid_t pid, const char *word);
+
+/* What `cordon status` says of guests (status_guests.c): an array of objects with name, state,
+ * error, running and pid, as far as cordon-hostd (its answer, or NULL), the database (NULL: none)
+ * and the run directory know.  The caller destroys it. */
+struct json *cli_status_guests(struct cli *cli, struct model *model, const struct json *hostd);
+/* The same as a line for people, which the caller frees; NULL: there is nothing to say. */
+char *cli_status_guests_line(const struct cli *cli, const struct json *guests,
+	const struct json *hostd, bool switch_runs);
+
 /* Waits until it is gone.  False: it is not, `timeout_ms` later. */
 bool cli_process_wait_end(pid_t pid, const char *program, unsigned int timeout_ms);
 

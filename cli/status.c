@@ -201,30 +201,17 @@ static void print_policy(
 	}
 }
 
-/* Guests that are wanted and nobody who runs them is what a person must see. */
-static void print_guests(struct cli *cli, struct model *model, const struct json *hostd)
+static void print_guests(const struct cli *cli, const struct json *guests, const struct json *hostd,
+	bool switch_runs)
 {
-	const struct json *guests = cli_json_member(hostd, "guests");
-	const struct cordonrec_vm *vm;
-	unsigned int wanted = 0;
+	char *line = cli_status_guests_line(cli, guests, hostd, switch_runs);
 
-	if (model) {
-		CORDONREC_VM_FOR_EACH(vm, model_idl(model))
-		wanted += vm->host && !strcmp(vm->host->name, cli->host);
-	}
-	if (hostd)
-		print_line(cli, "guests", CLI_PLAIN,
-			"%lld run of %zu, cordon-hostd is process %lld",
-			(long long int)cli_json_number(hostd, "alive"),
-			guests && guests->type == JSON_ARRAY ? guests->array.n : 0,
-			(long long int)cli_json_number(hostd, "pid"));
-	else if (wanted)
-		print_line(cli, "guests", CLI_RED,
-			"%u, and cordon-hostd does not run in %s; `cordon up` starts it", wanted,
-			cli->run_directory);
+	if (line)
+		print_line(cli, "guests", hostd ? CLI_PLAIN : CLI_RED, "%s", line);
+	free(line);
 }
 
-static void print_screen(struct cli *cli, struct model *model, const struct json *live,
+static void print_screen(struct cli *cli, const struct json *live, const struct json *guests,
 	const struct json *hostd, const struct json *database, const struct json *warnings)
 {
 	pid_t pid = cli_process_find(cli->run_directory, CLI_SWITCH);
@@ -236,7 +223,7 @@ static void print_screen(struct cli *cli, struct model *model, const struct json
 	else
 		print_line(cli, "switch", CLI_RED, "not running in %s; `cordon up` starts it",
 			cli->run_directory);
-	print_guests(cli, model, hostd);
+	print_guests(cli, guests, hostd, live || pid);
 	if (cli_json_true(database, "connected"))
 		print_line(cli, "database", CLI_GREEN, "%s", cli->database);
 	else
@@ -259,6 +246,7 @@ enum cli_status cli_show_status(struct cli *cli)
 	struct json *database = database_json(cli, model);
 	struct json *hostd = cli_ask_hostd(cli, "cordon/status", NULL);
 	struct json *warnings = collect_warnings(cli, model, live, hostd, database);
+	struct json *guests = cli_status_guests(cli, model, hostd);
 
 	status = live && model ? CLI_OK : CLI_NOT_RUNNING;
 	if (cli->json) {
@@ -268,13 +256,15 @@ enum cli_status cli_show_status(struct cli *cli)
 		json_object_put(answer, "running", json_boolean_create(live != NULL));
 		json_object_put(answer, "database", json_clone(database));
 		json_object_put(answer, "warnings", json_clone(warnings));
+		json_object_put(answer, "guests", json_clone(guests));
 		if (hostd)
 			json_object_put(answer, "hostd", json_clone(hostd));
 		cli_print_json(cli, answer);
 	} else {
-		print_screen(cli, model, live, hostd, database, warnings);
+		print_screen(cli, live, guests, hostd, database, warnings);
 	}
 	model_close(model);
+	json_destroy(guests);
 	json_destroy(hostd);
 	json_destroy(warnings);
 	json_destroy(database);
