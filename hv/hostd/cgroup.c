@@ -9,13 +9,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <mntent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "openvswitch/vlog.h"
@@ -69,26 +67,6 @@ static bool read_file(const char *directory, const char *name, char *text, size_
 
 /* --- What there is -------------------------------------------------------------------------- */
 
-/* This process's own group in version 2, if somebody has left it to us to divide; else NULL. */
-static char *delegated_group(const char *root)
-{
-	char text[PATH_MAX], value[8], *path;
-	const char *line;
-
-	if (!read_file("/proc/self", "cgroup", text, sizeof(text)))
-		return NULL;
-	line = strstr(text, "0::/");
-	if (!line || (line != text && line[-1] != '\n'))
-		return NULL;
-	line += strlen("0::");
-	path = xasprintf("%s%.*s", root, (int)strcspn(line, "\n"), line);
-	if (getxattr(path, "trusted.delegate", value, sizeof(value)) > 0 ||
-		getxattr(path, "user.delegate", value, sizeof(value)) > 0)
-		return path;
-	free(path);
-	return NULL;
-}
-
 /* Has the controllers handed on to the groups below.  What is not permitted is missing then. */
 static void hand_on(const char *directory)
 {
@@ -125,28 +103,13 @@ static int make_parent(const struct hierarchy *hierarchy, const char *relative)
 static void add_hierarchy(struct cgroups *cgroups, const char *root, bool unified)
 {
 	struct hierarchy *one = &cgroups->hierarchies[cgroups->n];
-	char *own = unified ? delegated_group(root) : NULL;
-	int error = 0;
+	int error;
 
-	if (cgroups->n == CGROUP_HIERARCHIES) {
-		free(own);
+	if (cgroups->n == CGROUP_HIERARCHIES)
 		return;
-	}
 	*one = (struct hierarchy){.root = xstrdup(root), .unified = unified};
-	if (own) {
-		/* A group with processes of its own has no controllers to hand on. */
-		char *leaf = xasprintf("%s/hostd", own);
-
-		error = mkdir(leaf, 0755) && errno != EEXIST
-				? -errno
-				: write_file(leaf, "cgroup.procs", "0");
-		free(leaf);
-		hand_on(own);
-		one->parent = own;
-	} else {
-		error = make_parent(one, cgroups->relative);
-		one->parent = xasprintf("%s/%s", root, cgroups->relative);
-	}
+	error = make_parent(one, cgroups->relative);
+	one->parent = xasprintf("%s/%s", root, cgroups->relative);
 	if (error) {
 		VLOG_WARN("%s: no control groups can be made there (%s); guests run without them",
 			one->parent, ovs_strerror(-error));

@@ -3,10 +3,13 @@
  * A control group for each guest: what it uses is accounted for, and it cannot multiply.  Version 2
  * of the kernel's control groups or version 1, whichever has the controllers.
  *
- *	v2	ROOT/PARENT/vm-NAME
- *	v1	ROOT/memory/PARENT/vm-NAME, ROOT/cpuacct/..., ROOT/cpu/..., ROOT/pids/...
+ *	v2	ROOT/cordon/RUNDIR/vm-NAME
+ *	v1	ROOT/memory/cordon/RUNDIR/vm-NAME, ROOT/cpuacct/..., ROOT/cpu/..., ROOT/pids/...
  *
- * PARENT is this process's own group if it was delegated to it (by systemd), else cordon/RUNDIR.
+ * None of them is below this process's own group, even if systemd has delegated that: guests run on
+ * while the service is restarted, and systemd can put no process into a group that has handed its
+ * controllers on to others.
+ *
  * Where groups cannot be made, guests run without, and a warning says so once.
  *
  * Main thread.
