@@ -14,8 +14,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/kvm.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "openvswitch/json.h"
@@ -63,7 +65,9 @@ static char *kvm_trouble(void)
 	if (fd < 0)
 		text = xasprintf(
 			"guests cannot run on this host: /dev/kvm: %s", ovs_strerror(errno));
-	else
+	else if (ioctl(fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION)
+		text = xstrdup("guests cannot run on this host: /dev/kvm is not KVM");
+	if (fd >= 0)
 		close(fd);
 	return text;
 }

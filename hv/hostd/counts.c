@@ -11,11 +11,22 @@
 
 #include "util.h"
 
-enum { DEPTH_MAX = 6 };
+enum { DEPTH_MAX = 6, NAME_BYTES_MAX = 100 };
+
+/* Names are a VMM's own words, and the database would refuse a transaction for one that is no
+ * text. */
+static bool is_name(const char *name)
+{
+	size_t n = 0;
+
+	while (n <= NAME_BYTES_MAX && name[n] > ' ' && name[n] < 0x7f)
+		n++;
+	return n && n <= NAME_BYTES_MAX && !name[n];
+}
 
 void counts_put(struct counts *counts, const char *name, int64_t value)
 {
-	if (counts->n >= COUNTS_MAX)
+	if (counts->n >= COUNTS_MAX || !is_name(name))
 		return;
 	counts->names = xrealloc(counts->names, (counts->n + 1) * sizeof(*counts->names));
 	counts->values = xrealloc(counts->values, (counts->n + 1) * sizeof(*counts->values));

@@ -12,7 +12,7 @@
 
 enum { COUNTS_MAX = 512 };
 
-/* All zeros is an empty one.  More than COUNTS_MAX are left out. */
+/* All zeros is an empty one.  More than COUNTS_MAX are left out, and names that are no words. */
 struct counts {
 	size_t n;
 	char **names;

@@ -9,6 +9,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -251,6 +252,22 @@ static void fail_start(struct guest *guest, const char *why)
 	take_end(guest, VM_NOT_STARTED, why, 0);
 }
 
+/* What nobody can start. */
+static bool is_refused(struct guest *guest)
+{
+	char *trouble = vm_wish_trouble(&guest->wish), *why;
+
+	if (!trouble)
+		return false;
+	why = xasprintf(
+		"it is not started, as %s; `cordon vm set %s` mends it", trouble, guest->wish.name);
+	vmm_forget_outcome(&guest->vmm);
+	fail_start(guest, why);
+	free(why);
+	free(trouble);
+	return true;
+}
+
 static void start_storage(struct guest *guest)
 {
 	int fds[CGROUP_HIERARCHIES], error = make_directory(guest);
@@ -328,7 +345,9 @@ static void press_button(struct guest *guest)
 /* What is left of a VM that is not in the database any more. */
 static void remove_directory(const struct guest *guest)
 {
-	DIR *directory = opendir(guest->directory);
+	/* Not where a link may lead. */
+	int fd = open(guest->directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	DIR *directory = fd >= 0 ? fdopendir(fd) : NULL;
 	const struct dirent *entry;
 
 	while (directory && (entry = readdir(directory)))
@@ -343,8 +362,14 @@ static void act(struct guest *guest, enum vm_action action)
 {
 	switch (action) {
 	case VM_NOTHING: break;
-	case VM_START_STORAGE: start_storage(guest); break;
-	case VM_START_VMM: start_vmm(guest); break;
+	case VM_START_STORAGE:
+		if (!is_refused(guest))
+			start_storage(guest);
+		break;
+	case VM_START_VMM:
+		if (!is_refused(guest))
+			start_vmm(guest);
+		break;
 	case VM_RESUME: vmm_tell(&guest->vmm, "resume"); break;
 	case VM_PAUSE: vmm_tell(&guest->vmm, "pause"); break;
 	case VM_PRESS_BUTTON: press_button(guest); break;

@@ -24,7 +24,7 @@
 
 VLOG_DEFINE_THIS_MODULE(replica);
 
-enum { AGAIN_MS = 1000 };
+enum { AGAIN_MS = 1000, SECONDS_MAX = 3600 };
 
 static struct vlog_rate_limit limit = VLOG_RATE_LIMIT_INIT(1, 5);
 
@@ -154,9 +154,10 @@ static struct vm_wish read_wish(const struct cordonrec_vm *vm)
 		.restart = !strcmp(vm->restart, "always")	? VM_RESTART_ALWAYS
 			   : !strcmp(vm->restart, "on-failure") ? VM_RESTART_ON_FAILURE
 								: VM_RESTART_NO,
-		.stop_ms = smap_get_uint(&vm->options, "stop-seconds", 60) * 1000,
+		.stop_ms = MIN(smap_get_uint(&vm->options, "stop-seconds", 60), SECONDS_MAX) * 1000,
 		.restart_limit = smap_get_uint(&vm->options, "restart-limit", 5),
-		.restart_ms = smap_get_uint(&vm->options, "restart-seconds", 1) * 1000,
+		.restart_ms =
+			MIN(smap_get_uint(&vm->options, "restart-seconds", 1), SECONDS_MAX) * 1000,
 	};
 
 	read_vnics(vm, &wish);

@@ -50,6 +50,10 @@ struct vm_wish {
 /* Frees what it owns; accepts one that is all zeros. */
 void vm_wish_destroy(struct vm_wish *wish);
 
+/* What `cordon vm` would not have written, and the VMM's command line cannot say: a sentence that
+ * the caller frees, or NULL. */
+char *vm_wish_trouble(const struct vm_wish *wish);
+
 /* True of letters, digits, and inside also of . _ and -: nothing that leads to another directory.
  */
 bool vm_name_is_usable(const char *name);
