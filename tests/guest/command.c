@@ -121,6 +121,7 @@ static const struct command commands[] = {
 	{"udp", exchange_udp},
 	{"tcp", exchange_tcp},
 	{"flood", flood},
+	{"shout", shout},
 	{"stop", stop},
 	{"wait", wait},
 	{"mask", mask},

@@ -5,6 +5,11 @@
  *
  *	flood ADDRESS FRAMES BYTES [WINDOW]	0 frames: until "stop"
  *
+ *	shout ADDRESS MAC PORT FRAMES
+ *
+ * The second asks nobody for a neighbour first, and gives each datagram its number: what a guest
+ * sends that has no time to lose.
+ *
  * With a window no more than two windows are on their way: the receiver says when it has had one.
  * So nothing is lost where sender and receiver share a processor, and they take turns.
  */
@@ -125,4 +130,51 @@ void flood(char *line, char *reply, size_t size)
 	flood.net->sent_bytes += flood.sent * flood.bytes;
 	format_to(reply, size, "flood: sent %u in %u ms, gave up %u windows", flood.sent, ms,
 		flood.given_up);
+}
+
+/* "52:54:00:00:00:01" */
+static void mac_read(uint8_t mac[6], const char *text)
+{
+	memset(mac, 0, 6);
+	for (unsigned int i = 0; *text && i < 6; text++) {
+		if (*text == ':')
+			i++;
+		else
+			mac[i] =
+				(uint8_t)(mac[i] << 4 |
+					  (*text <= '9' ? *text - '0' : (*text | 0x20) - 'a' + 10));
+	}
+}
+
+static void shout_one(const uint8_t *mac, const struct address *peer, uint16_t port, uint32_t count)
+{
+	uint8_t *frame, *udp;
+
+	while (!(frame = net_frame(&nets[0], 0)))
+		work();
+	udp = packet_begin(frame, &nets[0], mac, peer, PROTOCOL_UDP);
+	memset(udp, 0, FRAME_LEAST - (size_t)(udp - frame));
+	set_be16(udp, (uint16_t)(PORT_FLOOD + count % 1000));
+	set_be16(udp + 2, port);
+	set_be16(udp + UDP_HEADER, (uint16_t)count);
+	net_send(&nets[0], 0, packet_end(frame, FRAME_LEAST - (size_t)(udp - frame)));
+}
+
+void shout(char *line, char *reply, size_t size)
+{
+	struct address peer;
+	uint64_t frames;
+	uint16_t port;
+	uint8_t mac[6];
+
+	if (n_nets == 0 || !address_read(&peer, word(&line))) {
+		format_to(reply, size, "shout: at nobody");
+		return;
+	}
+	mac_read(mac, word(&line));
+	port = (uint16_t)number(word(&line));
+	frames = number(word(&line));
+	for (uint64_t i = 0; i < frames && !command_stopped(); i++)
+		shout_one(mac, &peer, port, (uint32_t)i);
+	format_to(reply, size, "shout: sent %u", frames);
 }

@@ -341,6 +341,7 @@ void exchange_tcp(char *line, char *reply, size_t size);
 /* --- flood.c --- */
 
 void flood(char *line, char *reply, size_t size);
+void shout(char *line, char *reply, size_t size);
 
 /* --- device.c: other devices --- */
 

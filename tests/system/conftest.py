@@ -3,6 +3,7 @@
 
     switch          a switch of this test's own, up
     new_switch      makes more of them
+    guests          a switch of this test's own with a cordon-hostd that starts stand-ins (vm_host.py)
     shared          one switch for all stories of a module, which leave it as they found it
 """
 
@@ -14,6 +15,7 @@ import pytest
 import cordon
 import guest
 import host
+import vm_host
 import vmm
 
 
@@ -77,6 +79,14 @@ def new_switch():
 @pytest.fixture
 def switch(new_switch, request):
     return new_switch(request.node.name.removeprefix("test_"))
+
+
+@pytest.fixture
+def guests(new_switch, request):
+    one = new_switch(request.node.name.removeprefix("test_")[:12], up=False)
+    one.up("--no-guests")
+    one.add_network()
+    return vm_host.Guests(one)
 
 
 @pytest.fixture(scope="module")

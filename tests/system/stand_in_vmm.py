@@ -12,6 +12,7 @@ What its "guest" does is said in --command-line, in words:
     deaf                                it takes no notice of `stop` nor of SIGTERM
     mute                                its control socket is never answered
     slow                                it listens only when a test has made the file "listen" in its directory
+    gibberish=refuse, gibberish=count   what it says when it does not start, or what it counts, is no text
     no-driver                           its guest does not drive the balloon; else it gives at once what it is asked for
 """
 
@@ -54,6 +55,10 @@ class Vmm:
         self.options = options
         words = dict(word.partition("=")[::2] for word in options.command_line.split())
         self.no_button, self.deaf, self.mute = (word in words for word in ("no-button", "deaf", "mute"))
+        self.gibberish = words.get("gibberish")
+        if self.gibberish == "refuse":
+            os.write(2, b"cordon-vmm: the \xff\xfe\n")
+            sys.exit(1)
         self.balloon_target, self.balloon_driver = 0, "no-driver" not in words
         self.plan = next(((how, words[how]) for how in ("shutdown", "reset", "fault", "die") if how in words), None)
         self.directory = os.path.dirname(options.control)
@@ -145,7 +150,10 @@ class Vmm:
             self.end("stopped", "it was told to stop")
         elif command == "console":
             self.console.add(client)
-        client.send(json.dumps(reply).encode() + b"\n" + (b"welcome to " + self.options.name.encode() + b"\r\n"
+        text = json.dumps(reply).encode()
+        if command == "metrics" and self.gibberish == "count":
+            text = b'{"ok":true,"\xff\xfe":1,"' + b"long" * 100 + b'":2,"two words":3,"good":4}'
+        client.send(text + b"\n" + (b"welcome to " + self.options.name.encode() + b"\r\n"
                                                           if command == "console" else b""))
 
     def read(self, client):

@@ -19,102 +19,8 @@ import time
 
 import pytest
 
-from cordon import BUILD, CORDON, holds_for, process_is_alive, wait_for
-from database import transact
-
-HOSTD = os.path.join(BUILD, "cordon-hostd")
-STAND_IN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "stand_in_vmm.py")
-KERNEL = "/etc/hostname"  # Any file: the stand-in only looks whether it is there.
-
-
-class Guests:
-    """A switch with a cordon-hostd that starts stand-ins."""
-
-    def __init__(self, switch):
-        self.switch = switch
-        self.start_hostd()
-        switch.on_close(self.end_all)
-
-    def start_hostd(self, *options, before=None, vmm=STAND_IN):
-        """`before` is done by a shell in a mount namespace of cordon-hostd's own."""
-        run, state = self.switch.run, self.switch.state
-        own = ["unshare", "--mount", "sh", "-ec", before + '\nexec "$@"', "sh"] if before else []
-        subprocess.run([*own, HOSTD, f"--rundir={run}", f"--db=unix:{run}/db.sock", f"--vmm={vmm}",
-                        f"--log-file={state}/cordon-hostd.log", "-vconsole:off", "--detach", *options], check=True,
-                       env=self.switch.environment())
-
-    def kill_hostd(self, sig=signal.SIGKILL):
-        self.switch.kill("cordon-hostd", sig)
-
-    def create(self, name, *words, behave="", nics=("network=lan",), **options):
-        for option, value in {"kernel": KERNEL, "command_line": behave, **options}.items():
-            words += ("--" + option.replace("_", "-"), str(value))
-        for nic in nics:
-            words += ("--nic", nic)
-        self.switch.cordon("vm", "create", name, *words)
-
-    def show(self, name):
-        return self.switch.json("vm", "show", name)
-
-    def state(self, name):
-        return self.show(name)["state"]
-
-    def wait_state(self, name, state, seconds=20):
-        wait_for(lambda: self.state(name) == state, seconds, f"VM {name} {state}")
-        return self.show(name)
-
-    def refused(self, *words):
-        result = self.switch.try_cordon("vm", *words)
-        assert result.returncode != 0, result.stdout
-        return result.stderr
-
-    def directory(self, name):
-        return os.path.join(self.switch.run, "vm", name)
-
-    def tell(self, name, word="end"):
-        """To a stand-in: that its guest is to end now, or that it is to "listen"."""
-        with open(os.path.join(self.directory(name), word), "w", encoding="ascii"):
-            pass
-
-    def start_in_vain(self, name, sentence):
-        """It is started, but cannot run yet; whoever waits is told why."""
-        self.switch.cordon("vm", "start", name, "--no-wait")
-        wait_for(lambda: sentence in self.show(name).get("error", ""), 40, sentence)
-        result = self.switch.try_cordon("vm", "start", name, "--timeout", "1")
-        assert result.returncode == 7 and sentence in result.stderr
-        assert self.state(name) == "starting"
-
-    def end_all(self):
-        """Whatever runs, whoever still knows of it."""
-        pid = self.switch.pid("cordon-hostd")
-        if pid:
-            os.kill(pid, signal.SIGKILL)
-            wait_for(lambda: not process_is_alive(pid), 10, "the end of cordon-hostd")
-        for one in stand_ins(self.switch.run):
-            os.kill(one, signal.SIGKILL)
-
-
-def stand_ins(run):
-    """The processes of all stand-ins of a switch."""
-    found = []
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{name}/cmdline", "rb") as file:
-                words = file.read().split(b"\0")
-        except OSError:
-            continue
-        if STAND_IN.encode() in words and any(word.startswith(run.encode() + b"/") for word in words):
-            found.append(int(name))
-    return [pid for pid in found if process_is_alive(pid)]
-
-
-@pytest.fixture
-def guests(new_switch, request):
-    switch = new_switch(request.node.name.removeprefix("test_")[:12], up=False)
-    switch.up("--no-guests")
-    switch.add_network()
-    return Guests(switch)
-
+from cordon import CORDON, holds_for, process_is_alive, wait_for
+from vm_host import HOSTD, KERNEL, stand_ins
 
 # --- Life ------------------------------------------------------------------------------------------------------
 
@@ -314,122 +220,6 @@ def test_mute_vmm(guests):
     assert not stand_ins(guests.switch.run)
 
 
-# --- Memory given back -------------------------------------------------------------------------------------------
-
-
-def balloon(guests, name):
-    found = guests.show(name)["balloon"]
-    return [found["wanted_bytes"] >> 20] + [found[key] >> 20 for key in ("target_bytes", "given_bytes") if key in found]
-
-
-def test_balloon(guests):
-    """What a guest is to give back is told to its VMM, also to the next one, and by the next cordon-hostd."""
-    switch = guests.switch
-    guests.create("a", memory="64M")
-    said = switch.cordon("vm", "balloon", "a", "16M")
-    assert "VM a is stopped: it is to give 16.0 MiB back once it runs" in said and balloon(guests, "a") == [16]
-    switch.cordon("vm", "start", "a")
-    wait_for(lambda: balloon(guests, "a") == [16, 16, 16], what="what was wanted before the start")
-    said = switch.cordon("vm", "balloon", "a", "24")
-    assert "is to give 24.0 MiB back" in said and balloon(guests, "a")[:2] == [24, 24]
-    wait_for(lambda: balloon(guests, "a") == [24, 24, 24], what="what it gives")
-    assert "24.0 MiB to be given back, 24.0 MiB given" in switch.cordon("vm", "show", "a")
-    wait_for(lambda: guests.show("a")["statistics"].get("balloon0.actual-bytes") == 24 << 20, what="the statistics")
-    # Another cordon-hostd finds out what the VMM was told, and tells it what came since.
-    guests.kill_hostd()
-    switch.cordon("vm", "balloon", "a", "8", "--no-wait")
-    guests.start_hostd()
-    wait_for(lambda: balloon(guests, "a") == [8, 8, 8], what="the new target")
-    assert "is to have all its memory" in switch.cordon("vm", "balloon", "a", "0") and balloon(guests, "a")[:2] == [0, 0]
-    switch.cordon("vm", "stop", "a")
-    assert balloon(guests, "a") == [0]
-
-
-def test_balloon_refusals(guests):
-    """Each reason why nothing is given back is told by the command, and by the state for as long as it holds."""
-    switch = guests.switch
-    guests.create("big", "--start", memory="64M")
-    for size, words in {"64M": "is to give 64 MiB back, and has 64 MiB", "1G": "1024 MiB back, and has 64", "lots": "no size"}.items():
-        assert words in guests.refused("balloon", "big", size)
-    assert "there is no VM 'nobody'" in guests.refused("balloon", "nobody", "1M")
-    # More than it was started with, as its memory was changed meanwhile.
-    switch.cordon("vm", "set", "big", "--memory", "128M")
-    assert "its VMM refuses: this guest cannot" in guests.refused("balloon", "big", "100M", "--timeout", "8")
-    assert "refuses" in guests.show("big")["error"] and "VM big is running: it is to give 100" in switch.try_cordon("status").stdout
-    assert "must keep" in guests.refused("set", "big", "--memory", "64M")
-    switch.cordon("vm", "balloon", "big", "32M")
-    wait_for(lambda: "error" not in guests.show("big"), what="the end of the trouble")
-    guests.create("none", "--start", "--option", "balloon=off")
-    assert "to have no balloon" in guests.refused("balloon", "none", "8M")
-    switch.cordon("vm", "set", "none", "--option", "balloon=on")
-    assert "was started without a balloon" in guests.refused("balloon", "none", "8M", "--timeout", "8")
-    assert "to have no balloon" in guests.refused("set", "none", "--option", "balloon=off")
-    guests.create("idle", "--start", behave="no-driver")
-    assert "has no driver for the balloon" in guests.refused("balloon", "idle", "8M")
-    assert balloon(guests, "idle") == [8, 8, 0] and "no driver" in guests.show("idle")["error"]
-
-
-# --- Statistics --------------------------------------------------------------------------------------------------
-
-
-class Watch:
-    """All updates of table VM that the database sends within the block: one for each transaction that changes it."""
-
-    def __init__(self, switch, columns):
-        self.updates = []
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.connect(os.path.join(switch.run, "db.sock"))
-        request = {"method": "monitor", "params": ["Cordon", None, {"VM": {"columns": columns, "select": {"initial": False}}}], "id": 0}
-        self.socket.sendall(json.dumps(request).encode())
-        self.text = ""
-
-    def look(self, seconds):
-        """Reads for so long; returns the updates' rows."""
-        limit = time.monotonic() + seconds
-        while (left := limit - time.monotonic()) > 0:
-            self.socket.settimeout(left)
-            try:
-                self.text += self.socket.recv(1 << 20).decode()
-            except TimeoutError:
-                break
-            self._take()
-        return self.updates
-
-    def _take(self):
-        while self.text:
-            try:
-                message, end = json.JSONDecoder().raw_decode(self.text)
-            except ValueError:
-                return
-            self.text = self.text[end:].lstrip()
-            if message.get("method") == "update":
-                self.updates.append(message["params"][1]["VM"])
-            elif message.get("method") == "echo":
-                self.socket.sendall(json.dumps({"result": message["params"], "id": message["id"], "error": None}).encode())
-
-
-def test_statistics_in_one_transaction(guests):
-    """What all guests use is written together, and not at all where nothing is other than before."""
-    switch = guests.switch
-    for i in range(4):
-        guests.create(f"g{i}")
-    for i in range(4):
-        switch.cordon("vm", "start", f"g{i}")
-        time.sleep(0.3)  # Not all at once.
-    wait_for(lambda: all(vm["statistics"].get("vcpu0.exits.io") == 5 for vm in switch.json("vm", "list")), 30, "statistics")
-    watch = Watch(switch, ["statistics"])
-    rows = [len(update) for update in watch.look(11)]
-    if switch.status()["hostd"]["control_groups"] != "none":
-        assert len(rows) <= 3 and sum(rows) >= 5, rows
-    # Without control groups only the stand-ins count, who always say the same.
-    guests.kill_hostd()
-    guests.start_hostd(before="umount -R /sys/fs/cgroup || true")
-    wait_for(lambda: all("pid" in vm and "cpu_ms" not in vm["statistics"] for vm in switch.json("vm", "list")), 30, "the take-over")
-    watch.look(1)  # What came until now.
-    watch.updates.clear()
-    assert watch.look(7) == []
-
-
 # --- Taking over -------------------------------------------------------------------------------------------------
 
 
@@ -501,28 +291,6 @@ def test_delete_what_has_ended(guests):
     assert "cordon vm stop runs" in guests.refused("delete", "runs")
 
 
-@pytest.mark.parametrize("name", ["../victim", "..", "a/b", ""])
-def test_names_that_lead_elsewhere(guests, name):
-    """The database takes any name; cordon-hostd makes and removes no files elsewhere, and looks after the others."""
-    switch = guests.switch
-    victim = os.path.join(switch.run, "victim")
-    os.mkdir(victim)
-    for file in ("log", "outcome", "precious"):
-        with open(os.path.join(victim, file), "w", encoding="ascii") as out:
-            out.write(file)
-    guests.create("good")
-    row = transact(switch, {"op": "select", "table": "VM", "where": [["name", "==", "good"]]})[0]["rows"][0]
-    row = {key: value for key, value in row.items() if not key.startswith("_")}
-    row.update(name=name, wanted="running", start_request=1)
-    transact(switch, {"op": "insert", "table": "VM", "row": row})
-    switch.cordon("vm", "start", "good")
-    transact(switch, {"op": "delete", "table": "VM", "where": [["name", "==", name]]})
-    switch.cordon("vm", "stop", "good")
-    assert sorted(os.listdir(victim)) == ["log", "outcome", "precious"]
-    assert os.path.exists(os.path.join(switch.run, "db.sock")) and not os.path.exists(os.path.join(switch.run, "vm", "a"))
-    assert [port["name"] for port in switch.json("port", "list")] == ["good.0"]
-
-
 def test_same_name_again(guests):
     """A VM that is made anew under the name of one that still runs is another one: the old VMM is ended first."""
     guests.create("a", "--start")
@@ -555,6 +323,11 @@ def test_down_leaves_guests(guests):
     pid = guests.show("a")["pid"]
     result = switch.cordon("down")
     assert "1 guest runs on" in result and process_is_alive(pid)
+    # Nobody of whom `cordon status` could ask it is there, and still it knows.
+    status = switch.try_cordon("status")
+    assert status.returncode == 4 and "1 runs of 1 (a), without a network; cordon-hostd does not run in" in status.stdout
+    guest, = switch.status()["guests"]
+    assert guest == {"name": "a", "pid": pid, "running": True}
     switch.up("--no-guests")
     guests.start_hostd()
     wait_for(lambda: guests.show("a").get("pid") == pid, what="the take-over")
@@ -596,77 +369,30 @@ def test_down_that_is_broken_off(guests):
     assert guests.state("good") == "running"
 
 
+def test_status_without_a_switch(guests):
+    """Guests run on while the switch is away, and `cordon status` says so, whoever else is there."""
+    switch = guests.switch
+    guests.create("a", "--start")
+    guests.create("b")
+    pid = guests.show("a")["pid"]
+    assert "1 runs of 2, cordon-hostd is process" in switch.cordon("status")
+    switch.kill("cordon-switchd")
+    status = switch.try_cordon("status")
+    assert status.returncode == 4 and "1 runs of 2 (a), without a network, cordon-hostd is process" in status.stdout
+    guests.kill_hostd()
+    assert "1 runs of 2 (a), without a network; cordon-hostd does not run in" in switch.try_cordon("status").stdout
+    a, b = switch.status()["guests"]
+    assert (a["name"], a["state"], a["running"], a["pid"]) == ("a", "running", True, pid)
+    assert (b["name"], b["running"]) == ("b", False) and "pid" not in b
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not process_is_alive(pid), what="the end")
+    assert not switch.status()["guests"][0]["running"]
+
+
 def test_second_hostd_is_refused(guests):
     result = subprocess.run([HOSTD, f"--rundir={guests.switch.run}"], env=guests.switch.environment(), capture_output=True,
                             text=True, timeout=40, check=False)
     assert result.returncode != 0 and "another cordon-hostd runs" in result.stderr
-
-
-# --- What is handed on -------------------------------------------------------------------------------------------
-
-
-def test_vmm_gets_what_is_wanted(guests):
-    """Every setting reaches the VMM's command line, word by word, through no shell."""
-    guests.create("a", "--start", "--option", "rng=off,user=games", "--irqchip", "split", "--disk", "path=/srv/a b;$(reboot).img,readonly=on,serial=S1",
-                  "--cpu-mask", "xsave,smap", behave="console=ttyS0 'quoted' $(reboot) ; x", vcpus=3, memory="512M",
-                  pages="small", initrd=KERNEL, nics=("network=lan,mac=52:54:00:00:00:09,queues=2,mtu=1400",))
-    directory = guests.directory("a")
-    with open(f"/proc/{guests.show('a')['pid']}/cmdline", encoding="ascii") as file:
-        words = file.read().split("\0")[2:-1]
-    assert words == [
-        "--name", "a", "--uuid", guests.show("a")["uuid"], "--vcpus", "3", "--memory", "512", "--pages", "small",
-        "--kernel", KERNEL, "--initrd", KERNEL, "--command-line", "console=ttyS0 'quoted' $(reboot) ; x", "--cpu-mask", "xsave,smap",
-        "--net", f"socket={directory}/vnic0.sock,mac=52:54:00:00:00:09,queues=2,mtu=1400",
-        "--disk", "path=/srv/a b;$(reboot).img,direct=auto,readonly=on,serial=S1", "--no-rng", "--irqchip", "split", "--serial", "none",
-        "--control", f"{directory}/control.sock", "--outcome", f"{directory}/outcome", "--user", "games", "--paused"]
-
-
-def test_vmm_inherits_nothing(guests):
-    """It leads a session of its own, has no descriptor of cordon-hostd's, little of its environment, and is in a group of
-    its own."""
-    guests.create("a", "--start")
-    pid = guests.show("a")["pid"]
-    with open(f"/proc/{pid}/environ", encoding="utf-8") as file:
-        names = {entry.split("=")[0] for entry in file.read().split("\0") if entry}
-    assert "PATH" in names and not {"HOME", "CORDON_RUNDIR", "CORDON_BUILD"} & names
-    assert os.getsid(pid) == pid
-    for name in ("0", "1", "2"):
-        assert os.readlink(f"/proc/{pid}/fd/{name}") in ("/dev/null", f"{guests.directory('a')}/log")
-    hostd = guests.switch.pid("cordon-hostd")
-    theirs = {os.readlink(f"/proc/{hostd}/fd/{fd}") for fd in os.listdir(f"/proc/{hostd}/fd")}
-    mine = {os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
-    assert not {name for name in theirs & mine if name.startswith(("socket:", "anon_inode", guests.switch.run))}
-    if "control_groups" in (status := guests.switch.status()["hostd"]) and status["control_groups"] != "none":
-        with open(f"/proc/{pid}/cgroup", encoding="ascii") as file:
-            assert "/vm-a" in file.read()
-        stats = wait_for(lambda: guests.show("a")["statistics"], 10, "statistics")
-        assert stats["memory_bytes"] > 0 and stats["cpu_ms"] > 0 and stats["vcpu0.exits.io"] == 5
-
-
-def test_file(guests):
-    """A VM from a file; errors with line and column."""
-    switch = guests.switch
-    switch.cordon("vm", "create", "-f", "-", "--memory", "64M", text=f"""
-name: web1
-memory: 1G
-kernel: {KERNEL}
-restart: on-failure
-nics:
-  - network: lan
-    addresses: [10.0.0.1, "fd00::1"]
-    tags: [zone=web]
-disks:
-  - path: /srv/a.img
-    readonly: true
-""")
-    vm = guests.show("web1")
-    assert vm["memory_bytes"] == 64 << 20 and vm["nics"][0]["addresses"] == ["10.0.0.1", "fd00::1"]
-    assert vm["disks"][0]["read_only"] and vm["restart"] == "on-failure"
-    result = switch.try_cordon("vm", "create", "-f", "-", text="name: x\nmemory: lots\n")
-    assert result.returncode == 6 and "-:2:9: memory 'lots'" in result.stderr
-    result = switch.try_cordon("--rundir", "/" + "d" * 40, "--db", f"unix:{switch.run}/db.sock", "vm", "create", "v" * 60,
-                               "--kernel", KERNEL)
-    assert result.returncode == 6 and "has 118 characters, and a socket's may have 107" in result.stderr
 
 
 # --- Console -----------------------------------------------------------------------------------------------------
