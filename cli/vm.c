@@ -45,7 +45,7 @@ const struct cli_option cli_vm_set_options[] = {
 };
 
 const struct cli_option cli_vm_start_options[] = {
-	{"no-wait", 0, NULL, "do not wait until it runs"},
+	{"no-wait", 0, NULL, "do not wait until it is so"},
 	{0},
 };
 
