@@ -205,6 +205,7 @@ def test_switch_that_comes_late(gate):
     gate.stop("m0")
     gate.switch.kill("cordon-switchd")
     gate.start("m0", "shut", 2)
+    wait_for(lambda: gate.row("m0")["state"] == "starting", what="the start")
     holds_for(lambda: gate.row("m0")["state"] == "starting", 1, "waiting for the switch")
     gate.switch.up()
     gate.wait_denied("m0", SHUT_PORT + 2)
