@@ -156,12 +156,14 @@ static void put_names(struct ds *text, const struct json *guests)
 	ds_put_cstr(text, n ? ")" : "");
 }
 
-static void put_hostd(struct ds *text, const struct cli *cli, const struct json *hostd)
+static void put_hostd(
+	struct ds *text, const struct cli *cli, const struct json *hostd, size_t running)
 {
 	pid_t pid = cli_process_find(cli->run_directory, CLI_HOSTD);
 
 	if (cli_json_true(hostd, "leaving"))
-		ds_put_cstr(text, "; all are shut down, `cordon up` starts them");
+		ds_put_cstr(text, running ? "; all are being shut down"
+					  : "; all are shut down, `cordon up` starts them");
 	else if (hostd)
 		ds_put_format(text, ", cordon-hostd is process %lld",
 			(long long int)cli_json_number(hostd, "pid"));
@@ -185,6 +187,6 @@ char *cli_status_guests_line(const struct cli *cli, const struct json *guests,
 		put_names(&text, guests);
 	if (running && !switch_runs)
 		ds_put_cstr(&text, ", without a network");
-	put_hostd(&text, cli, hostd);
+	put_hostd(&text, cli, hostd, running);
 	return ds_steal_cstr(&text);
 }

@@ -348,6 +348,7 @@ def test_down_that_is_broken_off(guests):
     guests.wait_state("good", "stopped")
     assert "were shut down" in wait_for(lambda: guests.show("good").get("error"), what="the reason")
     holds_for(lambda: guests.state("good") == "stopped", 1, "being stopped")
+    assert "1 runs of 3; all are being shut down" in switch.cordon("status")
     down.kill()
     down.wait()
     assert guests.wait_state("good", "running", 30).get("error") is None
@@ -361,6 +362,7 @@ def test_down_that_is_broken_off(guests):
     switch.cordon("vm", "stop", "stubborn", "--force")
     switch.cordon("down", "--guests-only")
     holds_for(lambda: guests.state("good") == "stopped", 12, "being stopped")
+    assert "0 run of 3; all are shut down, `cordon up` starts them" in switch.cordon("status")
     switch.up()
     guests.wait_state("good", "running")
     control = f"{switch.run}/cordon-hostd.{switch.pid('cordon-hostd')}.ctl"
