@@ -314,14 +314,20 @@ def test_what_cannot_start(host, tmp_path):
         assert not [one for one in os.listdir(f"{host.switch.run}/vm/{name}") if one.endswith(".sock")]
 
 
-def test_balloon_of_a_guest_without_a_driver(host):
-    """The small guest has none: it is asked all the same, and whoever asks is told."""
+def test_balloon(host):
+    """A guest whose driver has not begun is asked all the same, and whoever asks is told; later it gives, and takes it again."""
     host.create("a", 1, "web", "--start")
     refused = host.switch.try_cordon("vm", "balloon", "a", "8M")
     assert refused.returncode != 0 and "its guest has no driver for the balloon" in refused.stderr
     assert host.show("a")["balloon"]["target_bytes"] == 8 << 20
-    host.switch.cordon("vm", "balloon", "a", "0")
-    assert host.show("a")["balloon"]["target_bytes"] == 0
+    with host.console("a") as console:
+        console.command("balloon touch 24", "balloon: touched")
+    wait_for(lambda: host.show("a")["balloon"]["driver"], 30, "the driver")
+    for asked in (8, 16, 0):
+        host.switch.cordon("vm", "balloon", "a", f"{asked}M")
+        with host.console("a") as console:
+            console.command("balloon follow", f"balloon: {asked << 20 >> 12} pages")
+        wait_for(lambda: host.show("a")["balloon"]["given_bytes"] == asked << 20, 30, f"{asked} MiB given")
 
 
 def test_start_is_quick(host):

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from cordon import wait_for
-from vmm import BZIMAGE, VMM, KERNEL, Vmm
+from vmm import BZIMAGE, VMM, KERNEL, Vmm, mapped_kib
 
 pytestmark = pytest.mark.kvm
 
@@ -182,15 +182,7 @@ def test_without_devices_there_are_none(new_vmm):
 
 def guest_kib(pid):
     """How much of the guest's memory the host has had to give."""
-    total, counts = 0, False
-    with open(f"/proc/{pid}/smaps", encoding="utf-8") as lines:
-        for line in lines:
-            words = line.split()
-            if not words[0].endswith(":"):
-                counts = "memfd:guest" in line
-            elif counts and words[0] == "Rss:":
-                total += int(words[1])
-    return total
+    return sum(mapped_kib(pid, True, "Rss:"))
 
 
 def test_the_balloon_gives_memory_back_and_takes_it_again(new_vmm):

@@ -4,7 +4,7 @@
 import pytest
 
 from cordon import wait_for
-from vmm import Vmm, plug
+from vmm import Vmm, mapped_kib, plug
 
 pytestmark = pytest.mark.kvm
 
@@ -26,15 +26,7 @@ def huge_pages(which):
 
 def page_kib_of_guest_memory(pid):
     """The page sizes by which this process has the guest's memory."""
-    sizes, counts = set(), False
-    with open(f"/proc/{pid}/smaps", encoding="utf-8") as lines:
-        for line in lines:
-            words = line.split()
-            if not words[0].endswith(":"):
-                counts = "memfd:guest" in line
-            elif counts and words[0] == "KernelPageSize:":
-                sizes.add(int(words[1]))
-    return sizes
+    return set(mapped_kib(pid, True, "KernelPageSize:"))
 
 
 @pytest.fixture

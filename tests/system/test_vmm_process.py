@@ -21,6 +21,7 @@ import time
 import pytest
 
 from cordon import BUILD, wait_for
+from vmm import mapped_kib
 
 VMM = os.path.join(BUILD, "cordon-vmm")
 ENTRY = 0x100000
@@ -272,15 +273,7 @@ def test_a_whole_life_costs_less_than_to_start_an_interpreter(tmp_path):
 
 def private_kib(pid):
     """Memory that only this process has, but for the guest's."""
-    total, counts = 0, False
-    with open(f"/proc/{pid}/smaps", encoding="utf-8") as lines:
-        for line in lines:
-            words = line.split()
-            if not words[0].endswith(":"):
-                counts = "memfd:guest" not in line
-            elif counts and words[0] in ("Private_Clean:", "Private_Dirty:"):
-                total += int(words[1])
-    return total
+    return sum(mapped_kib(pid, False, "Private_Clean:", "Private_Dirty:"))
 
 
 def switches(pid):

@@ -32,6 +32,18 @@ MEMORY_MIB = 64
 KVM = os.access("/dev/kvm", os.R_OK | os.W_OK)
 
 
+def mapped_kib(pid, guests, *names):
+    """What /proc/PID/smaps says under these names: of the guest's memory, or of all but that."""
+    counts = False
+    with open(f"/proc/{pid}/smaps", encoding="utf-8") as lines:
+        for line in lines:
+            words = line.split()
+            if not words[0].endswith(":"):
+                counts = ("memfd:guest" in line) == guests
+            elif counts and words[0] in names:
+                yield int(words[1])
+
+
 class Vmm:
     """One process of cordon-vmm, whose files are all in `directory` and bear its name."""
 
